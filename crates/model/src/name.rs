@@ -106,6 +106,9 @@ impl SourceName {
         while text.len() > NAME_LEN_MAX - 9 {
             text.pop();
         }
+        if text.is_empty() {
+            text.push('_');
+        }
         Self(format!("{text}-{:08x}", fnv1a(original.as_bytes()) as u32))
     }
 }

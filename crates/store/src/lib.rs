@@ -1,1 +1,12 @@
-//! store
+//! Places that keep objects: put-if-absent, ranged get, strict list, delete. Everything else is a wrapper.
+
+pub mod key;
+pub mod store;
+pub mod local;
+pub mod memory;
+pub mod faulty;
+pub mod conformance;
+pub mod open;
+
+pub use key::Key;
+pub use store::{Object, Range, Store, StoreError};

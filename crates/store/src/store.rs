@@ -1,0 +1,121 @@
+//! The boundary to every place that keeps objects.
+//!
+//! Invariants that each implementation must keep, and that `conformance` proves: an object is there whole or not
+//! at all; once `put_new` has returned it survives a crash of the machine; it is never overwritten; a listing is
+//! complete or an error.
+
+use std::time::SystemTime;
+
+use crate::key::Key;
+
+/// Which bytes of an object to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// All of them.
+    All,
+    /// `len` bytes from `offset`; an object that is shorter is an error.
+    Bytes {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its name.
+    pub key: Key,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was stored, by the clock of the store.
+    pub modified: SystemTime,
+}
+
+/// What went wrong, named by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such object.
+    #[error("{key} does not exist in {place}")]
+    NotFound {
+        /// Which object.
+        key: String,
+        /// Which store.
+        place: String,
+    },
+    /// `put_new` found an object of that name; it was left alone.
+    #[error("{key} already exists in {place}")]
+    AlreadyExists {
+        /// Which object.
+        key: String,
+        /// Which store.
+        place: String,
+    },
+    /// The object ends before the range does.
+    #[error("{key} in {place} is shorter than expected")]
+    Short {
+        /// Which object.
+        key: String,
+        /// Which store.
+        place: String,
+    },
+    /// Anything else: full, read-only, unreachable, broken.
+    #[error("{action} {key} in {place}: {cause}")]
+    Io {
+        /// `write`, `read`, `list` or `delete`.
+        action: &'static str,
+        /// Which object or prefix.
+        key: String,
+        /// Which store.
+        place: String,
+        /// The system's words.
+        cause: std::io::Error,
+    },
+    /// An address that names no place this build can open.
+    #[error("{url:?}: {reason}")]
+    BadUrl {
+        /// As given.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the object was simply not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether an object of that name was there before.
+    pub fn is_already_exists(&self) -> bool {
+        matches!(self, Self::AlreadyExists { .. })
+    }
+}
+
+/// A place that keeps objects.
+pub trait Store: Send + Sync {
+    /// Keep `content` under `key`, durably, unless an object of that name exists.
+    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError>;
+
+    /// Replace `into` by the bytes of `range`.
+    fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError>;
+
+    /// Every object whose key begins with the folder `prefix` (no `/` at its end), in no order.
+    /// Any error fails the listing as a whole.
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError>;
+
+    /// Remove an object; one that is not there is no error.
+    fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// The address, without secrets, as people and records see it.
+    fn location(&self) -> String;
+}
+
+/// The whole object.
+pub fn read(store: &dyn Store, key: &Key) -> Result<Vec<u8>, StoreError> {
+    let mut content = Vec::new();
+    store.get(key, Range::All, &mut content)?;
+    Ok(content)
+}
