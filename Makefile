@@ -1,0 +1,58 @@
+# The doors of the house. CI goes through the same ones (.ci/run).
+#
+#   make demo            a throw-away PostgreSQL: back up, damage, restore, compare
+#   make test            every test; installs what the tests need and says so
+#   make quick           the tests without the slow ones, under two minutes
+#   make lint            format, clippy, house rules, licences, the book
+#   make bench           the figures of docs/benchmarks.md
+#   make book            the book, into target/book
+#   make install-tools   what the other doors would install on their way
+#
+# FRUGAL=1 keeps a door from installing anything: what is missing is then named and left out.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help demo test quick lint bench book install-tools test-needs
+
+help:
+	@sed -n 's/^#   make/  make/p' Makefile
+
+demo: test-needs
+	$(CARGO) run --release --locked --package mainstay -- demo
+
+test: test-needs
+	@scripts/install-tool.sh cargo-nextest
+	@scripts/run-tests.sh default
+
+quick: test-needs
+	@scripts/install-tool.sh cargo-nextest
+	@scripts/run-tests.sh quick
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+	$(CARGO) test --locked --quiet --package tidy
+	@scripts/install-tool.sh cargo-deny
+	@scripts/when-there.sh cargo-deny $(CARGO) deny --log-level error check bans licenses sources
+	@scripts/when-there.sh mdbook mdbook build docs
+
+bench: test-needs
+	benches/run.sh
+
+book:
+	@scripts/install-tool.sh mdbook
+	mdbook build docs
+	@echo "the book: target/book/index.html"
+
+install-tools: test-needs
+	@scripts/install-tool.sh cargo-nextest
+	@scripts/install-tool.sh cargo-deny
+	@scripts/install-tool.sh mdbook
+
+test-needs:
+	@scripts/install-test-needs.sh

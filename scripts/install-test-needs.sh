@@ -1,0 +1,58 @@
+#!/bin/bash
+# install-test-needs.sh: install the programs that the tests run beside mainstay, where they are missing.
+#
+# Says what is missing and why it is needed before it installs anything. Does nothing, in a moment, when all is there.
+# Needs apt (Debian and its relatives) and root or sudo; on other systems it names what to install and stops.
+# FRUGAL=1 only names what is missing.
+set -euo pipefail
+
+# program | Debian package | why
+needs='
+cc|build-essential|zstd is written in C, and Rust links with cc
+psql|postgresql-client|the tests look into databases
+pg_dump|postgresql-client|mainstay calls it to dump a database
+initdb|postgresql|the tests start servers of their own in temporary directories
+restic|restic|the oracle: stock restic must check and restore what mainstay wrote
+strace|strace|the tests let system calls fail, to see what survives
+'
+
+# PostgreSQL keeps the server programs outside PATH on Debian.
+is_there() {
+  command -v "$1" > /dev/null 2>&1 || compgen -G "/usr/lib/postgresql/*/bin/$1" > /dev/null
+}
+
+missing=()
+while IFS='|' read -r program package why; do
+  [ -n "$program" ] || continue
+  is_there "$program" && continue
+  echo "test needs: $program is missing ($why) -> package $package" >&2
+  [[ " ${missing[*]-} " == *" $package "* ]] || missing+=("$package")
+done <<< "$needs"
+
+[ ${#missing[@]} -gt 0 ] || exit 0
+if [ "${FRUGAL:-0}" = 1 ]; then
+  echo "test needs: FRUGAL=1, nothing is installed; tests that need these programs will fail and say so" >&2
+  exit 0
+fi
+if ! command -v apt-get > /dev/null 2>&1; then
+  echo "test needs: this is no Debian machine; install by hand what is named above, then try again" >&2
+  exit 1
+fi
+
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo > /dev/null 2>&1 || { echo "test needs: run 'apt-get install ${missing[*]}' as root, then try again" >&2; exit 1; }
+  as_root=(sudo)
+fi
+
+# Debian's postgresql would make and start a cluster of its own; the tests never use it, so it is not made
+# on a machine that has no PostgreSQL yet.
+if [[ " ${missing[*]} " == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+  "${as_root[@]}" mkdir -p /etc/postgresql-common
+  echo 'create_main_cluster = false' | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf > /dev/null
+fi
+
+echo "test needs: installing ${missing[*]} with apt" >&2
+apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold "$@" < /dev/null >&2; }
+apt_get install --no-install-recommends -y "${missing[@]}" || { apt_get update && apt_get install --no-install-recommends -y "${missing[@]}"; }
+echo "test needs: done" >&2
