@@ -1,1 +1,15 @@
-//! files
+//! Directories on this machine: walk and read them for a backup, write them back at a restore.
+//!
+//! Blocking, Linux, without unsafe code. Names are bytes. Nothing is followed that was not asked for: every path
+//! below a root is opened relative to a directory that is already open, and symbolic links in between are refused.
+
+pub mod error;
+pub mod relative;
+mod time;
+mod beneath;
+mod xattr;
+pub mod owner;
+pub mod metadata;
+pub mod exclude;
+pub mod walk;
+pub mod read;

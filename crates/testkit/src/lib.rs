@@ -1,1 +1,2 @@
-//! testkit
+//! The simulated world: what tests stand on, and judges that look with their own eyes.
+pub mod tree;
