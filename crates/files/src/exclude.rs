@@ -16,10 +16,8 @@ pub(crate) const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
 #[derive(Clone, Debug)]
 pub struct Excludes {
     patterns: Gitignore,
-    /// Keep of a directory marked by `CACHEDIR.TAG` only itself and the tag.
-    pub exclude_caches: bool,
-    /// Keep of a directory on another device only itself.
-    pub one_file_system: bool,
+    pub(crate) exclude_caches: bool,
+    pub(crate) one_file_system: bool,
 }
 
 /// A pattern that cannot be understood.
@@ -54,6 +52,16 @@ impl Excludes {
         }
         let patterns = builder.build().map_err(|source| PatternError { pattern: String::new(), source })?;
         Ok(Self { patterns, ..Self::default() })
+    }
+
+    /// Keep of a directory marked by `CACHEDIR.TAG` only itself and the tag.
+    pub fn without_caches(self) -> Self {
+        Self { exclude_caches: true, ..self }
+    }
+
+    /// Keep of a directory on another device than the root only itself.
+    pub fn on_one_file_system(self) -> Self {
+        Self { one_file_system: true, ..self }
     }
 
     /// Whether a pattern leaves `path` out, given that the directories above it are not.
