@@ -53,6 +53,6 @@ if [[ " ${missing[*]} " == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/
 fi
 
 echo "test needs: installing ${missing[*]} with apt" >&2
-apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold "$@" < /dev/null >&2; }
+apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold "$@" < /dev/null >&2; }
 apt_get install --no-install-recommends -y "${missing[@]}" || { apt_get update && apt_get install --no-install-recommends -y "${missing[@]}"; }
 echo "test needs: done" >&2

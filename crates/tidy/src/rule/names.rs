@@ -28,7 +28,7 @@ pub fn check(tree: &Tree, sources: &[Source]) -> Vec<Finding> {
 
 fn finding(path: &str, line: usize, what: &str, name: &str, word: &str) -> Finding {
     let message = format!(
-        "the {what} `{name}` is called by a word that says nothing (`{word}`); name it after what it holds or does (docs/reference/glossary.md has the words)"
+        "the {what} `{name}` is called by a word that says nothing (`{word}`); name it after what it holds or does (docs/glossary.md has the words)"
     );
     Finding::new(path, line, RULE, message)
 }
