@@ -14,6 +14,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+# What `make bench` measures; `make bench SUITE=tree` takes one of the suites that benches/run.py lists.
+SUITE ?= all
 export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -42,7 +44,8 @@ lint:
 	@scripts/when-there.sh mdbook mdbook build docs
 
 bench: test-needs
-	benches/run.sh
+	$(CARGO) build --release --locked --package mainstay
+	python3 benches/run.py $(SUITE)
 
 book:
 	@scripts/install-tool.sh mdbook

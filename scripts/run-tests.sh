@@ -2,6 +2,16 @@
 # run-tests.sh PROFILE: the whole workspace's tests by cargo-nextest, or by cargo test where that is not to be had.
 set -euo pipefail
 profile=${1:?usage: run-tests.sh default|quick}
+mkdir -p target
+# Two judges: the restic of this machine and, for the full run, the newest one, where it can be fetched.
+if [ "$profile" = default ] && [ -z "${MAINSTAY_TEST_RESTIC:-}" ] && [ "${FRUGAL:-0}" != 1 ]; then
+  if newest=$(benches/fetch-restic-new.sh target/restic-new 2> target/restic-new.log); then
+    export MAINSTAY_TEST_RESTIC="restic:$newest"
+  else
+    echo "tests: the newest restic cannot be fetched here ($(tail -n 1 target/restic-new.log)); by 'restic' alone" >&2
+  fi
+fi
+echo "tests: judged by ${MAINSTAY_TEST_RESTIC:-restic}" >&2
 # The binaries come first, in one build: tests run the real program.
 cargo build --workspace --locked --bins
 if command -v cargo-nextest > /dev/null 2>&1; then
