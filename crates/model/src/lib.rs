@@ -3,6 +3,7 @@
 //! No IO and no threads live here; every other crate speaks in these types.
 
 pub mod cancel;
+pub mod progress;
 pub mod digest;
 pub mod secret;
 pub mod size;

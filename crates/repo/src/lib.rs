@@ -1,1 +1,39 @@
-//! repo
+//! The repository: the restic format, version 2, and the machine that writes and reads it.
+//!
+//! A backup goes through these rooms: [`chunk`] cuts a stream, [`saver`] hashes, compresses and seals on all
+//! cores, [`packer`] gathers blobs into packs and stores them, [`index`] says where each blob is, [`tree`] and
+//! [`snapshot_file`] give it a name. Becoming visible goes blobs → pack → index → snapshot, never another way.
+
+pub mod error;
+pub mod polynomial;
+pub mod crypto;
+pub mod key_file;
+pub mod config;
+pub mod chunk;
+pub mod blob;
+pub mod compression;
+pub mod pack;
+pub mod index;
+pub mod go_quote;
+pub mod node;
+pub mod tree;
+pub mod snapshot_file;
+pub mod repository;
+pub mod note;
+pub mod opener;
+pub mod reader;
+pub mod packer;
+pub mod saver;
+pub mod stream;
+#[cfg(test)]
+mod testing;
+pub mod lease;
+pub mod keys;
+pub mod deleted;
+pub mod reachable;
+pub mod check;
+pub mod prune;
+
+pub use blob::{BlobId, BlobKind};
+pub use error::RepoError;
+pub use repository::Repository;

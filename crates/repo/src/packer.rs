@@ -1,0 +1,204 @@
+//! Sealed blobs become packs, packs become objects, objects become index files.
+//!
+//! Invariant: an index file names only packs whose `put` has returned. Memory: two open packs, [`UPLOADS`] packs
+//! on their way and one waiting; who adds a blob waits while all of them are busy, and so the source waits.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::blob::{self, BlobKind, PackedBlob};
+use crate::error::{RepoError, Result};
+use crate::index::{self, FILE_BLOBS_MAX, IndexedPack};
+use crate::pack;
+use crate::repository::{FileKind, Repository};
+
+/// Packs that are being stored at one time.
+const UPLOADS: usize = 2;
+/// Bytes at which a pack is closed.
+pub const PACK_LEN: usize = 16 << 20;
+/// A blob must fit behind all others without the buffer growing.
+const PACK_RESERVE: usize = 2 << 20;
+/// What a crash loses at most is what was stored since the last index file.
+const INDEX_EVERY: Duration = Duration::from_secs(60);
+
+/// The first error of a pipeline; everybody else stops when there is one.
+#[derive(Debug, Default)]
+pub struct Failure {
+    happened: AtomicBool,
+    error: Mutex<Option<RepoError>>,
+}
+
+impl Failure {
+    /// Keep `error` if it is the first.
+    pub fn set(&self, error: RepoError) {
+        lock(&self.error).get_or_insert(error);
+        self.happened.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// A stand-in; the true error comes out of `finish`.
+    pub fn check(&self) -> Result<()> {
+        match self.happened.load(Ordering::Relaxed) {
+            true => Err(RepoError::System("the backup stopped because of an earlier error".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// The first error, if there was one.
+    pub fn take(&self) -> Option<RepoError> {
+        lock(&self.error).take()
+    }
+}
+
+#[derive(Default)]
+struct OpenPack {
+    bytes: Vec<u8>,
+    blobs: Vec<PackedBlob>,
+}
+
+#[derive(Default)]
+struct IndexBatch {
+    packs: Vec<IndexedPack>,
+    blobs: usize,
+    since: Option<Instant>,
+}
+
+/// Gathers sealed blobs; shared by all threads of a pipeline.
+pub struct Packer {
+    data: Mutex<OpenPack>,
+    trees: Mutex<OpenPack>,
+    full: Sender<OpenPack>,
+    spare: Receiver<Vec<u8>>,
+    failure: Arc<Failure>,
+}
+
+/// The threads behind a packer; they end when the packer is gone.
+pub struct Uploads {
+    threads: Vec<JoinHandle<()>>,
+    batch: Arc<Mutex<IndexBatch>>,
+    repository: Arc<Repository>,
+    failure: Arc<Failure>,
+}
+
+impl Packer {
+    /// A packer and the threads that store what it gathers.
+    pub fn start(repository: &Arc<Repository>, failure: &Arc<Failure>) -> (Self, Uploads) {
+        let (full, to_store) = bounded::<OpenPack>(1);
+        let (give_back, spare) = bounded(UPLOADS + 2);
+        let batch = Arc::new(Mutex::new(IndexBatch::default()));
+        let thread = |_| {
+            let (repository, failure, batch) =
+                (Arc::clone(repository), Arc::clone(failure), Arc::clone(&batch));
+            let (to_store, give_back) = (to_store.clone(), give_back.clone());
+            std::thread::spawn(move || {
+                for mut pack in to_store {
+                    if let Err(error) = store_pack(&repository, &mut pack, &batch) {
+                        failure.set(error);
+                    }
+                    pack.bytes.clear();
+                    drop(give_back.try_send(pack.bytes));
+                }
+            })
+        };
+        let threads = (0..UPLOADS).map(thread).collect();
+        let uploads =
+            Uploads { threads, batch, repository: Arc::clone(repository), failure: Arc::clone(failure) };
+        let (data, trees) = Default::default();
+        (Self { data, trees, full, spare, failure: Arc::clone(failure) }, uploads)
+    }
+
+    /// Put a sealed blob into the open pack of its kind; `blob.offset` is set here.
+    ///
+    /// # Errors
+    /// When the pipeline has failed.
+    pub fn add(&self, mut blob: PackedBlob, sealed: &[u8]) -> Result<()> {
+        self.failure.check()?;
+        let mut open = lock(if blob.kind == BlobKind::Data { &self.data } else { &self.trees });
+        if open.bytes.capacity() == 0 {
+            open.bytes = self.spare.try_recv().unwrap_or_default();
+        }
+        blob.offset = open.bytes.len() as u32;
+        if blob.kind == BlobKind::Data {
+            let missing = (PACK_LEN + PACK_RESERVE).saturating_sub(open.bytes.len());
+            open.bytes.reserve_exact(missing.max(sealed.len()));
+        }
+        open.bytes.extend_from_slice(sealed);
+        open.blobs.push(blob);
+        if open.bytes.len() >= PACK_LEN || open.blobs.len() >= pack::BLOBS_MAX {
+            self.send(std::mem::take(&mut open))?;
+        }
+        Ok(())
+    }
+
+    /// Close the open packs, whatever their length.
+    ///
+    /// # Errors
+    /// When the pipeline has failed.
+    pub fn flush(&self) -> Result<()> {
+        for open in [&self.data, &self.trees] {
+            let pack = std::mem::take(&mut *lock(open));
+            if !pack.blobs.is_empty() {
+                self.send(pack)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, pack: OpenPack) -> Result<()> {
+        // Sent while the lock is held: whoever adds next waits here too, which is the back-pressure.
+        self.full.send(pack).map_err(|_| RepoError::System("the storing threads are gone".to_owned()))
+    }
+}
+
+impl Uploads {
+    /// Wait until everything is stored, and write what no index file names yet. The packer must be dropped before.
+    ///
+    /// # Errors
+    /// The first error of the pipeline.
+    pub fn finish(self) -> Result<()> {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                self.failure.set(RepoError::System("a storing thread stopped unexpectedly".to_owned()));
+            }
+        }
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None => write_index(&self.repository, std::mem::take(&mut *lock(&self.batch))),
+        }
+    }
+}
+
+fn store_pack(repository: &Repository, pack: &mut OpenPack, batch: &Mutex<IndexBatch>) -> Result<()> {
+    pack::finish(&mut pack.bytes, &pack.blobs, repository.sealer())?;
+    let id = blob::id_of(&pack.bytes);
+    match repository.store().put_new(&FileKind::Pack.object(&id), &pack.bytes) {
+        Err(error) if !error.is_already_exists() => return Err(error.into()),
+        _ => {}
+    }
+    let full = {
+        let mut batch = lock(batch);
+        let since = *batch.since.get_or_insert_with(Instant::now);
+        batch.blobs += pack.blobs.len();
+        batch.packs.push(IndexedPack { id, blobs: std::mem::take(&mut pack.blobs) });
+        let is_due = batch.blobs >= FILE_BLOBS_MAX || since.elapsed() >= INDEX_EVERY;
+        is_due.then(|| std::mem::take(&mut *batch))
+    };
+    full.map_or(Ok(()), |batch| write_index(repository, batch))
+}
+
+fn write_index(repository: &Repository, batch: IndexBatch) -> Result<()> {
+    if batch.packs.is_empty() {
+        return Ok(());
+    }
+    repository.save_file(FileKind::Index, &index::encode_file(&batch.packs)).map(|_| ())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

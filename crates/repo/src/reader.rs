@@ -1,0 +1,242 @@
+//! Reading many blobs on all cores: in the order in which they lie, or in the order of a stream.
+//!
+//! Memory: a range of a pack per thread, of [`RANGE_LEN_MAX`] stored bytes at most; for streams, [`WINDOW`]
+//! pieces of [`PIECE_LEN_MAX`] plaintext bytes at most.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use model::cancel::CancelToken;
+use store::Range;
+
+use crate::blob::{BlobId, BlobKind};
+use crate::error::{RepoError, Result};
+use crate::index::{Index, Place};
+use crate::opener::BlobOpener;
+use crate::repository::{FileKind, Repository};
+
+/// Stored bytes that are read at once.
+const RANGE_LEN_MAX: u64 = 4 << 20;
+/// A gap between two wanted blobs that is cheaper read than asked for separately.
+const GAP_MAX: u64 = 256 << 10;
+/// Plaintext bytes of one piece of a stream.
+const PIECE_LEN_MAX: u64 = 4 << 20;
+/// Pieces of a stream that are read ahead.
+const WINDOW: usize = 4;
+
+/// Number of threads that the machine, or the cgroup, gives us.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A blob that somebody wants, and where it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Its name.
+    pub id: BlobId,
+    /// Where it is.
+    pub place: Place,
+    /// What the caller knows it by; it comes back with the bytes.
+    pub tag: usize,
+}
+
+/// Takes one blob, or why it cannot be had.
+type UseBlob<'a, E> = &'a mut dyn FnMut(&Wanted, Result<&[u8]>) -> Result<(), E>;
+
+impl Repository {
+    /// The plaintext of one blob.
+    ///
+    /// # Errors
+    /// [`RepoError::MissingBlob`], damage, or what the store says.
+    pub fn read_blob(&self, index: &Index, kind: BlobKind, id: &BlobId) -> Result<Vec<u8>> {
+        let place = index.require(kind, id)?;
+        let mut sealed = vec![];
+        self.read_sealed(index, kind, id, &mut sealed)?;
+        let mut opener = BlobOpener::new(self.sealer())?;
+        opener.open(id, &sealed, place.compressed_from()).map(<[u8]>::to_vec)
+    }
+
+    /// Read every blob of `wanted`, pack by pack, on all cores, and hand each to `use_blob`
+    /// (`wanted` is sorted here). A blob that cannot be read is handed over as its error, and the rest goes on.
+    ///
+    /// # Errors
+    /// What `use_blob` returns, or [`RepoError::Cancelled`].
+    pub fn read_packed<E: From<RepoError> + Send>(
+        &self,
+        index: &Index,
+        wanted: &mut [Wanted],
+        cancel: &CancelToken,
+        use_blob: impl Fn(&Wanted, Result<&[u8]>) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        wanted.sort_unstable_by_key(|wanted| (wanted.place.pack, wanted.place.offset));
+        let ranges = ranges(wanted);
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<(), E> {
+            let mut opener = BlobOpener::new(self.sealer())?;
+            let mut stored = vec![];
+            while let Some(range) = ranges.get(next.fetch_add(1, Ordering::Relaxed)) {
+                cancel.check().map_err(RepoError::from)?;
+                let outcome = self.read_range(index, range, &mut stored, &mut opener, &mut |one, bytes| {
+                    use_blob(one, bytes)
+                });
+                if outcome.is_err() {
+                    // The others need not begin another range.
+                    next.store(ranges.len(), Ordering::Relaxed);
+                    return outcome;
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..cores().min(ranges.len())).map(|_| scope.spawn(work)).collect();
+            let outcomes = threads.into_iter().map(|thread| thread.join().map_err(|_| panicked()));
+            outcomes.fold(Ok(()), |all, outcome| all.and(outcome.unwrap_or_else(|error| Err(error.into()))))
+        })
+    }
+
+    fn read_range<E>(
+        &self,
+        index: &Index,
+        range: &[Wanted],
+        stored: &mut Vec<u8>,
+        opener: &mut BlobOpener,
+        use_blob: UseBlob<'_, E>,
+    ) -> Result<(), E> {
+        let (Some(first), Some(last)) = (range.first(), range.last()) else { return Ok(()) };
+        let start = u64::from(first.place.offset);
+        let len = u64::from(last.place.offset) + u64::from(last.place.length) - start;
+        let object = FileKind::Pack.object(&index.pack_id(first.place.pack));
+        let read = self.store().get(&object, Range::Bytes { offset: start, len }, stored);
+        if read.is_err() && range.len() > 1 {
+            // One bad spot must not take its neighbours along.
+            return range.chunks(1).try_for_each(|one| self.read_range(index, one, stored, opener, use_blob));
+        }
+        if let Err(error) = read {
+            return use_blob(first, Err(error.into()));
+        }
+        for wanted in range {
+            let from = wanted.place.offset as usize - start as usize;
+            let sealed = &stored[from..from + wanted.place.length as usize];
+            use_blob(wanted, opener.open(&wanted.id, sealed, wanted.place.compressed_from()))?;
+        }
+        Ok(())
+    }
+
+    /// Read the data blobs `ids` in their order, decrypted and verified ahead on all cores, and hand their bytes to
+    /// `use_bytes` one after the other on this thread.
+    ///
+    /// # Errors
+    /// The first blob that cannot be read, what `use_bytes` returns, or [`RepoError::Cancelled`].
+    pub fn read_stream<E: From<RepoError>>(
+        &self,
+        index: &Index,
+        ids: &[BlobId],
+        cancel: &CancelToken,
+        mut use_bytes: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let place = |(tag, id): (usize, &BlobId)| {
+            Ok(Wanted { id: *id, place: index.require(BlobKind::Data, id)?, tag })
+        };
+        let wanted = ids.iter().enumerate().map(place).collect::<Result<Vec<_>>>()?;
+        let pieces = pieces(&wanted);
+        std::thread::scope(|scope| {
+            let (to_workers, work) = bounded::<(&[Wanted], Sender<Result<Vec<u8>>>)>(0);
+            let (in_order, ready) = bounded::<Receiver<Result<Vec<u8>>>>(WINDOW);
+            for _ in 0..cores() {
+                let work = work.clone();
+                scope.spawn(move || self.read_pieces(index, &work));
+            }
+            drop(work);
+            scope.spawn(move || {
+                for piece in pieces {
+                    let (answer, answered) = bounded(1);
+                    if in_order.send(answered).is_err() || to_workers.send((piece, answer)).is_err() {
+                        return;
+                    }
+                }
+            });
+            while let Ok(answered) = ready.recv() {
+                cancel.check().map_err(RepoError::from)?;
+                use_bytes(&answered.recv().map_err(|_| panicked())??)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn read_pieces(&self, index: &Index, work: &Receiver<(&[Wanted], Sender<Result<Vec<u8>>>)>) {
+        let mut opener = BlobOpener::new(self.sealer());
+        let mut stored = vec![];
+        while let Ok((piece, answer)) = work.recv() {
+            let plain = match &mut opener {
+                Ok(opener) => self.read_piece(index, piece, opener, &mut stored),
+                Err(error) => Err(RepoError::System(error.to_string())),
+            };
+            // Nobody waits for it any more when the stream was given up.
+            drop(answer.send(plain));
+        }
+    }
+
+    fn read_piece(
+        &self,
+        index: &Index,
+        piece: &[Wanted],
+        opener: &mut BlobOpener,
+        stored: &mut Vec<u8>,
+    ) -> Result<Vec<u8>> {
+        let mut plain = vec![0; piece.iter().map(|wanted| wanted.place.plain_length() as usize).sum()];
+        let starts = piece.iter().scan(0, |end, wanted| {
+            *end += wanted.place.plain_length() as usize;
+            Some(*end - wanted.place.plain_length() as usize)
+        });
+        // Read as they lie, put down where they belong: several threads wrote them, so the two orders differ.
+        let mut as_stored: Vec<Wanted> =
+            piece.iter().zip(starts).map(|(one, tag)| Wanted { tag, ..*one }).collect();
+        as_stored.sort_unstable_by_key(|wanted| (wanted.place.pack, wanted.place.offset));
+        for range in ranges(&as_stored) {
+            self.read_range(index, range, stored, opener, &mut |wanted, bytes| {
+                let bytes = bytes?;
+                plain[wanted.tag..wanted.tag + bytes.len()].copy_from_slice(bytes);
+                Ok::<(), RepoError>(())
+            })?;
+        }
+        Ok(plain)
+    }
+}
+
+/// Cut a stream's blobs into pieces that are read by one thread each.
+fn pieces(wanted: &[Wanted]) -> Vec<&[Wanted]> {
+    let mut len = 0;
+    wanted
+        .chunk_by(|one, _| {
+            len += u64::from(one.place.plain_length());
+            let goes_on = len < PIECE_LEN_MAX;
+            len = if goes_on { len } else { 0 };
+            goes_on
+        })
+        .collect()
+}
+
+/// Cut sorted blobs into ranges of one pack that are read at once.
+fn ranges(wanted: &[Wanted]) -> Vec<&[Wanted]> {
+    let mut ranges = vec![];
+    let mut start = 0;
+    for at in 1..=wanted.len() {
+        let goes_on = wanted.get(at).is_some_and(|next| {
+            let (first, last) = (wanted[start].place, wanted[at - 1].place);
+            let end = u64::from(last.offset) + u64::from(last.length);
+            next.place.pack == first.pack
+                && u64::from(next.place.offset).saturating_sub(end) <= GAP_MAX
+                && u64::from(next.place.offset) + u64::from(next.place.length) - u64::from(first.offset)
+                    <= RANGE_LEN_MAX
+        });
+        if !goes_on {
+            ranges.push(&wanted[start..at]);
+            start = at;
+        }
+    }
+    ranges
+}
+
+fn panicked() -> RepoError {
+    RepoError::System("a reading thread stopped unexpectedly".to_owned())
+}

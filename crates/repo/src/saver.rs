@@ -1,0 +1,322 @@
+//! The write pipeline: bytes in, blob ids out; hashing, compression and sealing run on all cores.
+//!
+//! A thread with many small pieces takes a [`Hand`] and saves them itself; a thread with one long stream submits
+//! chunks, which [`Saver`]'s own threads save while it goes on reading. Invariants: a blob is stored once, also
+//! when two threads bring it at one time; [`Saver::finish`] is the only way to a result, and it fails if anything
+//! failed. Memory: [`QUEUE`] chunks per thread, and what [`crate::packer`] says.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use model::cancel::CancelToken;
+
+use crate::blob::{BlobId, BlobKind, PackedBlob, id_of};
+use crate::compression::{Compressor, LEVEL_DEFAULT};
+use crate::error::{RepoError, Result};
+use crate::index::{IdSet, Index};
+use crate::packer::{Failure, Packer, Uploads};
+use crate::reader::cores;
+use crate::repository::Repository;
+
+/// Chunks that wait for each saving thread.
+const QUEUE: usize = 4;
+/// The set of blobs on their way is split, so that threads seldom wait for each other.
+const SHARDS: usize = 16;
+
+/// How to save.
+#[derive(Clone, Debug)]
+pub struct SaveOptions {
+    /// zstd level.
+    pub level: i32,
+    /// Saving threads.
+    pub threads: usize,
+    /// The wish to stop.
+    pub cancel: CancelToken,
+}
+
+impl Default for SaveOptions {
+    fn default() -> Self {
+        Self { level: LEVEL_DEFAULT, threads: cores(), cancel: CancelToken::new() }
+    }
+}
+
+/// What a pipeline stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SaveStats {
+    /// New data blobs.
+    pub data_blobs: u64,
+    /// New trees.
+    pub tree_blobs: u64,
+    /// Their plaintext bytes.
+    pub added: u64,
+    /// Their stored bytes.
+    pub stored: u64,
+}
+
+/// A running pipeline.
+pub struct Saver {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    spare: Receiver<Vec<u8>>,
+    threads: Vec<JoinHandle<()>>,
+    uploads: Uploads,
+}
+
+struct Shared {
+    repository: Arc<Repository>,
+    index: Arc<Index>,
+    options: SaveOptions,
+    under_way: [Mutex<IdSet>; SHARDS],
+    packer: Packer,
+    failure: Arc<Failure>,
+    data_blobs: AtomicU64,
+    tree_blobs: AtomicU64,
+    added: AtomicU64,
+    stored: AtomicU64,
+}
+
+struct Job {
+    bytes: Vec<u8>,
+    content: Arc<Content>,
+    position: usize,
+}
+
+impl Saver {
+    /// Start a pipeline that stores what `index` does not know.
+    ///
+    /// # Errors
+    /// When zstd gets no memory.
+    pub fn start(repository: &Arc<Repository>, index: &Arc<Index>, options: SaveOptions) -> Result<Self> {
+        let failure = Arc::new(Failure::default());
+        let (packer, uploads) = Packer::start(repository, &failure);
+        let threads = options.threads.max(1);
+        let shared = Arc::new(Shared {
+            repository: Arc::clone(repository),
+            index: Arc::clone(index),
+            options,
+            under_way: Default::default(),
+            packer,
+            failure,
+            data_blobs: AtomicU64::new(0),
+            tree_blobs: AtomicU64::new(0),
+            added: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
+        });
+        let (jobs, work) = bounded::<Job>(threads * QUEUE);
+        let (give_back, spare) = bounded(threads * (QUEUE + 2));
+        let thread = |_| {
+            let (mut hand, work, give_back) = (Hand::new(&shared)?, work.clone(), give_back.clone());
+            Ok(std::thread::spawn(move || run_jobs(&mut hand, &work, &give_back)))
+        };
+        let threads = (0..threads).map(thread).collect::<Result<_>>()?;
+        Ok(Self { shared, jobs, spare, threads, uploads })
+    }
+
+    /// A hand for a thread that saves by itself.
+    ///
+    /// # Errors
+    /// When zstd gets no memory.
+    pub fn hand(&self) -> Result<Hand> {
+        Hand::new(&self.shared)
+    }
+
+    /// A buffer to fill and submit, used before where possible.
+    pub fn buffer(&self) -> Vec<u8> {
+        self.spare.try_recv().unwrap_or_default()
+    }
+
+    /// Save `bytes` as the next piece of `content`; waits while all threads are busy.
+    ///
+    /// # Errors
+    /// When the pipeline has failed or is cancelled.
+    pub fn submit(&self, bytes: Vec<u8>, content: &Arc<Content>) -> Result<()> {
+        self.shared.check()?;
+        let job = Job { bytes, content: Arc::clone(content), position: content.reserve() };
+        self.jobs.send(job).map_err(|_| RepoError::System("the saving threads are gone".to_owned()))
+    }
+
+    /// Wait until everything is stored and indexed. Hands must be dropped before.
+    ///
+    /// # Errors
+    /// The first error of the pipeline, or [`RepoError::Cancelled`].
+    pub fn finish(self) -> Result<SaveStats> {
+        let Self { shared, jobs, threads, uploads, .. } = self;
+        drop(jobs);
+        for thread in threads {
+            if thread.join().is_err() {
+                shared.failure.set(RepoError::System("a saving thread stopped unexpectedly".to_owned()));
+            }
+        }
+        let flushed =
+            shared.options.cancel.check().map_err(RepoError::from).and_then(|()| shared.packer.flush());
+        let stats = shared.stats();
+        // The storing threads end when the packer is gone, and it lives in `shared`.
+        let alone = Arc::into_inner(shared)
+            .map(drop)
+            .ok_or_else(|| RepoError::System("a hand still saves".to_owned()));
+        if alone.is_ok() { uploads.finish().and(flushed).map(|()| stats) } else { alone.map(|()| stats) }
+    }
+}
+
+fn run_jobs(hand: &mut Hand, work: &Receiver<Job>, give_back: &Sender<Vec<u8>>) {
+    while let Ok(Job { mut bytes, content, position }) = work.recv() {
+        content.fill(position, hand.save(BlobKind::Data, &bytes).map(|saved| saved.id));
+        bytes.clear();
+        drop(give_back.try_send(bytes));
+    }
+}
+
+impl Shared {
+    fn check(&self) -> Result<()> {
+        self.options.cancel.check()?;
+        self.failure.check()
+    }
+
+    /// Whether this thread is the one that must store `id`.
+    fn claim(&self, kind: BlobKind, id: &BlobId) -> bool {
+        // One set serves both kinds: equal bytes stored as a tree and as data are rare, so a tree is never claimed
+        // by data. (`restic` keeps the two apart too.)
+        let mut shard = lock(&self.under_way[usize::from(id.0[31]) % SHARDS]);
+        let key = if kind == BlobKind::Tree { flip(id) } else { *id };
+        shard.insert(key)
+    }
+
+    fn stats(&self) -> SaveStats {
+        SaveStats {
+            data_blobs: self.data_blobs.load(Ordering::SeqCst),
+            tree_blobs: self.tree_blobs.load(Ordering::SeqCst),
+            added: self.added.load(Ordering::SeqCst),
+            stored: self.stored.load(Ordering::SeqCst),
+        }
+    }
+}
+
+fn flip(id: &BlobId) -> BlobId {
+    let mut flipped = *id;
+    flipped.0.iter_mut().for_each(|byte| *byte = !*byte);
+    flipped
+}
+
+/// Saves blobs on the thread that holds it, with compressor and buffers of its own.
+pub struct Hand {
+    shared: Arc<Shared>,
+    compressor: Compressor,
+    sealed: Vec<u8>,
+}
+
+/// What became of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Its name.
+    pub id: BlobId,
+    /// Whether it was not there before.
+    pub is_new: bool,
+}
+
+impl Hand {
+    fn new(shared: &Arc<Shared>) -> Result<Self> {
+        let compressor = Compressor::new(shared.options.level)?;
+        Ok(Self { shared: Arc::clone(shared), compressor, sealed: vec![] })
+    }
+
+    /// Save `plain`, unless the repository has it.
+    ///
+    /// # Errors
+    /// When the pipeline has failed or is cancelled.
+    pub fn save(&mut self, kind: BlobKind, plain: &[u8]) -> Result<Saved> {
+        self.shared.check()?;
+        let id = id_of(plain);
+        if self.shared.index.find(kind, &id).is_some() || !self.shared.claim(kind, &id) {
+            return Ok(Saved { id, is_new: false });
+        }
+        let stored = self.store(kind, id, plain).inspect_err(|error| {
+            // Others rely on this blob from now on, so nobody may finish without it.
+            self.shared.failure.set(RepoError::System(error.to_string()));
+        })?;
+        let blobs = if kind == BlobKind::Data { &self.shared.data_blobs } else { &self.shared.tree_blobs };
+        blobs.fetch_add(1, Ordering::Relaxed);
+        self.shared.added.fetch_add(plain.len() as u64, Ordering::Relaxed);
+        self.shared.stored.fetch_add(stored, Ordering::Relaxed);
+        Ok(Saved { id, is_new: true })
+    }
+
+    fn store(&mut self, kind: BlobKind, id: BlobId, plain: &[u8]) -> Result<u64> {
+        let shared = &self.shared;
+        let compressed = match shared.repository.config().has_compression() {
+            true => self.compressor.shorter(plain),
+            false => None,
+        };
+        self.sealed.clear();
+        shared.repository.sealer().seal(compressed.unwrap_or(plain), &mut self.sealed)?;
+        let raw_length = compressed.map(|_| plain.len() as u32);
+        let length = self.sealed.len() as u32;
+        shared.packer.add(PackedBlob { id, kind, offset: 0, length, raw_length }, &self.sealed)?;
+        Ok(length.into())
+    }
+}
+
+/// The pieces of one file, filled in any order.
+#[derive(Debug, Default)]
+pub struct Content {
+    state: Mutex<ContentState>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct ContentState {
+    ids: Vec<BlobId>,
+    outstanding: usize,
+    error: Option<RepoError>,
+}
+
+impl Content {
+    /// Nothing yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn reserve(&self) -> usize {
+        let mut state = lock(&self.state);
+        state.ids.push(BlobId::default());
+        state.outstanding += 1;
+        state.ids.len() - 1
+    }
+
+    fn fill(&self, position: usize, saved: Result<BlobId>) {
+        let mut state = lock(&self.state);
+        match saved {
+            Ok(id) => state.ids[position] = id,
+            Err(error) => _ = state.error.get_or_insert(error),
+        }
+        state.outstanding -= 1;
+        if state.outstanding == 0 {
+            self.filled.notify_all();
+        }
+    }
+
+    /// Add a piece whose id is known already.
+    pub fn push(&self, id: BlobId) {
+        lock(&self.state).ids.push(id);
+    }
+
+    /// The ids of all pieces, once all are saved. Call it when everything was submitted.
+    ///
+    /// # Errors
+    /// The first piece that could not be saved.
+    pub fn wait(&self) -> Result<Vec<BlobId>> {
+        let mut state = lock(&self.state);
+        while state.outstanding > 0 {
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        match state.error.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut state.ids)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,78 @@
+//! One long stream into the repository: the caller's thread finds the cuts, the pipeline's threads do the rest.
+
+use std::sync::Arc;
+
+use crate::blob::BlobId;
+use crate::chunk::Cutter;
+use crate::error::Result;
+use crate::saver::{Content, Saver};
+
+/// Takes the bytes of a stream as they come.
+pub struct StreamSaver<'a> {
+    saver: &'a Saver,
+    cutter: &'a Cutter,
+    content: Arc<Content>,
+    /// Bytes that are not cut yet, from `start` on.
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+/// How many of the longest chunks the buffer holds before it is moved together.
+const BUFFER_CHUNKS: usize = 4;
+
+impl<'a> StreamSaver<'a> {
+    /// An empty stream.
+    pub fn new(saver: &'a Saver, cutter: &'a Cutter) -> Self {
+        let buffer = Vec::with_capacity(cutter.max() * BUFFER_CHUNKS);
+        Self { saver, cutter, content: Content::new(), buffer, start: 0 }
+    }
+
+    /// More bytes of the stream.
+    ///
+    /// # Errors
+    /// When the pipeline has failed or is cancelled.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let room = self.cutter.max() * BUFFER_CHUNKS - self.buffer.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            while self.buffer.len() - self.start >= self.cutter.max() {
+                self.submit_chunk()?;
+            }
+            if self.buffer.len() == self.cutter.max() * BUFFER_CHUNKS {
+                self.buffer.drain(..self.start);
+                self.start = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn submit_chunk(&mut self) -> Result<()> {
+        let rest = &self.buffer[self.start..];
+        let len = self.cutter.cut(rest);
+        let mut chunk = self.saver.buffer();
+        chunk.extend_from_slice(&rest[..len]);
+        self.start += len;
+        self.saver.submit(chunk, &self.content)
+    }
+
+    /// Save what is left; the ids of all pieces follow from [`Content::wait`].
+    ///
+    /// # Errors
+    /// When the pipeline has failed or is cancelled.
+    pub fn finish(mut self) -> Result<Arc<Content>> {
+        while self.start < self.buffer.len() {
+            self.submit_chunk()?;
+        }
+        Ok(self.content)
+    }
+
+    /// [`StreamSaver::finish`], and wait for the ids.
+    ///
+    /// # Errors
+    /// When the pipeline has failed or is cancelled.
+    pub fn finish_now(self) -> Result<Vec<BlobId>> {
+        self.finish()?.wait()
+    }
+}

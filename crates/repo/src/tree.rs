@@ -1,0 +1,118 @@
+//! A directory as a blob: its nodes, strictly sorted by name.
+//!
+//! Form: `{"nodes":[…]}` and a newline. Equal directories are equal bytes, so an unchanged directory costs nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{RepoError, Result};
+use crate::node::{Node, NodeForm};
+
+#[derive(Serialize)]
+struct TreeForm {
+    nodes: Vec<NodeForm>,
+}
+
+#[derive(Deserialize)]
+struct TreeRead {
+    #[serde(default)]
+    nodes: Option<Vec<NodeForm>>,
+}
+
+/// The bytes of a tree. Nodes are sorted here; names must be different.
+pub fn encode(nodes: &mut [Node]) -> Vec<u8> {
+    nodes.sort_by(|one, other| one.entry.name.cmp(&other.entry.name));
+    let form = TreeForm { nodes: nodes.iter().map(NodeForm::from).collect() };
+    let mut json = serde_json::to_vec(&form).expect("a tree is text and numbers");
+    json.push(b'\n');
+    json
+}
+
+/// Read a tree called `what`.
+///
+/// # Errors
+/// [`RepoError::Damaged`] for other bytes, unsafe names, or names that are not strictly sorted.
+pub fn decode(json: &[u8], what: &dyn ToString) -> Result<Vec<Node>> {
+    let damaged = |reason: &dyn ToString| RepoError::damaged(what.to_string(), reason.to_string());
+    let form: TreeRead = serde_json::from_slice(json).map_err(|error| damaged(&error))?;
+    let nodes = form.nodes.unwrap_or_default().into_iter().map(NodeForm::into_node);
+    let nodes = nodes.collect::<Result<Vec<_>, _>>().map_err(|reason| damaged(&reason))?;
+    if nodes.windows(2).any(|pair| pair[0].entry.name >= pair[1].entry.name) {
+        return Err(damaged(&"its names are not sorted"));
+    }
+    Ok(nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::digest::Digest;
+    use model::entry::{Entry, EntryKind, Metadata, Xattr};
+
+    fn node(name: &[u8], kind: EntryKind) -> Node {
+        let time = "1969-12-31T23:59:59.123456789Z".parse().unwrap();
+        let subtree = (kind == EntryKind::Directory).then_some(Digest([7; 32]));
+        let content = if kind == EntryKind::File { vec![Digest([5; 32]); 2] } else { vec![] };
+        let metadata = Metadata {
+            mode: 0o4755,
+            uid: 1000,
+            gid: 1001,
+            user: "u".into(),
+            group: String::new(),
+            mtime: time,
+            atime: time,
+            ctime: time,
+            inode: u64::MAX,
+            device_id: 3,
+            links: 2,
+            size: 9,
+            xattrs: vec![Xattr { name: "user.x".into(), value: vec![0, 255] }],
+        };
+        Node { entry: Entry { name: name.to_vec(), kind, metadata }, content, subtree }
+    }
+
+    fn sample() -> Vec<Node> {
+        vec![
+            node(b"\xff\n\"", EntryKind::File),
+            node(b"a", EntryKind::Directory),
+            node(b"b", EntryKind::Symlink { target: b"/x\xff".to_vec() }),
+            node(b"c", EntryKind::CharDevice { device: 259 }),
+            node(b"d", EntryKind::BlockDevice { device: 1 }),
+            node(b"e", EntryKind::Fifo),
+            node(b"f", EntryKind::Socket),
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_node_is_read_back() {
+        let mut nodes = sample();
+        let json = encode(&mut nodes);
+        assert_eq!(nodes[6].entry.name, b"\xff\n\"", "sorted by bytes");
+        assert_eq!(decode(&json, &"tree").unwrap(), nodes);
+        let text = String::from_utf8(json).unwrap();
+        assert!(text.contains(r#""type":"dir","mode":2155872749"#), "{text}");
+    }
+
+    #[test]
+    fn an_empty_file_has_an_empty_list_not_null() {
+        let mut nodes = vec![node(b"a", EntryKind::File)];
+        nodes[0].content.clear();
+        assert!(String::from_utf8(encode(&mut nodes)).unwrap().contains(r#""content":[]"#));
+    }
+
+    #[test]
+    fn hostile_trees_are_refused() {
+        let json = String::from_utf8(encode(&mut sample())).unwrap();
+        let hostile = [
+            json.replace(r#""name":"a""#, r#""name":"..""#),
+            json.replace(r#""name":"a""#, r#""name":"x/y""#),
+            json.replace(r#""name":"a""#, r#""name":"z""#),
+            json.replace(r#""name":"b""#, r#""name":"a""#),
+            json.replace(r#""type":"fifo""#, r#""type":"door""#),
+            json.replace(r#""subtree""#, r#""subtree_""#),
+            json[..json.len() / 2].to_owned(),
+        ];
+        for json in hostile {
+            assert!(decode(json.as_bytes(), &"tree").unwrap_err().is_damage(), "{json}");
+        }
+    }
+}
