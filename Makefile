@@ -19,7 +19,7 @@ SUITE ?= all
 export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test quick lint bench book install-tools test-needs
+.PHONY: help demo test quick lint bench book install-tools build-needs test-needs
 
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
@@ -35,7 +35,7 @@ quick: test-needs
 	@scripts/install-tool.sh cargo-nextest
 	@scripts/run-tests.sh quick
 
-lint:
+lint: build-needs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
 	$(CARGO) test --locked --quiet --package tidy
@@ -56,6 +56,9 @@ install-tools: test-needs
 	@scripts/install-tool.sh cargo-nextest
 	@scripts/install-tool.sh cargo-deny
 	@scripts/install-tool.sh mdbook
+
+build-needs:
+	@scripts/install-test-needs.sh build
 
 test-needs:
 	@scripts/install-test-needs.sh

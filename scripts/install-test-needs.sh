@@ -1,19 +1,23 @@
 #!/bin/bash
-# install-test-needs.sh: install the programs that the tests run beside mainstay, where they are missing.
+# install-test-needs.sh [build]: install the programs that the tests run beside mainstay, where they are missing;
+# with `build` only what compiling needs.
 #
 # Says what is missing and why it is needed before it installs anything. Does nothing, in a moment, when all is there.
 # Needs apt (Debian and its relatives) and root or sudo; on other systems it names what to install and stops.
 # FRUGAL=1 only names what is missing.
 set -euo pipefail
 
-# program | Debian package | why
+[ $# = 0 ] || [ "$*" = build ] || { echo "usage: install-test-needs.sh [build]" >&2; exit 2; }
+for_what=${1:-test}
+
+# for what | program | Debian package | why
 needs='
-cc|build-essential|zstd is written in C, and Rust links with cc
-psql|postgresql-client|the tests look into databases
-pg_dump|postgresql-client|mainstay calls it to dump a database
-initdb|postgresql|the tests start servers of their own in temporary directories
-restic|restic|the oracle: stock restic must check and restore what mainstay wrote
-strace|strace|the tests let system calls fail, to see what survives
+build|cc|build-essential|zstd is written in C, and Rust links with cc
+test|psql|postgresql-client|the tests look into databases
+test|pg_dump|postgresql-client|mainstay calls it to dump a database
+test|initdb|postgresql|the tests start servers of their own in temporary directories
+test|restic|restic|the oracle: stock restic must check and restore what mainstay wrote
+test|strace|strace|the tests let system calls fail, to see what survives
 '
 
 # PostgreSQL keeps the server programs outside PATH on Debian.
@@ -22,8 +26,9 @@ is_there() {
 }
 
 missing=()
-while IFS='|' read -r program package why; do
+while IFS='|' read -r kind program package why; do
   [ -n "$program" ] || continue
+  [ "$for_what" = build ] && [ "$kind" != build ] && continue
   is_there "$program" && continue
   echo "test needs: $program is missing ($why) -> package $package" >&2
   [[ " ${missing[*]-} " == *" $package "* ]] || missing+=("$package")
