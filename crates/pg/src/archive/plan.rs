@@ -1,0 +1,65 @@
+//! What to do, and in which order, to restore an archive with several loaders at once.
+//!
+//! Order: pre-data from `Toc::without_data`; then each table from `Toc::table_head` and its block, any number at
+//! once; then the rest from `Toc::rest_head` and its blocks; then post-data from `Toc::without_data`, with jobs.
+
+use super::summary::{ArchiveEntry, ArchiveSummary};
+use super::toc::Section;
+
+/// Where one data block stands in the stored stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataBlock {
+    /// The entry.
+    pub dump_id: u32,
+    /// Schema and name, for people.
+    pub name: String,
+    /// First byte in the stream.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+    /// Exact number of rows, where known.
+    pub rows: Option<u64>,
+}
+
+/// The steps of a restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestorePlan {
+    /// Tables with rows, largest first: each may be loaded by its own pg_restore.
+    pub tables: Vec<DataBlock>,
+    /// Blocks of large objects, to be sent in this order behind the head of the rest.
+    pub rest_blocks: Vec<DataBlock>,
+    /// Whether there is a rest at all.
+    pub has_rest: bool,
+    /// Whether anything is left for the post-data section.
+    pub has_post_data: bool,
+}
+
+/// Decide how to restore the archive. Tables known to be empty need no loader and are left out.
+pub fn plan_restore(summary: &ArchiveSummary) -> RestorePlan {
+    let mut tables: Vec<_> = summary.tables().filter(|entry| entry.rows != Some(0)).map(block_of).collect();
+    tables.sort_by_key(|table| (std::cmp::Reverse(table.length), table.dump_id));
+    let is_rest = |entry: &&ArchiveEntry| entry.section == Section::Data && !entry.is_table_data();
+    let mut rest_blocks: Vec<_> =
+        summary.entries.iter().filter(is_rest).filter(|entry| entry.has_data).map(block_of).collect();
+    rest_blocks.sort_by_key(|block| block.offset);
+    RestorePlan {
+        tables,
+        rest_blocks,
+        has_rest: summary.entries.iter().any(|entry| is_rest(&entry)),
+        has_post_data: summary.entries.iter().any(|entry| entry.section == Section::PostData),
+    }
+}
+
+fn block_of(entry: &ArchiveEntry) -> DataBlock {
+    DataBlock {
+        dump_id: entry.dump_id,
+        name: if entry.namespace.is_empty() {
+            entry.tag.clone()
+        } else {
+            format!("{}.{}", entry.namespace, entry.tag)
+        },
+        offset: entry.offset,
+        length: entry.length,
+        rows: entry.rows,
+    }
+}

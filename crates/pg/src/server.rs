@@ -1,0 +1,191 @@
+//! What a server tells about itself and its databases, and the few changes a restore makes besides pg_restore.
+//!
+//! Questions about the whole server go to the database `postgres`; where that is closed to us, to the session's own.
+
+use model::size::ByteSize;
+use serde::{Deserialize, Serialize};
+
+use crate::client::Client;
+use crate::connection::Session;
+use crate::globals::{DatabaseFacts, Globals, read_globals};
+use crate::program::ProgramError;
+use crate::psql::{Psql, QueryError};
+use crate::quote::identifier;
+use crate::roles::create_database_sql;
+use crate::version::Version;
+
+/// An extension that a database has, with the version it is at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+}
+
+/// The exact number of rows of one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRows {
+    /// Schema.
+    pub schema: String,
+    /// Table.
+    pub table: String,
+    /// Rows.
+    pub rows: u64,
+}
+
+/// A server, seen through psql.
+#[derive(Clone)]
+pub struct Server {
+    psql: Psql,
+    version: Version,
+}
+
+/// Objects that somebody made: oids below 16384 come with the server.
+const IS_EMPTY: &str = r"
+SELECT pg_catalog.to_json(NOT EXISTS (
+  SELECT FROM pg_catalog.pg_class WHERE oid >= 16384
+  UNION ALL SELECT FROM pg_catalog.pg_proc WHERE oid >= 16384
+  UNION ALL SELECT FROM pg_catalog.pg_type WHERE oid >= 16384
+  UNION ALL SELECT FROM pg_catalog.pg_namespace WHERE oid >= 16384 AND nspname <> 'public' AND nspname !~ '^pg_'
+  UNION ALL SELECT FROM pg_catalog.pg_extension WHERE oid >= 16384
+  UNION ALL SELECT FROM pg_catalog.pg_event_trigger WHERE oid >= 16384
+  UNION ALL SELECT FROM pg_catalog.pg_foreign_data_wrapper WHERE oid >= 16384
+  UNION ALL SELECT FROM pg_catalog.pg_operator WHERE oid >= 16384
+  UNION ALL SELECT FROM pg_catalog.pg_largeobject_metadata));
+";
+
+/// Tables of people, each counted by a statement that the server writes and psql sends back, all in one snapshot.
+const TABLE_ROWS: &str = r"
+BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT pg_catalog.format('SELECT pg_catalog.json_build_object(''schema'', %L::text, ''table'', %L::text, ''rows'',
+   pg_catalog.count(*)) FROM ONLY %I.%I', n.nspname, c.relname, n.nspname, c.relname)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND c.oid >= 16384
+ORDER BY n.nspname, c.relname \gexec
+";
+
+impl Server {
+    /// Ask the server for its version; everything else needs it.
+    pub fn open(client: &Client, session: &Session) -> Result<Self, QueryError> {
+        let mut server = Self { psql: Psql::new(client, session), version: Version(0) };
+        let sql = "SELECT pg_catalog.current_setting('server_version_num');\n";
+        server.version = server.ask_server("server version", sql, &[])?;
+        Ok(server)
+    }
+
+    /// Version of the server.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Names of the databases that are no templates and can be connected to (C10).
+    pub fn databases(&self) -> Result<Vec<String>, QueryError> {
+        let sql = "SELECT coalesce(pg_catalog.json_agg(datname ORDER BY datname), '[]') FROM pg_catalog.pg_database \
+                   WHERE NOT datistemplate AND datallowconn AND datconnlimit <> -2;\n";
+        self.ask_server("databases", sql, &[])
+    }
+
+    /// Roles, settings, properties of databases, tablespaces.
+    pub fn globals(&self) -> Result<Globals, QueryError> {
+        self.on_server(read_globals)
+    }
+
+    /// Whether a database of this name is there.
+    pub fn exists(&self, database: &str) -> Result<bool, QueryError> {
+        let sql =
+            "SELECT pg_catalog.to_json(count(*) > 0) FROM pg_catalog.pg_database WHERE datname = :'name';\n";
+        self.ask_server("existence of a database", sql, &[("name", database)])
+    }
+
+    /// Bytes of this database on the server's disk.
+    pub fn size(&self, database: &str) -> Result<ByteSize, QueryError> {
+        let sql = "SELECT coalesce(pg_catalog.json_agg(pg_catalog.pg_database_size(oid)), '[]') \
+                   FROM pg_catalog.pg_database WHERE datname = :'name';\n";
+        let sizes: Vec<u64> = self.ask_server("size of a database", sql, &[("name", database)])?;
+        let size = sizes.first().ok_or_else(|| QueryError::NoSuchDatabase(database.to_owned()))?;
+        Ok(ByteSize(*size))
+    }
+
+    /// Whether nothing that somebody made is in this database.
+    pub fn is_empty(&self, database: &str) -> Result<bool, QueryError> {
+        self.psql.with_database(database)?.ask("emptiness of a database", IS_EMPTY, &[])
+    }
+
+    /// Extensions of this database.
+    pub fn extensions(&self, database: &str) -> Result<Vec<Extension>, QueryError> {
+        let sql = "SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('name', extname, \
+                   'version', extversion) ORDER BY extname), '[]') FROM pg_catalog.pg_extension;\n";
+        self.psql.with_database(database)?.ask("extensions", sql, &[])
+    }
+
+    /// The rows of every table, counted one by one: a full read of the database, meant for drills.
+    pub fn table_rows(&self, database: &str) -> Result<Vec<TableRows>, QueryError> {
+        self.psql.with_database(database)?.ask_each("rows of tables", TABLE_ROWS)
+    }
+
+    /// Create a database: like `facts` if they are given, owned as they say if that role is there.
+    pub fn create_database(&self, name: &str, facts: Option<&DatabaseFacts>) -> Result<(), QueryError> {
+        let owner = match facts {
+            Some(facts) if self.has_role(&facts.owner)? => Some(facts.owner.as_str()),
+            _ => None,
+        };
+        self.execute(&[create_database_sql(name, facts, owner, self.version)])
+    }
+
+    /// Drop a database, if it is there. Connections to it make this an error.
+    pub fn drop_database(&self, name: &str) -> Result<(), QueryError> {
+        self.execute(&[format!("DROP DATABASE IF EXISTS {}", identifier(name))])
+    }
+
+    /// Give a database another name.
+    pub fn rename_database(&self, name: &str, new: &str) -> Result<(), QueryError> {
+        self.execute(&[format!("ALTER DATABASE {} RENAME TO {}", identifier(name), identifier(new))])
+    }
+
+    /// Run statements that this crate made, one after the other, each in its own transaction. Stops at the first
+    /// error.
+    pub fn execute(&self, statements: &[String]) -> Result<(), QueryError> {
+        let script: String = statements.iter().flat_map(|sql| [sql.as_str(), ";\n"]).collect();
+        self.on_server(|psql| psql.run(&script, &[]).map(|_| ()))
+    }
+
+    fn has_role(&self, name: &str) -> Result<bool, QueryError> {
+        let sql =
+            "SELECT pg_catalog.to_json(count(*) > 0) FROM pg_catalog.pg_roles WHERE rolname = :'name';\n";
+        self.ask_server("existence of a role", sql, &[("name", name)])
+    }
+
+    fn ask_server<T: serde::de::DeserializeOwned>(
+        &self,
+        question: &'static str,
+        sql: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<T, QueryError> {
+        self.on_server(|psql| psql.ask(question, sql, parameters))
+    }
+
+    fn on_server<T>(&self, question: impl Fn(&Psql) -> Result<T, QueryError>) -> Result<T, QueryError> {
+        match question(&self.psql.with_database("postgres")?) {
+            Err(error) if is_closed(&error) => match self.psql.database() {
+                Some(_) => question(&self.psql),
+                None => question(&self.psql.with_database("template1")?),
+            },
+            answer => answer,
+        }
+    }
+}
+
+/// Whether the database `postgres` is what stood in the way.
+fn is_closed(error: &QueryError) -> bool {
+    let QueryError::Program(ProgramError::Ended { words, .. }) = error else { return false };
+    words.starts_with("psql: error:")
+        && [
+            "database \"postgres\" does not exist",
+            "permission denied for database \"postgres\"",
+            "pg_hba.conf",
+        ]
+        .iter()
+        .any(|reason| words.contains(reason))
+}
