@@ -3,8 +3,8 @@
 //! Blocking, Linux, without unsafe code. Names are bytes. Nothing is followed that was not asked for: every path
 //! below a root is opened relative to a directory that is already open, and symbolic links in between are refused.
 
-pub mod error;
 pub mod relative;
+pub mod error;
 mod time;
 mod beneath;
 mod xattr;
@@ -13,3 +13,11 @@ pub mod metadata;
 pub mod exclude;
 pub mod walk;
 pub mod read;
+pub mod compare;
+pub mod losses;
+mod apply;
+mod recent;
+pub mod directories;
+pub mod write;
+mod remove;
+pub mod target;

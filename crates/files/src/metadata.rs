@@ -53,11 +53,20 @@ pub(crate) fn device_of(stat: &Statx) -> u64 {
     makedev(stat.stx_dev_major, stat.stx_dev_minor)
 }
 
-/// Make an entry of `stat`, which was taken of `name` in `dir`. `scratch` is space for names of attributes.
+/// Where a described thing is.
+#[derive(Clone, Copy)]
+pub(crate) enum At<'a> {
+    /// In this directory, under its name.
+    In(BorrowedFd<'a>),
+    /// It is open or pinned itself.
+    Itself(BorrowedFd<'a>),
+}
+
+/// Make an entry of `stat`. `scratch` is space for names of attributes.
 pub(crate) fn describe(
     stat: &Statx,
     name: Vec<u8>,
-    dir: BorrowedFd<'_>,
+    at: At<'_>,
     (bearer, scratch): (Bearer<'_>, &mut Vec<u8>),
     owners: &Owners,
 ) -> Result<Inspected> {
@@ -66,7 +75,11 @@ pub(crate) fn describe(
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Directory,
         FileType::Symlink => {
-            EntryKind::Symlink { target: readlinkat(dir, &name[..], Vec::new())?.into_bytes() }
+            let target = match at {
+                At::In(dir) => readlinkat(dir, &name[..], Vec::new())?,
+                At::Itself(link) => readlinkat(link, c"", Vec::new())?,
+            };
+            EntryKind::Symlink { target: target.into_bytes() }
         }
         FileType::BlockDevice => EntryKind::BlockDevice { device: rdev },
         FileType::CharacterDevice => EntryKind::CharDevice { device: rdev },
@@ -96,19 +109,25 @@ pub(crate) fn describe(
     Ok(Inspected { entry: Entry { name, kind, metadata }, xattr_error })
 }
 
+/// Whether `stat` describes something of `kind`.
+pub(crate) fn is_kind(stat: &Statx, kind: &EntryKind) -> bool {
+    let wanted = match kind {
+        EntryKind::File => FileType::RegularFile,
+        EntryKind::Directory => FileType::Directory,
+        EntryKind::Symlink { .. } => FileType::Symlink,
+        EntryKind::BlockDevice { .. } => FileType::BlockDevice,
+        EntryKind::CharDevice { .. } => FileType::CharacterDevice,
+        EntryKind::Fifo => FileType::Fifo,
+        EntryKind::Socket => FileType::Socket,
+    };
+    FileType::from_raw_mode(stat.stx_mode.into()) == wanted
+}
+
 /// Whether the walked `entry` is what `stat` now describes: same inode, device and kind.
 pub(crate) fn is_same_file(stat: &Statx, entry: &Entry) -> bool {
-    let kind = FileType::from_raw_mode(stat.stx_mode.into());
-    let same_kind = match entry.kind {
-        EntryKind::File => kind == FileType::RegularFile,
-        EntryKind::Directory => kind == FileType::Directory,
-        EntryKind::Symlink { .. } => kind == FileType::Symlink,
-        EntryKind::BlockDevice { .. } => kind == FileType::BlockDevice,
-        EntryKind::CharDevice { .. } => kind == FileType::CharacterDevice,
-        EntryKind::Fifo => kind == FileType::Fifo,
-        EntryKind::Socket => kind == FileType::Socket,
-    };
-    same_kind && stat.stx_ino == entry.metadata.inode && device_of(stat) == entry.metadata.device_id
+    is_kind(stat, &entry.kind)
+        && stat.stx_ino == entry.metadata.inode
+        && device_of(stat) == entry.metadata.device_id
 }
 
 /// Whether contents or metadata may have changed between two looks.

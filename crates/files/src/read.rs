@@ -12,7 +12,7 @@ use rustix::io::{Errno, pread};
 
 use crate::beneath;
 use crate::error::Error;
-use crate::metadata::{describe, is_same_file, is_untouched, stat_open};
+use crate::metadata::{At, describe, is_same_file, is_untouched, stat_open};
 use crate::owner::Owners;
 use crate::relative::RelativePath;
 use crate::walk::Root;
@@ -181,7 +181,7 @@ fn look_again(
     full: &std::path::Path,
 ) -> Result<Entry, Error> {
     let bearer = (Bearer::Open(fd.as_fd()), &mut Vec::new());
-    let found = describe(stat, walked.name.clone(), fd.as_fd(), bearer, owners);
+    let found = describe(stat, walked.name.clone(), At::Itself(fd.as_fd()), bearer, owners);
     let found = found.map_err(|e| Error::io("look at", full, e))?;
     match found.xattr_error {
         Some(error) => Err(Error::io("read extended attributes of", full, error)),

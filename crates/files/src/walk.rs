@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::beneath;
 use crate::error::Error;
 use crate::exclude::{CACHE_SIGNATURE, CACHE_TAG, Excludes};
-use crate::metadata::{Identity, Inspected, describe, device_of, stat_at, stat_open};
+use crate::metadata::{At, Identity, Inspected, describe, device_of, stat_at, stat_open};
 use crate::owner::Owners;
 use crate::relative::RelativePath;
 use crate::xattr::{Bearer, proc_path};
@@ -182,7 +182,7 @@ impl Walk {
         let fd = self.root.fd.try_clone().map_err(|e| Error::io("open", given, e))?;
         let found = stat_open(fd.as_fd()).and_then(|stat| {
             let scratch = (Bearer::Open(fd.as_fd()), &mut self.list);
-            Ok((Identity::of(&stat), describe(&stat, name, fd.as_fd(), scratch, &self.owners)?))
+            Ok((Identity::of(&stat), describe(&stat, name, At::Itself(fd.as_fd()), scratch, &self.owners)?))
         });
         let (identity, found) = found.map_err(|e| Error::io("look at", given, e))?;
         let path = RelativePath::root();
@@ -347,7 +347,7 @@ impl OpenDirectory {
         let prefix_len = self.prefix.len();
         self.prefix.extend_from_slice(&name);
         let bearer = Bearer::Named(&self.prefix);
-        let found = describe(&stat, name, self.fd.as_fd(), (bearer, list), owners);
+        let found = describe(&stat, name, At::In(self.fd.as_fd()), (bearer, list), owners);
         self.prefix.truncate(prefix_len);
         found
     }

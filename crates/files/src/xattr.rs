@@ -43,7 +43,10 @@ impl Bearer<'_> {
             };
             match outcome {
                 Ok(_) => return Ok(()),
-                Err(Errno::OPNOTSUPP) => return Ok(list.clear()),
+                Err(Errno::OPNOTSUPP) => {
+                    list.clear();
+                    return Ok(());
+                }
                 Err(Errno::RANGE) => {}
                 Err(error) => return Err(error),
             }
