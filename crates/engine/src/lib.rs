@@ -1,1 +1,14 @@
-//! engine
+//! The verbs: each file is one, told as a story over the repository, the directories and PostgreSQL.
+
+pub mod error;
+pub mod manifest;
+pub mod catalog;
+pub mod cutter;
+pub mod writing;
+pub mod stored_file;
+pub mod back_up_dump;
+pub mod verify;
+pub mod export;
+pub mod restore_dump;
+
+pub use error::EngineError;

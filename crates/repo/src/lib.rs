@@ -20,6 +20,7 @@ pub mod tree;
 pub mod snapshot_file;
 pub mod repository;
 pub mod note;
+pub mod marks;
 pub mod opener;
 pub mod reader;
 pub mod packer;

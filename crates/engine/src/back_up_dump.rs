@@ -1,0 +1,185 @@
+//! Back up one database: pg_dump's archive goes straight into the repository and is understood while it passes.
+//!
+//! The bytes go reader → archive parser, SHA-256, cutter (this thread) → hashing, compressing, sealing (all cores)
+//! → packs. Nothing is written to a temporary file. Fail closed: unless pg_dump, the parser and the pipeline all
+//! say that it went well, there is no backup.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use model::backup::{BackupKind, BackupRecord};
+use model::digest::Digest;
+use pg::archive::{ArchiveReader, ArchiveSummary};
+use pg::client::{Client, Clients};
+use pg::connection::Session;
+use pg::dump::{Dump, DumpOptions, DumpReport};
+use pg::globals::Globals;
+use pg::server::{Extension, Server};
+use repo::Repository;
+use repo::saver::Content;
+use repo::stream::StreamSaver;
+use sha2::{Digest as _, Sha256};
+
+use crate::catalog;
+use crate::cutter;
+use crate::error::{EngineError, Result};
+use crate::manifest::{DUMP_NAME, GLOBALS_NAME, MANIFEST_NAME, MANIFEST_VERSION, Manifest};
+use crate::writing::{FileCounts, Order, Outcome, Writing, plain_node, save_small_file, save_tree};
+
+/// Bytes that are read from pg_dump at once: what its pipe holds.
+const READ_LEN: usize = 1 << 20;
+
+/// A database to back up.
+pub struct DumpSource<'a> {
+    /// The client programs that are installed.
+    pub clients: &'a Clients,
+    /// The way to the database.
+    pub session: &'a Session,
+    /// Its name.
+    pub database: &'a str,
+    /// How to dump.
+    pub options: DumpOptions,
+}
+
+/// What passed through.
+struct Passed {
+    content: Arc<Content>,
+    sha256: Digest,
+    length: u64,
+    summary: ArchiveSummary,
+}
+
+/// What the server told beside the dump.
+struct Beside {
+    globals: Globals,
+    extensions: Vec<Extension>,
+}
+
+/// Back up the database of `source`.
+///
+/// # Errors
+/// Anything that went wrong on the way, in pg_dump's own words where it was pg_dump; then there is no backup.
+pub fn back_up_dump(
+    repository: &Arc<Repository>,
+    source: &DumpSource<'_>,
+    order: &Order,
+) -> Result<BackupRecord> {
+    order.progress.begin("dumping", 0);
+    let server = Server::open(source.clients.newest()?, source.session)?;
+    let client = source.clients.for_dump(server.version())?;
+    let mean = chunk_mean(repository, &server, source, order)?;
+    let writing = Writing::begin(repository, order)?;
+    let cutter = cutter::load(repository, mean)?;
+    let beside = Beside { globals: server.globals()?, extensions: server.extensions(source.database)? };
+    let mut dump = pg::dump::start(client, source.session, &source.options, &order.cancel)?;
+    let passed = pass_through(&mut dump, StreamSaver::new(&writing.saver, &cutter), order);
+    // pg_dump's own words come first: what the parser says of a broken stream is only their consequence.
+    let (report, passed) = match passed {
+        Ok(passed) => (dump.finish()?, passed),
+        Err(error) => return Err(reason(dump, error)),
+    };
+    commit(writing, source, client, order, mean, &beside, passed, report)
+}
+
+fn reason(dump: Dump, error: EngineError) -> EngineError {
+    match error {
+        EngineError::Archive(_) | EngineError::Io { .. } => match dump.finish() {
+            Err(words) => words.into(),
+            Ok(_) => error,
+        },
+        error => error,
+    }
+}
+
+/// The chunk size of this source's earlier backups, or the one that suits its size.
+fn chunk_mean(
+    repository: &Repository,
+    server: &Server,
+    source: &DumpSource<'_>,
+    order: &Order,
+) -> Result<usize> {
+    let records = catalog::list(repository)?;
+    let is_earlier = |record: &&BackupRecord| record.tenant == order.tenant && record.source == order.source;
+    if let Some(earlier) = records.iter().find(is_earlier) {
+        let snapshot = catalog::load_snapshot(repository, earlier)?;
+        let mean = snapshot.tag("chunk").and_then(|text| text.parse::<usize>().ok());
+        if let Some(mean) = mean.filter(|mean| mean.is_power_of_two() && (4096..=1 << 22).contains(mean)) {
+            return Ok(mean);
+        }
+    }
+    Ok(cutter::mean_for(server.size(source.database)?.0))
+}
+
+fn pass_through(dump: &mut Dump, mut stream: StreamSaver<'_>, order: &Order) -> Result<Passed> {
+    let mut archive = ArchiveReader::new();
+    let mut hash = Sha256::new();
+    let mut length = 0;
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        let count = dump.read(&mut buffer).map_err(EngineError::io("reading from pg_dump"))?;
+        order.cancel.check()?;
+        if count == 0 {
+            break;
+        }
+        let bytes = &buffer[..count];
+        archive.push(bytes)?;
+        hash.update(bytes);
+        stream.push(bytes)?;
+        length += count as u64;
+        order.progress.advance(count as u64);
+    }
+    let summary = archive.finish()?;
+    Ok(Passed { content: stream.finish()?, sha256: Digest(hash.finalize().into()), length, summary })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the last phase of one story: everything meets here")]
+fn commit(
+    writing: Writing,
+    source: &DumpSource<'_>,
+    client: &Client,
+    order: &Order,
+    mean: usize,
+    beside: &Beside,
+    passed: Passed,
+    report: DumpReport,
+) -> Result<BackupRecord> {
+    let outcome = Outcome {
+        kind: BackupKind::Dump,
+        database: source.database.to_owned(),
+        size_bytes: passed.length,
+        sha256: Some(passed.sha256),
+        relation_count: passed.summary.tables().count() as u64,
+        paths: vec![format!("/{}/{}", order.tenant, order.source)],
+        excludes: vec![],
+        parent: None,
+        tags: vec![format!("chunk={mean}")],
+        incomplete: false,
+        files: FileCounts { new: 1, ..FileCounts::default() },
+    };
+    let manifest = Manifest {
+        manifest_version: MANIFEST_VERSION,
+        record: writing.record(&outcome),
+        sha256: passed.sha256,
+        size_bytes: passed.length,
+        server_version: beside.globals.server_version.to_string(),
+        client_version: client.version().to_string(),
+        no_owner_no_acl: source.options.no_owner_no_acl,
+        extensions: beside.extensions.clone(),
+        database: beside.globals.databases.iter().find(|facts| facts.name == source.database).cloned(),
+        warnings: report.warnings,
+        archive: passed.summary,
+    };
+    let saver = &writing.saver;
+    let content = passed.content.wait()?;
+    let mut nodes = vec![
+        plain_node(DUMP_NAME, passed.length, content, order),
+        save_small_file(saver, MANIFEST_NAME, &json(&manifest)?, order)?,
+        save_small_file(saver, GLOBALS_NAME, &json(&beside.globals)?, order)?,
+    ];
+    let root = save_tree(saver, &mut nodes)?;
+    writing.commit(root, &outcome)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| EngineError::Unsuitable(error.to_string()))
+}

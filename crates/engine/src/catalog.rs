@@ -1,0 +1,232 @@
+//! Which backups there are: one record for each snapshot, read from `x/record/` or, where that is missing, found
+//! again in the snapshot itself.
+//!
+//! Invariant: a record is a copy. Wiping `x/record/` loses nothing; a record without its snapshot is not shown.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use model::backup::{BackupKind, BackupRecord, Engine, Verification};
+use model::digest::Digest;
+use model::entry::is_plain_name;
+use model::name::{BackupId, SourceName, TenantName};
+use repo::index::Index;
+use repo::repository::FileKind;
+use repo::snapshot_file::SnapshotFile;
+use repo::{BlobKind, RepoError, Repository, tree};
+
+use crate::error::{EngineError, Result};
+use crate::manifest::{MANIFEST_NAME, Manifest};
+
+/// Tag of every snapshot that mainstay made.
+pub const TAG: &str = "mainstay";
+
+/// Every backup, newest first.
+///
+/// # Errors
+/// Damage to a snapshot or record.
+pub fn list(repository: &Repository) -> Result<Vec<BackupRecord>> {
+    let mut kept: HashMap<String, ()> = note_names(repository, "record")?;
+    let holds = note_names(repository, "hold")?;
+    let verifications = newest_verifications(repository)?;
+    let mut index = None;
+    let mut records = vec![];
+    for listed in repository.list(FileKind::Snapshot)? {
+        let name = listed.id.to_hex();
+        let mut record: BackupRecord = match kept.remove(&name) {
+            Some(()) => repository.load_note(&format!("record/{name}"))?,
+            None => find_again(repository, &listed.id, &mut index)?,
+        };
+        record.snapshot = Some(listed.id);
+        record.hold |= holds.contains_key(&name);
+        record.destination = "local".to_owned();
+        record.location = repository.store().location();
+        if let Some(note) = verifications.get(&name) {
+            record.last_verification = Some(repository.load_note::<Verification>(note)?);
+        }
+        records.push(record);
+    }
+    records.sort_by(|one, other| (other.created_at, &other.id).cmp(&(one.created_at, &one.id)));
+    Ok(records)
+}
+
+fn note_names(repository: &Repository, folder: &str) -> Result<HashMap<String, ()>> {
+    Ok(repository.list_notes(folder)?.into_iter().map(|(name, _)| (name, ())).collect())
+}
+
+/// The name of the newest verification of each snapshot; names are `<snapshot>/<time>`.
+fn newest_verifications(repository: &Repository) -> Result<HashMap<String, String>> {
+    let mut newest: HashMap<String, String> = HashMap::new();
+    for (name, _) in repository.list_notes("verified")? {
+        let Some((snapshot, _)) = name.split_once('/') else { continue };
+        let note = format!("verified/{name}");
+        let known = newest.entry(snapshot.to_owned()).or_default();
+        if *known < note {
+            *known = note;
+        }
+    }
+    Ok(newest)
+}
+
+/// The record of a snapshot that has none: from the manifest of a dump, from the tags, or from what restic says.
+fn find_again(repository: &Repository, id: &Digest, index: &mut Option<Index>) -> Result<BackupRecord> {
+    let snapshot = repository.load_snapshot(id)?;
+    if snapshot.tag("kind") == Some(BackupKind::Dump.as_str()) {
+        let index = match index {
+            Some(index) => index,
+            None => index.insert(repository.load_index()?),
+        };
+        if let Ok(manifest) = load_manifest(repository, index, &snapshot) {
+            return Ok(manifest.record);
+        }
+    }
+    Ok(from_tags(id, &snapshot))
+}
+
+fn from_tags(id: &Digest, snapshot: &SnapshotFile) -> BackupRecord {
+    let named = |tag: &str, otherwise: &str| match snapshot.tag(tag) {
+        Some(value) => value.to_owned(),
+        None => otherwise.to_owned(),
+    };
+    let path = snapshot.paths.first().map_or("", String::as_str);
+    let source = SourceName::derived_from(&named("source", path.rsplit('/').next().unwrap_or(path)));
+    let tenant: TenantName = SourceName::derived_from(&named("tenant", "restic"))
+        .as_str()
+        .parse()
+        .expect("a derived name is a legal name");
+    let id_text = named("id", &format!("restic-{}", id.short()));
+    let id = id_text.parse().unwrap_or_else(|_| BackupId::new(&tenant, &source, snapshot.time, 1));
+    let kind = match snapshot.tag("kind") {
+        Some("dump") => BackupKind::Dump,
+        Some("cluster") => BackupKind::Cluster,
+        Some("wal") => BackupKind::Wal,
+        _ => BackupKind::Directory,
+    };
+    let engine = if kind == BackupKind::Directory { Engine::FILES } else { Engine::POSTGRES };
+    let summary = snapshot.summary.as_ref();
+    BackupRecord {
+        id,
+        tenant,
+        source,
+        kind,
+        database: String::new(),
+        created_at: snapshot.time,
+        size_bytes: summary.map_or(0, |summary| summary.total_bytes_processed),
+        stored_bytes: summary.map_or(0, |summary| summary.data_added_packed),
+        sha256: None,
+        destination: String::new(),
+        location: String::new(),
+        engine: Engine(named("engine", engine)),
+        snapshot: None,
+        last_verification: None,
+        relation_count: 0,
+        start_lsn: String::new(),
+        stop_lsn: String::new(),
+        timeline: String::new(),
+        label: named("label", ""),
+        hold: false,
+        incomplete: snapshot.tags.iter().any(|tag| tag == "incomplete"),
+    }
+}
+
+/// The one backup whose id begins with `prefix`; a whole id wins over longer ones.
+///
+/// # Errors
+/// [`EngineError::NoBackup`], [`EngineError::Ambiguous`], or what [`list`] says.
+pub fn find(repository: &Repository, prefix: &str) -> Result<BackupRecord> {
+    choose(list(repository)?, prefix)
+}
+
+/// The same among `records`.
+///
+/// # Errors
+/// As [`find`].
+pub fn choose(records: Vec<BackupRecord>, prefix: &str) -> Result<BackupRecord> {
+    let snapshot = |record: &BackupRecord| record.snapshot.map(Digest::to_hex).unwrap_or_default();
+    let is_asked = |record: &BackupRecord| {
+        !prefix.is_empty()
+            && (record.id.as_str().starts_with(prefix)
+                || (prefix.len() >= 8 && snapshot(record).starts_with(prefix)))
+    };
+    let mut matching: Vec<_> = records.into_iter().filter(is_asked).collect();
+    if let Some(exact) = matching.iter().position(|record| record.id.as_str() == prefix) {
+        return Ok(matching.swap_remove(exact));
+    }
+    match matching.len() {
+        0 => Err(EngineError::NoBackup(prefix.to_owned())),
+        1 => Ok(matching.remove(0)),
+        _ => {
+            let ids: Vec<_> = matching.iter().take(5).map(|record| record.id.as_str()).collect();
+            Err(EngineError::Ambiguous { prefix: prefix.to_owned(), matches: ids.join(", ") })
+        }
+    }
+}
+
+/// The snapshot of a record.
+///
+/// # Errors
+/// Damage, or [`EngineError::NoBackup`] where it is gone.
+pub fn load_snapshot(repository: &Repository, record: &BackupRecord) -> Result<SnapshotFile> {
+    let id = record.snapshot.ok_or_else(|| EngineError::NoBackup(record.id.to_string()))?;
+    Ok(repository.load_snapshot(&id)?)
+}
+
+/// The manifest of a dump.
+///
+/// # Errors
+/// Damage, or a form that this build does not know.
+pub fn load_manifest(repository: &Repository, index: &Index, snapshot: &SnapshotFile) -> Result<Manifest> {
+    let json = load_small_file(repository, index, &snapshot.tree, MANIFEST_NAME)?;
+    let manifest: Manifest =
+        serde_json::from_slice(&json).map_err(|error| RepoError::damaged(MANIFEST_NAME, error))?;
+    Ok(manifest)
+}
+
+/// The bytes of a file in the root of a tree.
+///
+/// # Errors
+/// Damage, or a missing file.
+pub fn load_small_file(repository: &Repository, index: &Index, root: &Digest, name: &str) -> Result<Vec<u8>> {
+    debug_assert!(is_plain_name(name.as_bytes()));
+    let json = repository.read_blob(index, BlobKind::Tree, root)?;
+    let nodes = tree::decode(&json, &format_args!("tree {root}"))?;
+    let node = nodes.into_iter().find(|node| node.entry.name == name.as_bytes());
+    let node = node.ok_or_else(|| RepoError::damaged(format!("tree {root}"), format!("has no {name}")))?;
+    let mut bytes = vec![];
+    for id in &node.content {
+        bytes.extend(repository.read_blob(index, BlobKind::Data, id)?);
+    }
+    Ok(bytes)
+}
+
+/// Remember that a backup was verified.
+///
+/// # Errors
+/// When the store does not take it.
+pub fn save_verification(
+    repository: &Repository,
+    record: &BackupRecord,
+    passed: bool,
+    at: Timestamp,
+) -> Result<()> {
+    let Some(snapshot) = record.snapshot else { return Ok(()) };
+    let result = if passed { "passed" } else { "failed" }.to_owned();
+    // Fixed width, so that names sort as times do.
+    let name = format!("verified/{snapshot}/{:020}", at.as_nanosecond());
+    repository.put_note(&name, &Verification { at, result })?;
+    Ok(())
+}
+
+/// Put a backup on hold, or take the hold away.
+///
+/// # Errors
+/// When the store fails.
+pub fn set_hold(repository: &Repository, record: &BackupRecord, hold: bool) -> Result<()> {
+    let Some(snapshot) = record.snapshot else { return Ok(()) };
+    let name = format!("hold/{snapshot}");
+    match hold {
+        true => repository.put_note(&name, &record.id).map(|_| ())?,
+        false => repository.delete_note(&name)?,
+    }
+    Ok(())
+}

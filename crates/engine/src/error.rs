@@ -1,0 +1,102 @@
+//! What can go wrong in a verb. Kinds and hints for people are made from these at the face alone.
+
+use std::io;
+
+use model::cancel::Cancelled;
+use pg::archive::ArchiveError;
+use pg::client::ClientError;
+use pg::connection::{ConnectionError, SessionError};
+use pg::restore::RestoreError;
+use pg::{ProgramError, QueryError};
+use repo::RepoError;
+
+/// An error of a verb.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+    /// The way to the server.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The password on its way to libpq.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// A question to the server.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// The client programs.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A client program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// pg_restore.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// What pg_dump wrote is no archive, or the stored one is none.
+    #[error("the dump is not a sound archive: {0}")]
+    Archive(#[from] ArchiveError),
+    /// A directory.
+    #[error(transparent)]
+    Files(#[from] files::error::Error),
+    /// The system.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The system's words.
+        cause: io::Error,
+    },
+    /// It would overwrite or lose something.
+    #[error("{0}")]
+    Refused(String),
+    /// Nothing has that id.
+    #[error("no backup {0:?}")]
+    NoBackup(String),
+    /// Several have that prefix.
+    #[error("{prefix:?} is not unique: {matches}")]
+    Ambiguous {
+        /// As asked for.
+        prefix: String,
+        /// The candidates.
+        matches: String,
+    },
+    /// It cannot be done with what was asked for.
+    #[error("{0}")]
+    Unsuitable(String),
+    /// Somebody asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl EngineError {
+    /// A failure of the system while doing `what`.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |cause| Self::Io { what, cause }
+    }
+
+    /// Whether it says that stored bytes are wrong or gone.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Repository(error) => error.is_damage(),
+            Self::Archive(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            Self::Cancelled(_)
+                | Self::Repository(RepoError::Cancelled(_))
+                | Self::Program(ProgramError::Cancelled(_))
+                | Self::Restore(RestoreError::Program(ProgramError::Cancelled(_)))
+        )
+    }
+}
+
+/// Results of this crate.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
