@@ -1,0 +1,158 @@
+"""The prepared data with its server, and one run of one suite over it."""
+
+import os
+import shutil
+import sys
+import time
+
+import tools
+from measure import append, measured, new_file_system, shell, stored, warm
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Data:
+    """The prepared sources below the work directory, and the PostgreSQL server."""
+
+    def __init__(self, scale):
+        root = os.path.abspath(os.environ.get("M", "/var/tmp/peerbench"))
+        self.work, self.scale = (root if scale == 1 else f"{root}/scale-{scale}"), scale
+        self.out, self.cluster, self.socket = f"{self.work}/out", f"{self.work}/pg15", f"{self.work}/sock"
+        self.bin = os.environ.get("PGBIN", "/usr/lib/postgresql/15/bin")
+        self.started = False
+        for name in ("out", "cache", "home", "log", "prepared"):
+            os.makedirs(f"{self.work}/{name}", exist_ok=True)
+        self.root = root
+
+    def environment(self, tool="plain", **more):
+        """The same for every tool, with a cache of its own."""
+        cache, secret = f"{self.work}/cache/{tool}", tools.PASSWORD
+        return dict(
+            os.environ,
+            PATH=f"{self.bin}:{os.environ['PATH']}",
+            HOME=f"{self.work}/home",
+            XDG_CACHE_HOME=cache,
+            PGHOST=self.socket,
+            PGUSER="postgres",
+            PGPORT="5432",
+            MAINSTAY_PASSWORD=secret,
+            RESTIC_PASSWORD=secret,
+            RUSTIC_PASSWORD=secret,
+            RUSTIC_NO_PROGRESS="true",
+            BORG_PASSPHRASE=secret,
+            BORG_BASE_DIR=cache,
+            BORG_RELOCATED_REPO_ACCESS_IS_OK="yes",
+            **more,
+        )
+
+    def tree(self, factor=1):
+        """The directory, at a factor of its size."""
+        path = f"{self.work}/tree" if factor == 1 else f"{self.work}/prepared/tree-{factor}"
+        if not os.path.exists(path):
+            make = f"{sys.executable} {HERE}/make_tree.py {path}.new --scale {self.scale * factor}"
+            shell(f"rm -rf {path}.new; {make} && mv {path}.new {path}", self.environment())
+        return path
+
+    def database(self):
+        """Start the server, made before if need be. -> the name of the database"""
+        if not os.path.exists(f"{self.cluster}/PG_VERSION"):
+            sizes = dict(SCALE=200, TEXT_MB=1000, SMALL_TABLES=2000)
+            sizes = {name: str(max(1, int(n * self.scale))) for name, n in sizes.items()}
+            shell(f"{HERE}/make_database.sh {self.cluster}", self.environment(**sizes))
+        if "no server" in self.control("status"):
+            self.control(f"-l {self.socket}/server.log -w start >&2", must=True)
+            self.started = True
+        return "bench"
+
+    def control(self, words, must=False):
+        as_postgres = "setpriv --reuid=postgres --regid=postgres --init-groups env HOME=/tmp"
+        return shell(f"{as_postgres} {self.bin}/pg_ctl -D {self.cluster} {words}", self.environment(), quiet=not must)
+
+    def sql(self, statement, db="postgres"):
+        return shell(f'psql -XqAt -v ON_ERROR_STOP=1 {db} -c "{statement}"', self.environment()).strip()
+
+    def clone(self, name):
+        """A copy of the database to change: the prepared one stays as it was made."""
+        self.database()
+        self.drop(name)
+        self.sql(f"create database {name} template bench strategy file_copy")
+        return name
+
+    def drop(self, name):
+        self.sql(f"drop database if exists {name}")
+
+    def stop(self):
+        if self.started:
+            self.control("-m fast -w stop", must=True)
+
+
+class Bench:
+    """One run of one suite: measures commands and appends their rows."""
+
+    def __init__(self, args, suite):
+        self.data, self.suite, self.round, self.results = Data(args.scale), suite, 0, args.out
+        self.tools = tools.chosen(self.data.root, args.peers, args.build)
+
+    def versions(self):
+        versions = {
+            t.name: shell(t.version.format(bin=t.binary), self.data.environment(), quiet=True).strip().split("\n")[0]
+            for t in self.tools
+        }
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        versions["machine"] = f"{os.cpu_count()} cores, Linux {os.uname().release}, niceness {os.nice(0)}, {day}"
+        append(self.results, dict(versions=versions))
+
+    def empty_directory(self):
+        """On a file system of its own."""
+        return new_file_system(self.data.work, self.data.environment())
+
+    def close(self):
+        """Remove all but the prepared data."""
+        self.data.stop()
+        new_file_system(self.data.work, self.data.environment(), size="")
+        shutil.rmtree(self.data.out, ignore_errors=True)
+
+    def turns(self):
+        """The tools, each round another one first."""
+        n = self.round % max(1, len(self.tools))
+        return self.tools[n:] + self.tools[:n]
+
+    def repo(self, tool):
+        return f"{self.data.out}/{self.suite}-{tool.name}"
+
+    def init(self, tool, repo):
+        """An empty repository and an empty cache."""
+        for path in (repo, f"{self.data.work}/cache/{tool.name}"):
+            shutil.rmtree(path, ignore_errors=True)
+        shell(tool.init(repo=repo), self.data.environment(tool.name))
+
+    def measure(self, step, tool, command, *, source=None, repo=None, size=None, growth=False, right=None):
+        """Measure one command. tool: a Tool, or the name of a plain way. source: what is read into the page cache
+        before. size: the path whose bytes are recorded (growth: only what was added). right: called after, says
+        whether the result is right. repo: where `$ID` is looked up.
+        """
+        name = tool if isinstance(tool, str) else tool.name
+        env = self.data.environment(name)
+        if "$ID" in command:
+            env["ID"] = shell(tool.newest.format(bin=tool.binary, repo=repo), env).strip()
+        if source:
+            warm(source)
+        before = stored(size) if growth else 0
+        row = dict(
+            suite=self.suite,
+            step=step,
+            tool=name,
+            kind=getattr(tool, "kind", "plain"),
+            round=self.round,
+            cores=os.cpu_count(),
+            **measured(command, env, f"{self.data.work}/log/{self.suite}.log", f"{self.data.cluster}/postmaster.pid"),
+        )
+        row["bytes"] = stored(size) - before if size else None
+        row["right"] = right() if right else None
+        append(self.results, dict(row, command=command))
+        print(
+            f"{step:32} {name:28} rc={row['rc']} wall={row['wall']:7.2f} cpu={row['cpu']:6.2f}+{row['server']:.2f}",
+            f"rss={row['rss']:5} MiB bytes={(row['bytes'] or 0) / 1e6:8.1f} MB others={row['others']:.1f}",
+            "WRONG" if row["right"] is False else "",
+            flush=True,
+        )

@@ -1,0 +1,220 @@
+"""The suites: which commands are measured in which order. Each function is one round."""
+
+import functools
+import os
+import shutil
+
+import tools
+from measure import shell, stored
+
+
+def new_database(bench):
+    """An empty database to restore into. -> its name"""
+    bench.data.drop("restored")
+    bench.data.sql("create database restored template template0")
+    bench.data.sql("checkpoint")
+    return "restored"
+
+
+def loaded(bench, original, restored):
+    """Whether a restored database has the same tables with the same numbers of rows."""
+    rows = "query_to_xml('select count(*) from ' || oid::regclass, false, true, '')::text"
+    tables = "from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+    count = f"select string_agg(relname || {rows}, ',' order by relname) {tables}"
+    return bench.data.sql(count, original) == bench.data.sql(count, restored)
+
+
+def change_files(tree, seed):
+    """Append a line to every 20th file. -> how to undo it"""
+    paths = sorted(os.path.join(d, name) for d, _, names in os.walk(tree) for name in names)
+    files = [path for path in paths if not os.path.islink(path)][seed % 20 :: 20]
+    before = [(path, os.stat(path)) for path in files]
+    for i, path in enumerate(files):
+        with open(path, "a") as f:
+            f.write(f"changed line {seed} {i}\n")
+
+    def undo():
+        for path, stat in before:
+            os.truncate(path, stat.st_size)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    return undo
+
+
+def change_database(bench, db, how, seed):
+    """1.5 % of the pages: transactions all over pgbench's tables, or a range of rows."""
+    scale = bench.data.scale
+    if how == "uniform":
+        shell(f"pgbench -n -c 2 -t {max(1, int(4000 * scale))} --random-seed={seed} {db}", bench.data.environment())
+    else:
+        first = int(seed * 7919 % 32768 * 500 * scale)
+        accounts = f"aid between {first} and {first + 250000 * scale}"
+        docs = f"id between {first // 20} and {first // 20 + 10000 * scale}"
+        bench.data.sql(f"update pgbench_accounts set abalance = abalance + 1 where {accounts}", db)
+        bench.data.sql(f"update docs set kind = kind || '{seed}' where {docs}", db)
+    bench.data.sql("checkpoint")
+
+
+def dump_step(bench, step, db, growth=True):
+    """Dump a database into every tool's repository of this suite."""
+    for tool in bench.turns():
+        repo = bench.repo(tool)
+        bench.measure(step, tool, tool.dump(repo=repo, db=db), source=bench.data.cluster, size=repo, growth=growth)
+
+
+def tree(bench):
+    path = bench.data.tree()
+    for tool in bench.turns():
+        bench.init(tool, bench.repo(tool))
+    archive = f"{bench.data.out}/plain"
+    for name, command in tools.PLAIN_TREE.items():
+        bench.measure("first backup", name, command.format(path=path, out=archive), source=path, size=archive)
+        os.remove(archive)
+
+    def backup(step):
+        for tool in bench.turns():
+            repo = bench.repo(tool)
+            bench.measure(step, tool, tool.backup(repo=repo, path=path), source=path, size=repo, growth=True)
+
+    backup("first backup")
+    backup("unchanged")
+    undo = change_files(path, bench.round)
+    try:
+        backup("5 % of files changed")
+        expected = stored(path)
+        for tool in bench.turns():
+            repo, to = bench.repo(tool), bench.empty_directory()
+            command, same = tool.restore(repo=repo, to=to), lambda: stored(to) == expected
+            bench.measure("restore", tool, command, repo=repo, source=repo, size=to, right=same)
+    finally:
+        undo()
+    for tool in bench.turns():
+        repo = bench.repo(tool)
+        bench.measure("check --read-data", tool, tool.check(repo=repo), source=repo, size=repo)
+
+
+def dump(bench):
+    db = bench.data.database()
+    out = f"{bench.data.out}/plain"
+    for name, command in tools.PLAIN_DUMP.items():
+        bench.measure("dump", name, command.format(db=db, out=out), source=bench.data.cluster, size=out)
+        os.remove(out)
+    for tool in bench.turns():
+        bench.init(tool, bench.repo(tool))
+    dump_step(bench, "dump", db)
+
+
+def dedup(bench):
+    db = bench.data.clone("bench_dedup")
+    for tool in bench.turns():
+        bench.init(tool, bench.repo(tool))
+    dump_step(bench, "first dump", db)
+    dump_step(bench, "again, nothing changed", db)
+    for how in ("uniform", "clustered"):
+        change_database(bench, db, how, bench.round + 1)
+        dump_step(bench, f"after a {how} change of 1.5 %", db)
+    bench.data.drop(db)
+
+
+def kept(bench, dumps=15):
+    db, files = bench.data.clone("bench_kept"), f"{bench.data.out}/kept-files"
+    shutil.rmtree(files, ignore_errors=True)
+    os.makedirs(files)
+    for tool in bench.turns():
+        bench.init(tool, bench.repo(tool))
+    for i in range(dumps):
+        which = f"dump {i + 1} of {dumps}" if i in (0, dumps - 1) else f"dumps 2-{dumps - 1}"
+        step = f"{which} (all kept so far)"
+        dump_step(bench, step, db, growth=False)
+        command = tools.PLAIN_DUMP["pg_dump -Fc"].format(db=db, out=f"{files}/{i}")
+        bench.measure(step, "pg_dump -Fc", command, source=bench.data.cluster, size=files)
+        change_database(bench, db, "uniform", i + 1)
+    bench.data.drop(db)
+    shutil.rmtree(files)
+
+
+def restore(bench):
+    db, archive, step = bench.data.database(), f"{bench.data.work}/prepared/bench.dump", "restore into a new database"
+    if not os.path.exists(archive):
+        make = tools.PLAIN_DUMP["pg_dump -Fc"].format(db=db, out=f"{archive}.new")
+        shell(f"{make} && mv {archive}.new {archive}", bench.data.environment())
+    if bench.round == 0:
+        for tool in bench.tools:
+            bench.init(tool, bench.repo(tool))
+            shell(tool.dump(repo=bench.repo(tool), db=db), bench.data.environment(tool.name))
+    same = functools.partial(loaded, bench, db, "restored")
+    for name, command in tools.PLAIN_LOAD.items():
+        bench.measure(step, name, command.format(db=new_database(bench), out=archive), source=archive, right=same)
+    for tool in bench.turns():
+        repo = bench.repo(tool)
+        command = tool.load(repo=repo, db=new_database(bench))
+        bench.measure(step, tool, command, repo=repo, source=repo, right=same)
+    bench.data.drop("restored")
+
+
+def memory(bench):
+    """Sizes in steps, so that what grows with the data is seen to grow."""
+
+    def directory(label, path):
+        for tool in bench.turns():
+            repo = bench.repo(tool)
+            bench.init(tool, repo)
+            bench.measure(f"backup {label}", tool, tool.backup(repo=repo, path=path), source=path, size=repo)
+            to = bench.empty_directory()
+            command, same = tool.restore(repo=repo, to=to), lambda: stored(to) == stored(path)
+            bench.measure(f"restore {label}", tool, command, repo=repo, right=same)
+
+    for factor in (0.25, 0.5, 1, 2):
+        path = bench.data.tree(factor)
+        directory(f"tree {stored(path) / 1e9:.2f} GB", path)
+    for gigabytes in (1, 10, 50):
+        path = f"{bench.data.out}/sparse"
+        os.makedirs(path, exist_ok=True)
+        with open(f"{path}/file", "wb") as f:
+            f.truncate(int(gigabytes * 1e9 * bench.data.scale))
+        directory(f"sparse file {gigabytes * bench.data.scale:g} GB", path)
+        shutil.rmtree(path)
+    bench.data.database()
+    for scale in (12, 50, None):
+        db = "bench"
+        if scale:
+            db = f"bench_{scale}"
+            if not bench.data.sql(f"select 1 from pg_database where datname = '{db}'"):
+                bench.data.sql(f"create database {db}")
+                shell(f"pgbench -i -q -s {max(1, int(scale * bench.data.scale))} {db}", bench.data.environment())
+        size = int(bench.data.sql("select pg_database_size(current_database())", db))
+        label = f"dump of a database of {size / 1e9:.2f} GB"
+        for tool in bench.turns():
+            repo = bench.repo(tool)
+            bench.init(tool, repo)
+            bench.measure(f"backup {label}", tool, tool.dump(repo=repo, db=db), size=repo)
+            bench.measure(f"restore {label}", tool, tool.load(repo=repo, db=new_database(bench)), repo=repo)
+    bench.data.drop("restored")
+
+
+def list_(bench):
+    """The repositories are kept from run to run: remove prepared/list-* after a change of format."""
+    count, path = max(10, int(1000 * bench.data.scale)), f"{bench.data.out}/tiny"
+    os.makedirs(path, exist_ok=True)
+    repos = {tool: f"{bench.data.work}/prepared/list-{tool.name}" for tool in bench.tools}
+    for tool, repo in repos.items():
+        if not os.path.exists(f"{repo}.done"):
+            bench.init(tool, repo)
+            shell(tool.fill(repo, path, count), bench.data.environment(tool.name))
+            open(f"{repo}.done", "w").close()
+    for step in (f"list {count} snapshots, no cache", f"list {count} snapshots"):
+        for tool in bench.turns():
+            if "no cache" in step:
+                shutil.rmtree(f"{bench.data.work}/cache/{tool.name}", ignore_errors=True)
+            bench.measure(step, tool, tool.list(repo=repos[tool]) + " > /dev/null", source=repos[tool])
+
+
+SUITES = {
+    "tree": (tree, 3),
+    "dump": (dump, 3),
+    "restore": (restore, 3),
+    "dedup": (dedup, 1),
+    "kept": (kept, 1),
+    "memory": (memory, 1),
+    "list": (list_, 5),
+}
