@@ -157,7 +157,11 @@ fn set_attributes(bearer: Bearer<'_>, wanted: &Metadata, lose: &impl Fn(Lost, Er
         let end = name.iter().position(|&byte| byte == b'.').unwrap_or(name.len());
         Lost::Attributes(String::from_utf8_lossy(&name[..end]).into_owned())
     };
-    for name in bearer.names().unwrap_or_default() {
+    let present = bearer.names().unwrap_or_else(|error| {
+        lose(Lost::Attributes("any namespace".to_owned()), error);
+        Vec::new()
+    });
+    for name in present {
         let is_wanted = wanted.xattrs.iter().any(|xattr| xattr.name.as_bytes() == name);
         if !is_wanted
             && is_ours_to_remove(&name)

@@ -8,14 +8,15 @@ use std::path::PathBuf;
 
 use model::entry::Entry;
 use rustix::fs::{Advice, FileType, OFlags, SeekFrom, Statx, fadvise, seek};
-use rustix::io::{Errno, pread};
+use rustix::io::Errno;
 
 use crate::beneath;
 use crate::error::Error;
 use crate::metadata::{At, describe, is_same_file, is_untouched, stat_open};
 use crate::owner::Owners;
 use crate::relative::RelativePath;
-use crate::walk::Root;
+use crate::root::Root;
+use crate::transfer::read_full;
 use crate::xattr::Bearer;
 
 /// Files below this are read in one go; telling the kernel so would cost more than it brings.
@@ -149,16 +150,7 @@ impl FileReader {
 
     /// Fill `buffer` from `offset` on. Fewer bytes than it holds: the file ended there.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match pread(&self.fd, &mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(Error::io("read", &self.path, error)),
-            }
-        }
-        Ok(filled)
+        read_full(&self.fd, buffer, offset).map_err(|e| Error::io("read", &self.path, e))
     }
 
     /// Close, and tell whether the file held still since it was opened.

@@ -21,7 +21,8 @@ use crate::metadata::{At, describe, is_kind, stat_open};
 use crate::owner::Owners;
 use crate::relative::RelativePath;
 use crate::remove::{names, remove_tree};
-use crate::write::{Existing, FileWriter, Site, Space};
+use crate::site::{Existing, Site};
+use crate::write::{FileWriter, Space};
 use crate::xattr::{Bearer, proc_path};
 
 /// An open restore target; clones are the same one.
@@ -67,12 +68,12 @@ impl Target {
         space: Space,
         existing: Existing,
     ) -> Result<FileWriter, Error> {
-        self.0.create_file(path, size, space, existing)
+        FileWriter::create(&self.0, path, size, space, existing)
     }
 
     /// Write into the file that is there. Refused if it has other hard links, which may lie outside.
     pub fn open_file(&self, path: &RelativePath, size: u64) -> Result<FileWriter, Error> {
-        self.0.open_file(path, size)
+        FileWriter::open(&self.0, path, size)
     }
 
     /// Make, write and finish a file in one call: the fast way for small ones.
@@ -122,7 +123,8 @@ impl Target {
         outcome.map_err(|e| self.error("create", path, e))
     }
 
-    /// Owner, mode, attributes and times. For a directory: after everything in it.
+    /// Owner, mode, attributes and times. For a directory: after everything in it. Refused for what has more names than
+    /// `entry` knows of, because they may lie outside.
     pub fn set_metadata(&self, path: &RelativePath, entry: &Entry) -> Result<(), Error> {
         let full = self.0.directories.full(path);
         let pinned = match path.split() {
@@ -133,6 +135,9 @@ impl Target {
         let stat = stat_open(pinned.as_fd()).map_err(|e| self.error("look at", path, e))?;
         if !is_kind(&stat, &entry.kind) {
             return Err(Error::OtherKind { path: full });
+        }
+        if !entry.is_dir() && u64::from(stat.stx_nlink) > entry.metadata.links.max(1) {
+            return Err(Error::Linked { path: full });
         }
         apply_pinned(pinned.as_fd(), &entry.metadata, &full, &self.0.losses)
     }

@@ -7,29 +7,26 @@
 //! the restore; with a slash at its end the kernel follows it.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::entry::Entry;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, openat, readlinkat, statx};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
 
 use crate::beneath;
 use crate::error::Error;
-use crate::exclude::{CACHE_SIGNATURE, CACHE_TAG, Excludes};
+use crate::exclude::{CACHE_TAG, Excludes};
+use crate::listing::{DIRECTORY, LISTING_BYTES, OpenDirectory, is_cache, list, open_directory};
 use crate::metadata::{At, Identity, Inspected, describe, device_of, stat_at, stat_open};
 use crate::owner::Owners;
 use crate::relative::RelativePath;
-use crate::xattr::{Bearer, proc_path};
+use crate::root::Root;
+use crate::xattr::Bearer;
 
 /// Directories kept open at once; those above are closed and opened again on the way back.
 const OPEN_DEPTH_MAX: usize = 128;
-/// Bytes of one `getdents` call; larger brings nothing.
-const LISTING_BYTES: usize = 64 * 1024;
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// What a walk meets.
 #[derive(Debug)]
@@ -62,31 +59,6 @@ pub enum Event {
     },
 }
 
-/// The directory that paths of a walk begin in; readers open files below it.
-#[derive(Debug)]
-pub struct Root {
-    fd: OwnedFd,
-    path: PathBuf,
-}
-
-impl Root {
-    /// Path of the root, as given.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Full path, for messages.
-    pub(crate) fn full(&self, path: &RelativePath) -> PathBuf {
-        if path.is_root() { self.path.clone() } else { self.path.join(path.as_path()) }
-    }
-}
-
-impl AsFd for Root {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
 /// A walk in progress: an iterator over events.
 pub struct Walk {
     root: Arc<Root>,
@@ -107,12 +79,6 @@ struct Directory {
     identity: Identity,
     open: Option<OpenDirectory>,
     names: std::vec::IntoIter<(Vec<u8>, FileType)>,
-}
-
-struct OpenDirectory {
-    fd: OwnedFd,
-    /// Path prefix for extended attributes: directory and slash.
-    prefix: Vec<u8>,
 }
 
 impl Walk {
@@ -324,67 +290,4 @@ impl Directory {
         };
         Ok(self.open.insert(open))
     }
-}
-
-impl OpenDirectory {
-    /// Attributes are read through `/proc/self/fd/N/`; where there is no `/proc`, through the path itself.
-    fn new(fd: OwnedFd, path: &Path) -> Self {
-        let mut prefix = proc_path(fd.as_fd());
-        if rustix::fs::access(&prefix[..], rustix::fs::Access::EXISTS).is_err() {
-            prefix = path.as_os_str().as_bytes().to_vec();
-        }
-        prefix.push(b'/');
-        Self { fd, prefix }
-    }
-
-    fn look_at(
-        &mut self,
-        name: Vec<u8>,
-        list: &mut Vec<u8>,
-        owners: &Owners,
-    ) -> rustix::io::Result<Inspected> {
-        let stat = stat_at(self.fd.as_fd(), &name)?;
-        let prefix_len = self.prefix.len();
-        self.prefix.extend_from_slice(&name);
-        let bearer = Bearer::Named(&self.prefix);
-        let found = describe(&stat, name, At::In(self.fd.as_fd()), (bearer, list), owners);
-        self.prefix.truncate(prefix_len);
-        found
-    }
-}
-
-/// Without touching the access time where the kernel lets us.
-fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    match openat(parent, name, DIRECTORY | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => openat(parent, name, DIRECTORY, Mode::empty()),
-        outcome => outcome,
-    }
-}
-
-fn list(
-    dir: BorrowedFd<'_>,
-    buffer: &mut Vec<u8>,
-    names: &mut Vec<(Vec<u8>, FileType)>,
-) -> rustix::io::Result<()> {
-    buffer.clear();
-    let mut listing = RawDir::new(dir, buffer.spare_capacity_mut());
-    while let Some(entry) = listing.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push((name.to_vec(), entry.file_type()));
-        }
-    }
-    Ok(())
-}
-
-fn is_cache(dir: BorrowedFd<'_>, names: &[(Vec<u8>, FileType)]) -> bool {
-    if !names.iter().any(|(name, _)| name == CACHE_TAG) {
-        return false;
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut head = [0; CACHE_SIGNATURE.len()];
-    openat(dir, CACHE_TAG, flags, Mode::empty())
-        .and_then(|fd| rustix::io::pread(&fd, &mut head, 0))
-        .is_ok_and(|read| &head[..read] == CACHE_SIGNATURE)
 }

@@ -5,42 +5,25 @@
 //! if the same file is still there.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use model::entry::Metadata;
 use rustix::fs::{
     AtFlags, FallocateFlags, FileType, Mode, OFlags, fallocate, ftruncate, openat, renameat, unlinkat,
 };
-use rustix::io::{Errno, Result, pread, pwrite};
+use rustix::io::{Errno, Result};
 
 use crate::apply::{Grip, apply};
-use crate::directories::{DirHandle, Directories};
 use crate::error::Error;
-use crate::losses::Losses;
 use crate::metadata::{Identity, stat_open};
-use crate::recent::Recent;
 use crate::relative::RelativePath;
+use crate::site::{PRIVATE, Site};
+use crate::transfer::{read_full, write_all, write_hole};
 use crate::xattr::proc_path;
 
-/// Files kept open; with as many directories, half of the usual limit of 1024 descriptors.
-const OPEN_FILES_MAX: usize = 256;
-/// Mode of a file that is not finished.
-const PRIVATE: u32 = 0o600;
-/// Bytes of zeros written at once where a hole cannot be punched.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-const CREATE: OFlags =
-    OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const REOPEN: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+pub use crate::site::Existing;
 
-/// What to do about something that stands in the place of a new file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// It is an error.
-    Refuse,
-    /// Write beside it, and take its place in one step when finished. A directory is never replaced.
-    Replace,
-}
+const REOPEN: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// How a new file gets its space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +32,6 @@ pub enum Space {
     Sparse,
     /// All at once, so that a full disk is known early; for files without holes.
     Reserved,
-}
-
-/// What all writers of one target share.
-#[derive(Debug)]
-pub(crate) struct Site {
-    pub(crate) directories: Directories,
-    pub(crate) losses: Losses,
-    files: Mutex<Recent<u64, Arc<OwnedFd>>>,
-    serial: AtomicU64,
 }
 
 /// A file that is being restored. Finish it, or it keeps mode 0600 (and does not replace anything).
@@ -75,85 +49,16 @@ pub struct FileWriter {
     serial: u64,
 }
 
-impl Site {
-    pub(crate) fn open(directories: Directories) -> Arc<Self> {
-        let files = Mutex::new(Recent::new(OPEN_FILES_MAX));
-        Arc::new(Self { directories, losses: Losses::default(), files, serial: AtomicU64::new(0) })
-    }
-
-    fn next_serial(&self) -> u64 {
-        self.serial.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn files(&self) -> std::sync::MutexGuard<'_, Recent<u64, Arc<OwnedFd>>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A new file with the name, or, if that is taken and may be replaced, with a name beside it.
-    fn create(&self, dir: &DirHandle, name: &[u8], existing: Existing) -> Result<(OwnedFd, Option<Vec<u8>>)> {
-        let private = Mode::from_raw_mode(PRIVATE);
-        match dir.writing(|fd| openat(fd, name, CREATE, private)) {
-            Err(Errno::EXIST) if existing == Existing::Replace => {}
-            outcome => return outcome.map(|fd| (fd, None)),
-        }
-        if Directories::kind_of(&dir.pin(name)?)? == FileType::Directory {
-            return Err(Errno::ISDIR);
-        }
-        loop {
-            let process = rustix::process::getpid().as_raw_nonzero();
-            let beside = format!(".mainstay-{process}-{}.partial", self.next_serial()).into_bytes();
-            match dir.writing(|fd| openat(fd, &beside[..], CREATE, private)) {
-                Err(Errno::EXIST) => {} // left by a process that was killed
-                outcome => return outcome.map(|fd| (fd, Some(beside))),
-            }
-        }
-    }
-
-    fn create_error(&self, path: &RelativePath, error: Errno) -> Error {
-        match error {
-            Errno::ISDIR => Error::OtherKind { path: self.directories.full(path) },
-            error => self.directories.error("create", path, error),
-        }
-    }
-
-    /// A file in one call: made, written, finished.
-    pub(crate) fn write_whole(
-        &self,
-        dir: &DirHandle,
-        name: &[u8],
-        contents: &[u8],
-        metadata: &Metadata,
-        existing: Existing,
-    ) -> std::result::Result<(), Error> {
-        let path = dir.path().join(name)?;
-        let (fd, beside) = self.create(dir, name, existing).map_err(|e| self.create_error(&path, e))?;
-        let done = write_all(fd.as_fd(), contents, 0)
-            .map_err(|e| self.directories.error("write", &path, e))
-            .and_then(|()| {
-                apply(Grip::Open(fd.as_fd()), metadata, &self.directories.full(&path), &self.losses)
-            })
-            .and_then(|()| match &beside {
-                Some(beside) => {
-                    renameat(dir.fd(), &beside[..], dir.fd(), name).map_err(|e| self.create_error(&path, e))
-                }
-                None => Ok(()),
-            });
-        if let (Err(_), Some(beside)) = (&done, &beside) {
-            // The error of the write is what matters; a name beside is only litter.
-            unlinkat(dir.fd(), &beside[..], AtFlags::empty()).ok();
-        }
-        done
-    }
-
-    pub(crate) fn create_file(
-        self: &Arc<Self>,
+impl FileWriter {
+    pub(crate) fn create(
+        site: &Arc<Site>,
         path: &RelativePath,
         size: u64,
         space: Space,
         existing: Existing,
     ) -> std::result::Result<FileWriter, Error> {
-        let (dir, name) = self.directories.parent(path)?;
-        let (fd, beside) = self.create(&dir, name, existing).map_err(|e| self.create_error(path, e))?;
+        let (dir, name) = site.directories.parent(path)?;
+        let (fd, beside) = site.create(&dir, name, existing).map_err(|e| site.create_error(path, e))?;
         let (name, final_name) = match beside {
             Some(beside) => (beside, Some(name.to_vec())),
             None => (name.to_vec(), None),
@@ -164,56 +69,54 @@ impl Site {
             Err(error) => {
                 // Nothing was written yet, so nothing is lost with it; the first error is what matters.
                 unlinkat(dir.fd(), &name[..], AtFlags::empty()).ok();
-                return Err(self.directories.error("reserve space for", path, error));
+                return Err(site.directories.error("reserve space for", path, error));
             }
         };
-        Ok(self.writer(path, dir.path(), (name, final_name), (fd, Identity::of(&stat)), size))
+        Ok(Self::begin(site, path, dir.path(), (name, final_name), (fd, Identity::of(&stat)), size))
     }
 
     /// Open an existing file to write into it; it becomes private, and is cut or extended to `size`.
-    pub(crate) fn open_file(
-        self: &Arc<Self>,
+    pub(crate) fn open(
+        site: &Arc<Site>,
         path: &RelativePath,
         size: u64,
     ) -> std::result::Result<FileWriter, Error> {
-        let (dir, name) = self.directories.parent(path)?;
-        let failed = |error| self.directories.error("open", path, error);
+        let (dir, name) = site.directories.parent(path)?;
+        let failed = |error| site.directories.error("open", path, error);
         let pinned = dir.pin(name).map_err(failed)?;
         let stat = stat_open(pinned.as_fd()).map_err(failed)?;
         if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-            return Err(Error::OtherKind { path: self.directories.full(path) });
+            return Err(Error::OtherKind { path: site.directories.full(path) });
         }
         if stat.stx_nlink > 1 {
-            return Err(Error::Linked { path: self.directories.full(path) });
+            return Err(Error::Linked { path: site.directories.full(path) });
         }
         let proc = proc_path(pinned.as_fd());
         Grip::Pinned(pinned.as_fd(), &proc).chmod(PRIVATE).map_err(failed)?;
         let fd = openat(dir.fd(), name, REOPEN, Mode::empty()).map_err(failed)?;
         let identity = Identity::of(&stat);
         if Identity::of(&stat_open(fd.as_fd()).map_err(failed)?) != identity {
-            return Err(Error::Replaced { path: self.directories.full(path) });
+            return Err(Error::Replaced { path: site.directories.full(path) });
         }
-        ftruncate(&fd, size).map_err(|e| self.directories.error("resize", path, e))?;
-        Ok(self.writer(path, dir.path(), (name.to_vec(), None), (fd, identity), size))
+        ftruncate(&fd, size).map_err(|e| site.directories.error("resize", path, e))?;
+        Ok(Self::begin(site, path, dir.path(), (name.to_vec(), None), (fd, identity), size))
     }
 
-    fn writer(
-        self: &Arc<Self>,
+    fn begin(
+        site: &Arc<Site>,
         path: &RelativePath,
         parent: &RelativePath,
         (name, final_name): (Vec<u8>, Option<Vec<u8>>),
         (fd, identity): (OwnedFd, Identity),
         size: u64,
     ) -> FileWriter {
-        let serial = self.next_serial();
-        let oldest = self.files().put(serial, Arc::new(fd));
+        let serial = site.next_serial();
+        let oldest = site.files().put(serial, Arc::new(fd));
         drop(oldest);
-        let (site, path, parent) = (Arc::clone(self), path.clone(), parent.clone());
+        let (site, path, parent) = (Arc::clone(site), path.clone(), parent.clone());
         FileWriter { site, path, parent, name, final_name, identity, size, serial }
     }
-}
 
-impl FileWriter {
     /// Path below the root of the target.
     pub fn path(&self) -> &RelativePath {
         &self.path
@@ -228,35 +131,18 @@ impl FileWriter {
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> std::result::Result<(), Error> {
         self.check(offset, bytes.len() as u64)?;
         let fd = self.fd()?;
-        write_all(fd.as_fd(), bytes, offset).map_err(|e| self.error("write", e))
+        write_all(&*fd, bytes, offset).map_err(|e| self.error("write", e))
     }
 
     /// Fill `buffer` with what is there at `offset`; fewer bytes than it holds: the file ends.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::result::Result<usize, Error> {
-        let fd = self.fd()?;
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match pread(&fd, &mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(self.error("read", error)),
-            }
-        }
-        Ok(filled)
+        read_full(&*self.fd()?, buffer, offset).map_err(|e| self.error("read", e))
     }
 
     /// Make a stretch read as zeros, without space on disk where the file system can.
     pub fn write_hole(&self, offset: u64, len: u64) -> std::result::Result<(), Error> {
         self.check(offset, len)?;
-        let fd = self.fd()?;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        let outcome = match fallocate(&fd, flags, offset, len) {
-            _ if len == 0 => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(fd.as_fd(), offset, len),
-            outcome => outcome,
-        };
-        outcome.map_err(|e| self.error("punch a hole into", e))
+        write_hole(self.fd()?.as_fd(), offset, len).map_err(|e| self.error("punch a hole into", e))
     }
 
     /// All is written: give it its metadata, and its name if it replaces something.
@@ -327,29 +213,4 @@ fn prepare(fd: BorrowedFd<'_>, size: u64, space: Space) -> Result<()> {
         },
         Space::Sparse => ftruncate(fd, size),
     }
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<()> {
-    while !bytes.is_empty() {
-        match pwrite(fd, bytes, offset) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(written) => {
-                bytes = &bytes[written..];
-                offset += written as u64;
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn write_zeros(fd: BorrowedFd<'_>, mut offset: u64, mut len: u64) -> Result<()> {
-    while len > 0 {
-        let piece = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
-        write_all(fd, &ZEROS[..piece], offset)?;
-        offset += piece as u64;
-        len -= piece as u64;
-    }
-    Ok(())
 }

@@ -11,7 +11,8 @@ use files::exclude::Excludes;
 use files::owner::Owners;
 use files::read::{Extent, FileReader, Steadiness};
 use files::relative::RelativePath;
-use files::walk::{Event, Root, Walk};
+use files::root::Root;
+use files::walk::{Event, Walk};
 use model::entry::Entry;
 
 fn walked(dir: &Path, name: &str) -> (Arc<Root>, RelativePath, Entry) {

@@ -277,6 +277,10 @@ fn a_file_with_other_names_is_not_written_into() {
     fs::hard_link(outside.path().join("shadow"), dir.path().join("file")).unwrap();
     let target = Target::open(dir.path()).unwrap();
     assert!(matches!(target.open_file(&path("file"), 0).unwrap_err(), Error::Linked { .. }));
+    let before = fs::metadata(outside.path().join("shadow")).unwrap();
+    let error = target.set_metadata(&path("file"), &entry(EntryKind::File, 0o777)).unwrap_err();
+    assert!(matches!(error, Error::Linked { .. }), "{error}");
+    assert_eq!(fs::metadata(outside.path().join("shadow")).unwrap().mode(), before.mode());
     let root = target.directory(&RelativePath::root()).unwrap();
     target.write_whole_file(&root, b"file", b"mine", &metadata(0o600), Existing::Replace).unwrap();
     assert_eq!(fs::read(outside.path().join("shadow")).unwrap(), b"secret");

@@ -16,7 +16,7 @@ use rustix::fs::{
 /// What [`Tree::sample`] could build here; the rest was not permitted or not supported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    /// Owners other than our own, and device nodes: needs root.
+    /// Owners other than our own, device nodes, and `trusted.*` attributes: needs root.
     pub privileged: bool,
     /// `user.*` attributes.
     pub xattrs: bool,
@@ -204,6 +204,13 @@ fn attributes(dir: &Path, tree: &mut Tree) -> io::Result<()> {
         && set("read only", "user.kept", b"though read only");
     tree.acls = set("with acl", "system.posix_acl_access", &acl(0o6))
         && set("directory", "system.posix_acl_default", &acl(0o7));
+    if tree.privileged {
+        // Links and pipes can only bear attributes of this namespace.
+        for odd in ["links/absolute", "special/fifo"] {
+            tree.privileged &=
+                rustix::fs::lsetxattr(dir.join(odd), "trusted.odd", b"yes", XattrFlags::empty()).is_ok();
+        }
+    }
     // VFS_CAP_REVISION_2, effective; CAP_NET_RAW.
     let capability = [[1, 0, 0, 2], [0, 32, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
     tree.capabilities = set("file", "security.capability", &capability);
