@@ -5,6 +5,8 @@
 //! (pg_restore then reads blocks in the order they come), and, where entries are left out, a section of "none" is
 //! written out, because such an entry belongs to the section of its neighbour.
 
+use std::collections::HashSet;
+
 use super::cursor::{INT_LEN, int_bytes};
 use super::error::ArchiveError;
 use super::toc::{Section, Toc, TocEntry};
@@ -26,12 +28,16 @@ impl Toc {
         archive
     }
 
-    /// The head of an archive that loads one table: send the block of entry `dump_id` behind it.
-    pub fn table_head(&self, dump_id: u32) -> Result<Vec<u8>, ArchiveError> {
-        if !self.entries.iter().any(|entry| entry.dump_id == dump_id && entry.has_data) {
-            return Err(ArchiveError::NoSuchEntry(dump_id));
+    /// The head of an archive that loads some tables: send the blocks of these entries behind it, in the order of
+    /// the archive. One table is the usual case; many small ones in one archive save as many processes.
+    pub fn tables_head(&self, dump_ids: &[u32]) -> Result<Vec<u8>, ArchiveError> {
+        let wanted: HashSet<u32> = dump_ids.iter().copied().collect();
+        let with_data = self.entries.iter().filter(|entry| entry.has_data);
+        let known: HashSet<u32> = with_data.map(|entry| entry.dump_id).collect();
+        match wanted.difference(&known).min() {
+            Some(dump_id) => Err(ArchiveError::NoSuchEntry(*dump_id)),
+            None => Ok(self.with_entries(|entry| wanted.contains(&entry.dump_id))),
         }
-        Ok(self.with_entries(|entry| entry.dump_id == dump_id))
     }
 
     /// The head of an archive for all of the data section except rows of tables: sequence values, large objects,
@@ -44,7 +50,7 @@ impl Toc {
         let kept: Vec<_> = self
             .entries
             .iter()
-            .filter(|entry| SETTINGS.contains(&entry.desc.as_str()) || wanted(entry))
+            .filter(|entry| wanted(entry) || SETTINGS.contains(&entry.desc.as_str()))
             .collect();
         let mut archive = self.bytes[..self.header.length].to_vec();
         archive.extend_from_slice(&int_bytes(kept.len() as u32));

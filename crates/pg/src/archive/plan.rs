@@ -1,7 +1,8 @@
 //! What to do, and in which order, to restore an archive with several loaders at once.
 //!
-//! Order: pre-data from `Toc::without_data`; then each table from `Toc::table_head` and its block, any number at
-//! once; then the rest from `Toc::rest_head` and its blocks; then post-data from `Toc::without_data`, with jobs.
+//! Order: pre-data from `Toc::without_data`; then the tables, by batches, each from `Toc::tables_head` and its blocks,
+//! any number of batches at once; then the rest from `Toc::rest_head` and its blocks; then post-data from
+//! `Toc::without_data`, with jobs.
 
 use super::summary::{ArchiveEntry, ArchiveSummary};
 use super::toc::Section;
@@ -32,6 +33,37 @@ pub struct RestorePlan {
     pub has_rest: bool,
     /// Whether anything is left for the post-data section.
     pub has_post_data: bool,
+}
+
+/// Tables in one batch at most: enough to hide the start of a process, few enough to share the work.
+const BATCH_TABLES_MAX: usize = 200;
+
+impl RestorePlan {
+    /// The tables in batches, one pg_restore each, largest first. A table of `length_min` bytes is a batch of its
+    /// own; smaller ones share batches of about that size, in the order of the archive, which is the order in which
+    /// their blocks must be sent.
+    pub fn batches(&self, length_min: u64) -> Vec<Vec<DataBlock>> {
+        let (large, mut small): (Vec<_>, Vec<_>) =
+            self.tables.iter().cloned().partition(|table| table.length >= length_min);
+        small.sort_by_key(|table| table.offset);
+        let mut batches: Vec<Vec<DataBlock>> = large.into_iter().map(|table| vec![table]).collect();
+        let mut batch: Vec<DataBlock> = Vec::new();
+        for table in small {
+            batch.push(table);
+            if length_of(&batch) >= length_min || batch.len() >= BATCH_TABLES_MAX {
+                batches.push(std::mem::take(&mut batch));
+            }
+        }
+        if !batch.is_empty() {
+            batches.push(batch);
+        }
+        batches.sort_by_key(|batch| std::cmp::Reverse(length_of(batch)));
+        batches
+    }
+}
+
+fn length_of(batch: &[DataBlock]) -> u64 {
+    batch.iter().map(|table| table.length).sum()
 }
 
 /// Decide how to restore the archive. Tables known to be empty need no loader and are left out.

@@ -71,3 +71,28 @@ impl Session {
         command
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::secret::Secret;
+
+    use super::*;
+
+    #[test]
+    fn c13_the_password_is_neither_argument_nor_environment() {
+        let connection = Connection::parse("postgresql://u:canary@h/d?passfile=/theirs").unwrap();
+        let session = Session::open(connection).unwrap();
+        let command = session.with_database("other").unwrap().command(Path::new("pg_dump"));
+        assert!(!format!("{command:?}").contains("canary"), "{command:?}");
+        let environment: Vec<_> = command.get_envs().collect();
+        assert!(environment.contains(&("PGPASSWORD".as_ref(), None)));
+        let arguments: Vec<_> = command.get_args().collect();
+        assert_eq!(arguments, ["--no-password", "--dbname=user='u' host='h' dbname='other'"]);
+    }
+
+    #[test]
+    fn a_password_that_a_file_cannot_hold_is_refused() {
+        let connection = Connection::default().with_password(Some(Secret::new("a\nb")));
+        assert!(matches!(Session::open(connection), Err(SessionError::LineBreak)));
+    }
+}

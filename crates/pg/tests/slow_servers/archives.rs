@@ -80,7 +80,7 @@ fn pg_restore_lists_in_derived_archives_what_they_shall_hold() {
     assert_eq!(rich::listed(&server, &toc.without_data()), rich::listed(&server, &archive));
 
     let table = summary.tables().find(|table| table.tag == "orders").unwrap();
-    let head = toc.table_head(table.dump_id).unwrap();
+    let head = toc.tables_head(&[table.dump_id]).unwrap();
     assert!(head.len() < 2000, "{} bytes to load one table", head.len());
     let listed = rich::listed(&server, &head);
     assert_eq!(listed.len(), 1);
@@ -94,7 +94,7 @@ fn pg_restore_lists_in_derived_archives_what_they_shall_hold() {
     let mut reader = ArchiveReader::new();
     reader.push(&derived).unwrap();
     assert_eq!(reader.finish().unwrap().tables().next().unwrap().rows, table.rows);
-    assert!(toc.table_head(4_000_000).is_err());
+    assert!(toc.tables_head(&[4_000_000]).is_err());
 }
 
 #[test]
@@ -138,6 +138,8 @@ fn restore_in_pieces(server: &Postgres, archive: &[u8], summary: &ArchiveSummary
     let (client, session, cancel) = (server.client(), server.session(name), CancelToken::new());
     let toc = Toc::parse(&archive[..summary.toc_length as usize]).unwrap();
     let plan = plan_restore(summary);
+    assert!(plan.batches(100_000).len() < plan.tables.len());
+    assert!(plan.batches(100_000).len() > 2);
     assert!(plan.tables.is_sorted_by_key(|table| std::cmp::Reverse(table.length)));
     assert!(plan.tables.iter().all(|table| table.rows != Some(0)));
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -146,9 +148,12 @@ fn restore_in_pieces(server: &Postgres, archive: &[u8], summary: &ArchiveSummary
         |section, jobs| RestoreOptions { section: Some(section), jobs, ..RestoreOptions::default() };
 
     restore_file(client, &session, &section(Section::PreData, 0), file.path(), &cancel).unwrap();
-    for table in &plan.tables {
-        let head = toc.table_head(table.dump_id).unwrap();
-        let mut stream = head.chain(block(archive, table.offset, table.length));
+    for batch in plan.batches(100_000) {
+        let ids: Vec<_> = batch.iter().map(|table| table.dump_id).collect();
+        let head = toc.tables_head(&ids).unwrap();
+        let blocks: Vec<u8> =
+            batch.iter().flat_map(|b| block(archive, b.offset, b.length)).copied().collect();
+        let mut stream = head.chain(blocks.as_slice());
         restore_stream(client, &session, &section(Section::Data, 0), &mut stream, &cancel).unwrap();
     }
     let rest: Vec<u8> = plan

@@ -10,3 +10,5 @@ mod archives;
 mod dumps;
 mod facts;
 mod secrets;
+mod versions;
+mod rooms;
