@@ -12,8 +12,10 @@ mod blocks;
 mod reader;
 mod derive;
 mod plan;
+mod hazard;
 
 pub use error::ArchiveError;
+pub use hazard::Hazard;
 pub use header::{Compression, Header};
 pub use plan::{DataBlock, RestorePlan, plan_restore};
 pub use reader::ArchiveReader;

@@ -9,15 +9,19 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::cancel::{CancelToken, Cancelled};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Bytes of stderr that are kept: the end of it, where the reason is.
 const WORDS_LEN_MAX: usize = 64 << 10;
 
 /// How often a wait looks at the cancel token.
 pub(crate) const CANCEL_POLL: Duration = Duration::from_millis(100);
+
+/// How long a program may take to say goodbye before it is killed.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// A client program did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -115,12 +119,24 @@ impl Running {
 }
 
 impl Drop for Running {
+    /// On SIGTERM the programs ask the server to cancel what it does for them; killed, they would leave it waiting
+    /// for a lock or building an index. The group holds the workers of a parallel restore too.
     fn drop(&mut self) {
-        if !self.ended {
-            // It may have ended by itself; either way it must be reaped.
-            self.child.kill().ok();
-            self.child.wait().ok();
+        if self.ended {
+            return;
         }
+        let group = Pid::from_child(&self.child);
+        // It may have ended by itself; either way it must be reaped, and nobody is left to tell.
+        kill_process_group(group, Signal::TERM).ok();
+        let begin = Instant::now();
+        while begin.elapsed() < GRACE {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill_process_group(group, Signal::KILL).ok();
+        self.child.wait().ok();
     }
 }
 

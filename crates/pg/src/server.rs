@@ -87,6 +87,12 @@ impl Server {
         self.ask_server("databases", sql, &[])
     }
 
+    /// Where the server keeps its data; only some roles may know.
+    pub fn data_directory(&self) -> Result<String, QueryError> {
+        let sql = "SELECT pg_catalog.to_json(pg_catalog.current_setting('data_directory'));\n";
+        self.ask_server("data directory", sql, &[])
+    }
+
     /// Roles, settings, properties of databases, tablespaces.
     pub fn globals(&self) -> Result<Globals, QueryError> {
         self.on_server(read_globals)

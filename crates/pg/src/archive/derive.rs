@@ -32,11 +32,12 @@ impl Toc {
     /// the archive. One table is the usual case; many small ones in one archive save as many processes.
     pub fn tables_head(&self, dump_ids: &[u32]) -> Result<Vec<u8>, ArchiveError> {
         let wanted: HashSet<u32> = dump_ids.iter().copied().collect();
-        let with_data = self.entries.iter().filter(|entry| entry.has_data);
-        let known: HashSet<u32> = with_data.map(|entry| entry.dump_id).collect();
-        match wanted.difference(&known).min() {
+        let is_wanted = |entry: &TocEntry| entry.has_data && wanted.contains(&entry.dump_id);
+        let found: HashSet<u32> =
+            self.entries.iter().filter(|entry| is_wanted(entry)).map(|entry| entry.dump_id).collect();
+        match wanted.difference(&found).min() {
             Some(dump_id) => Err(ArchiveError::NoSuchEntry(*dump_id)),
-            None => Ok(self.with_entries(|entry| wanted.contains(&entry.dump_id))),
+            None => Ok(self.with_entries(is_wanted)),
         }
     }
 

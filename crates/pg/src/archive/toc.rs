@@ -57,6 +57,7 @@ pub struct TocEntry {
     /// Whether its data are rows in COPY's text form.
     pub is_copy: bool,
     pub(super) definition: Range<usize>,
+    pub(super) copy_statement: Range<usize>,
     pub(super) bytes: Range<usize>,
     /// Where the section integer stands.
     pub(super) section_at: usize,
@@ -92,6 +93,11 @@ impl Toc {
     /// The statement that creates what `entry` stands for, in the encoding of the archive.
     pub fn definition(&self, entry: &TocEntry) -> &[u8] {
         self.bytes.get(entry.definition.clone()).unwrap_or_default()
+    }
+
+    /// The statement that takes the rows of `entry`.
+    pub(super) fn copy_statement(&self, entry: &TocEntry) -> &[u8] {
+        self.bytes.get(entry.copy_statement.clone()).unwrap_or_default()
     }
 }
 
@@ -186,7 +192,8 @@ fn read_entry(bytes: &[u8], at: usize, header: &Header, before: Section) -> Resu
     let section = read_section(&mut cursor, before)?;
     let definition = read_range(&mut cursor)?;
     cursor.string()?; // drop statement
-    let is_copy = cursor.string()?.is_some_and(|text| text.starts_with(b"COPY "));
+    let copy_statement = read_range(&mut cursor)?;
+    let is_copy = bytes[copy_statement.clone()].starts_with(b"COPY ");
     let namespace = cursor.text()?.unwrap_or_default();
     let tablespace = cursor.text()?.unwrap_or_default();
     if header.version >= (1, 14) {
@@ -213,6 +220,7 @@ fn read_entry(bytes: &[u8], at: usize, header: &Header, before: Section) -> Resu
         dependencies,
         is_copy,
         definition,
+        copy_statement,
         bytes,
         section_at,
         state_at,

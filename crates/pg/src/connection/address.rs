@@ -47,6 +47,7 @@ impl Connection {
             }
             "password" => return Ok(self.with_password((!value.is_empty()).then(|| Secret::new(value)))),
             "port" => check_ports(&value)?,
+            _ if !is_name(name) => return Err(ConnectionError::Malformed("a parameter's name")),
             _ if SECRET_PARAMETERS.contains(&name) => {
                 return Err(ConnectionError::SecretParameter(name.to_owned()));
             }
@@ -129,6 +130,11 @@ impl fmt::Debug for Connection {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Connection({})", self.conninfo())
     }
+}
+
+/// libpq's names are words; anything else would be read as something else where it is written out.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// libpq takes one port for all hosts or a list, in which an empty place means the default.
@@ -244,5 +250,6 @@ mod tests {
             Err(ConnectionError::SecretParameter("sslpassword".into()))
         );
         assert!(Connection::parse("postgresql://h/%zz").is_err());
+        assert!(Connection::parse("postgresql://h/d?a%3D%27x%27%20sslpassword=canary").is_err());
     }
 }

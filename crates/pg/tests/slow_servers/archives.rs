@@ -98,6 +98,22 @@ fn pg_restore_lists_in_derived_archives_what_they_shall_hold() {
 }
 
 #[test]
+fn threat_11_what_reaches_out_of_a_database_is_named() {
+    let server = Postgres::start();
+    rich::create(&server, "rich");
+    server.psql_in(
+        "rich",
+        "CREATE FUNCTION app.evil() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+         CREATE EVENT TRIGGER evil ON ddl_command_end EXECUTE FUNCTION app.evil();
+         CREATE FUNCTION app.compiled(text) RETURNS int LANGUAGE internal AS 'textlen';",
+    );
+    let (archive, _) = rich::dump(&server, "rich", &DumpOptions::default());
+    let names: Vec<_> =
+        Toc::parse(&archive).unwrap().hazards().into_iter().map(|hazard| hazard.name).collect();
+    assert_eq!(names, ["FUNCTION app.compiled(text)", "EVENT TRIGGER .evil"]);
+}
+
+#[test]
 fn the_whole_archive_restores_from_a_stream_in_one_transaction() {
     let server = Postgres::start();
     rich::create(&server, "rich");
