@@ -13,6 +13,7 @@ use rustix::io::{Errno, Result};
 use crate::apply::Grip;
 use crate::beneath;
 use crate::error::Error;
+use crate::listing::DIRECTORY;
 use crate::metadata::stat_open;
 use crate::recent::Recent;
 use crate::relative::RelativePath;
@@ -21,8 +22,6 @@ use crate::xattr::proc_path;
 /// Directories kept open; with as many files, half of the usual limit of 1024 descriptors.
 const OPEN_DIRECTORIES_MAX: usize = 256;
 const OWNER_ALL: u32 = 0o700;
-pub(crate) const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const PIN: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory of the target, open.

@@ -42,7 +42,7 @@ impl fmt::Display for Loss {
             Lost::Attributes(namespace) => write!(f, "attributes of {namespace}")?,
             Lost::Times => f.write_str("times")?,
         }
-        write!(f, " not restored {} times, first of {}: {}", self.count, self.first.display(), self.error)
+        write!(f, " not restored ({} times, first of {}: {})", self.count, self.first.display(), self.error)
     }
 }
 

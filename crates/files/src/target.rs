@@ -13,9 +13,11 @@ use rustix::fs::{AtFlags, FileType, Mode, linkat, mkdirat, mknodat, symlinkat, s
 use rustix::io::Errno;
 
 use crate::apply::apply_pinned;
+use crate::beneath;
 use crate::compare::{Comparison, compare};
 use crate::directories::{DirHandle, Directories};
 use crate::error::Error;
+use crate::listing::DIRECTORY;
 use crate::losses::Loss;
 use crate::metadata::{At, describe, is_kind, stat_open};
 use crate::owner::Owners;
@@ -46,7 +48,8 @@ impl Target {
         self.0.directories.get(path)
     }
 
-    /// Make a directory for the owner only; one that is there already is fine.
+    /// Make a directory for the owner only; one that is there already is fine. Anything else there is in the way: the
+    /// caller decides whether to remove it first.
     pub fn create_dir(&self, path: &RelativePath) -> Result<(), Error> {
         let Some(_) = path.split() else { return Ok(()) };
         let (dir, name) = self.0.directories.parent(path)?;
@@ -180,7 +183,7 @@ impl Target {
     ) -> Result<Vec<RelativePath>, Error> {
         // A descriptor of our own: handles share their place in the listing.
         let handle = self.0.directories.get(dir)?;
-        let own = crate::beneath::open(handle.fd(), &RelativePath::root(), crate::directories::DIRECTORY);
+        let own = beneath::open(handle.fd(), &RelativePath::root(), DIRECTORY);
         let mut names = own.and_then(|own| names(own.as_fd())).map_err(|e| self.error("list", dir, e))?;
         names.retain(|name| !is_kept(name));
         names.sort_unstable();

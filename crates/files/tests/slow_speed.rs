@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use files::exclude::Excludes;
 use files::owner::Owners;
+use files::read::{Extent, FileReader, Steadiness};
 use files::relative::RelativePath;
 use files::target::Target;
 use files::walk::{Event, Walk};
@@ -53,7 +54,24 @@ fn walking_and_creating_is_near_what_the_file_system_can() {
         best = best.min(start.elapsed());
     }
     assert!(best < WALK_MAX, "{best:?}");
-    events.extend(Walk::open(dir.path(), Excludes::nothing(), owners).unwrap());
+    let walk = Walk::open(dir.path(), Excludes::nothing(), Arc::clone(&owners)).unwrap();
+    let root = walk.root();
+    events.extend(walk);
+    let start = Instant::now();
+    let mut buffer = vec![0; 8192];
+    for event in &events {
+        if let Event::Entry { path, entry } = event {
+            let mut reader = FileReader::open(&root, path, entry, &owners).unwrap();
+            while let Some(Extent::Data { offset, len }) = reader.next_extent().unwrap() {
+                assert_eq!(
+                    reader.read_at(offset, &mut buffer[..usize::try_from(len).unwrap()]).unwrap() as u64,
+                    len
+                );
+            }
+            assert_eq!(reader.finish().unwrap(), Steadiness::Unchanged);
+        }
+    }
+    println!("read: {:?}", start.elapsed());
 
     let to = tempfile::tempdir().unwrap();
     let contents = vec![b'x'; 8192];

@@ -440,7 +440,7 @@ fn without_rights_owners_are_lost_once_and_read_only_directories_are_no_hindranc
     let losses = target.take_losses();
     let told: Vec<_> = losses.iter().map(|loss| (loss.what.clone(), loss.count)).collect();
     assert_eq!(told, [(Lost::Owner, 3), (Lost::Attributes("trusted".into()), 3)]);
-    assert!(losses[0].to_string().starts_with("owner not restored 3 times, first of /"), "{}", losses[0]);
+    assert!(losses[0].to_string().starts_with("owner not restored (3 times, first of /"), "{}", losses[0]);
     assert_eq!(target.take_losses().len(), 0);
     let device = entry(EntryKind::CharDevice { device: 1 }, 0o600);
     let error = target.create_special(&path("device"), &device).unwrap_err();
