@@ -12,3 +12,4 @@ mod facts;
 mod secrets;
 mod versions;
 mod rooms;
+mod many;
