@@ -88,6 +88,8 @@ fn databases_are_listed_created_renamed_dropped() {
     facts.drop_database("plain").unwrap();
     assert!(!facts.exists("plain").unwrap());
     assert!(facts.size("plain").unwrap_err().to_string().contains("does not exist"));
+    let data_dir = server.cluster().data_dir();
+    assert_eq!(std::path::Path::new(&facts.data_directory().unwrap()), data_dir);
     assert_eq!(facts.extensions("postgres").unwrap()[0].name, "plpgsql");
 }
 
