@@ -1,2 +1,35 @@
-//! The command line.
-fn main() {}
+//! `mainstay`, the face for people: arguments in, one verb carried out, words or one JSON document out.
+
+mod error;
+mod environment;
+mod arguments;
+mod face;
+mod progress_line;
+mod interrupt;
+mod password;
+mod place;
+mod database;
+mod table;
+mod command;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::environment::Environment;
+use crate::face::Face;
+
+fn main() -> ExitCode {
+    environment::harden();
+    let environment = Environment::take();
+    let arguments = match Arguments::try_parse_from(environment.take_passwords_out(std::env::args_os())) {
+        Ok(arguments) => arguments,
+        Err(error) => return face::show_usage(&error),
+    };
+    let face = Face::new(&arguments.global);
+    match command::run(arguments, &environment, &face) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => face.show_error(&error),
+    }
+}

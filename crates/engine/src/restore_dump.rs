@@ -4,6 +4,7 @@
 //! dump was verified. A new one is loaded under another name, each byte verified on its way, and renamed in when
 //! all of it is there; on any failure it is dropped.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,7 +12,7 @@ use model::backup::{BackupKind, BackupRecord};
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::progress::Progress;
-use pg::archive::{ArchiveReader, RestorePlan, Section, Toc, plan_restore};
+use pg::archive::{ArchiveReader, DataBlock, RestorePlan, Section, Toc, plan_restore};
 use pg::client::{Client, Clients};
 use pg::connection::Session;
 use pg::globals::Globals;
@@ -25,7 +26,7 @@ use repo::{RepoError, Repository};
 use crate::catalog;
 use crate::error::{EngineError, Result};
 use crate::manifest::{DUMP_NAME, GLOBALS_NAME, Manifest};
-use crate::stored_file::StoredFile;
+use crate::stored_file::{RangeReader, StoredFile};
 use crate::verify::verify_dump;
 
 /// What was asked for.
@@ -246,7 +247,7 @@ fn load_into(
     let pre_data = RestoreOptions { jobs: 1, ..part(Some(Section::PreData)) };
     let mut warnings = restore_file(&plan.client, &session, &pre_data, skeleton.path(), cancel)?;
     load_tables(&toc, &steps, file, plan, &session, progress, cancel)?;
-    load_rest(&toc, &steps, file, plan, &session, cancel)?;
+    load_rest(&toc, &steps, file, plan, &session, progress, cancel)?;
     if steps.has_post_data {
         warnings.extend(restore_file(
             &plan.client,
@@ -264,7 +265,7 @@ fn read_toc(file: &StoredFile, plan: &Plan) -> Result<Toc> {
     let mut head = file.range(0, plan.manifest.archive.toc_length)?;
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let count = std::io::Read::read(&mut head, &mut buffer).map_err(damage)?;
+        let count = head.read(&mut buffer).map_err(damage)?;
         archive.push(&buffer[..count])?;
         match archive.toc() {
             Some(toc) => return Ok(toc.clone()),
@@ -286,7 +287,10 @@ fn damage(error: std::io::Error) -> EngineError {
     }
 }
 
-/// Every table by a pg_restore of its own, the largest first, `plan.jobs` at a time.
+/// Bytes of rows that are worth a pg_restore of their own; smaller tables share one.
+const BATCH_LEN: u64 = 16 << 20;
+
+/// The rows of all tables, `plan.jobs` loaders at a time, the largest first.
 fn load_tables(
     toc: &Toc,
     steps: &RestorePlan,
@@ -296,23 +300,23 @@ fn load_tables(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
+    let batches = steps.batches(BATCH_LEN);
     let next = AtomicUsize::new(0);
     let options = RestoreOptions { section: Some(Section::Data), ..RestoreOptions::default() };
     let work = || -> Result<()> {
-        while let Some(table) = steps.tables.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let head = std::io::Cursor::new(toc.table_head(table.dump_id)?);
-            let block = Counted { inside: file.range(table.offset, table.length)?, progress };
-            let mut archive = std::io::Read::chain(head, block);
+        while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let ids: Vec<u32> = batch.iter().map(|table| table.dump_id).collect();
+            let mut archive = PartialArchive::new(toc.tables_head(&ids)?, batch, file, progress);
             let restored = restore_stream(&plan.client, session, &options, &mut archive, cancel);
             if restored.is_err() {
-                next.store(steps.tables.len(), Ordering::Relaxed);
+                next.store(batches.len(), Ordering::Relaxed);
             }
             restored.map_err(source_damage)?;
         }
         Ok(())
     };
     std::thread::scope(|scope| {
-        let loaders: Vec<_> = (0..plan.jobs.min(steps.tables.len())).map(|_| scope.spawn(work)).collect();
+        let loaders: Vec<_> = (0..plan.jobs.min(batches.len())).map(|_| scope.spawn(work)).collect();
         let stopped = || Err(EngineError::Unsuitable("a loading thread stopped unexpectedly".to_owned()));
         let ends: Vec<_> =
             loaders.into_iter().map(|loader| loader.join().unwrap_or_else(|_| stopped())).collect();
@@ -327,15 +331,13 @@ fn load_rest(
     file: &StoredFile,
     plan: &Plan,
     session: &Session,
+    progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
     if !steps.has_rest {
         return Ok(());
     }
-    let mut archive: Box<dyn std::io::Read> = Box::new(std::io::Cursor::new(toc.rest_head()));
-    for block in &steps.rest_blocks {
-        archive = Box::new(std::io::Read::chain(archive, file.range(block.offset, block.length)?));
-    }
+    let mut archive = PartialArchive::new(toc.rest_head(), &steps.rest_blocks, file, progress);
     let options = RestoreOptions {
         section: Some(Section::Data),
         no_owner_no_acl: plan.order.no_owner_no_acl,
@@ -343,6 +345,41 @@ fn load_rest(
     };
     restore_stream(&plan.client, session, &options, &mut archive, cancel).map_err(source_damage)?;
     Ok(())
+}
+
+/// An archive made of a head and some blocks of the stored one, as a stream.
+struct PartialArchive<'a> {
+    head: std::io::Cursor<Vec<u8>>,
+    blocks: std::slice::Iter<'a, DataBlock>,
+    block: Option<RangeReader>,
+    file: &'a StoredFile,
+    progress: &'a Progress,
+}
+
+impl<'a> PartialArchive<'a> {
+    fn new(head: Vec<u8>, blocks: &'a [DataBlock], file: &'a StoredFile, progress: &'a Progress) -> Self {
+        Self { head: std::io::Cursor::new(head), blocks: blocks.iter(), block: None, file, progress }
+    }
+}
+
+impl Read for PartialArchive<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.head.read(buffer)?;
+        if count > 0 {
+            return Ok(count);
+        }
+        loop {
+            if let Some(block) = &mut self.block {
+                let count = block.read(buffer)?;
+                if count > 0 {
+                    self.progress.advance(count as u64);
+                    return Ok(count);
+                }
+            }
+            let Some(next) = self.blocks.next() else { return Ok(0) };
+            self.block = Some(self.file.range(next.offset, next.length).map_err(std::io::Error::other)?);
+        }
+    }
 }
 
 fn source_damage(error: pg::restore::RestoreError) -> EngineError {
@@ -358,7 +395,7 @@ struct Counted<'a, R> {
     progress: &'a Progress,
 }
 
-impl<R: std::io::Read> std::io::Read for Counted<'_, R> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inside.read(buffer)?;
         self.progress.advance(count as u64);

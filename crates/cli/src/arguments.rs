@@ -1,0 +1,358 @@
+//! The command line: every command and flag, as `docs/reference/commands.md` describes them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Backups of PostgreSQL and directories that prove they can be restored.
+#[derive(Parser)]
+#[command(name = "mainstay", version, disable_help_subcommand = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone)]
+pub(crate) struct Global {
+    /// Where the repository is: a directory or file:///path
+    #[arg(short, long, global = true, value_name = "URL", env = "MAINSTAY_REPOSITORY")]
+    pub(crate) repository: Option<String>,
+    /// File with the repository's password (also: MAINSTAY_PASSWORD)
+    #[arg(long, global = true, value_name = "FILE", env = "MAINSTAY_PASSWORD_FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors only
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    /// No progress line
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create the repository
+    Init(Init),
+    /// Make, list, verify and restore backups
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Examine the repository
+    Check(Check),
+    /// Raw, stored and saved bytes
+    Stats,
+    /// Drop backups by a policy
+    Forget(Forget),
+    /// Delete what no backup needs any more
+    Prune(Prune),
+    /// Copy backups to another repository
+    Copy(Copy),
+    /// Passwords that open the repository
+    #[command(subcommand)]
+    Key(Key),
+    /// Back up, damage, restore and compare a throw-away PostgreSQL
+    Demo(Demo),
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a directory
+    Man {
+        /// The directory
+        directory: PathBuf,
+    },
+}
+
+/// `mainstay init`
+#[derive(Args)]
+pub(crate) struct Init {
+    /// Draw a password and write it into a new file (mode 0600)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) generate_password: Option<PathBuf>,
+    /// Make no recovery key
+    #[arg(long)]
+    pub(crate) no_recovery_key: bool,
+}
+
+/// `mainstay backup …`
+#[derive(Subcommand)]
+pub(crate) enum Backup {
+    /// Back up a database, all databases of a server, or a directory
+    Create(Box<Create>),
+    /// List backups, newest first
+    List {
+        /// Only this tenant's
+        tenant: Option<String>,
+    },
+    /// Show one backup
+    Get {
+        /// Id, or the beginning of one
+        id: String,
+    },
+    /// Compare every byte with its hashes; touches no database
+    Verify {
+        /// Id, or the beginning of one
+        id: String,
+    },
+    /// Restore a database or a directory
+    Restore(Box<Restore>),
+    /// The dump itself, as pg_restore reads it
+    Export {
+        /// Id, or the beginning of one
+        id: String,
+        /// Write to this file instead of stdout
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Exempt a backup from retention
+    Hold {
+        /// Id, or the beginning of one
+        id: String,
+    },
+    /// Take the exemption away
+    Unhold {
+        /// Id, or the beginning of one
+        id: String,
+    },
+    /// Delete a backup; `undelete` brings it back until prune runs after the cooling-off time
+    Delete {
+        /// Id, or the beginning of one
+        id: String,
+        /// Say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Bring a deleted backup back
+    Undelete {
+        /// Id, or the beginning of one
+        id: String,
+    },
+}
+
+/// `mainstay backup create`
+#[derive(Args)]
+pub(crate) struct Create {
+    /// Owner of the backup
+    #[arg(default_value = "default")]
+    pub(crate) tenant: String,
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// Name of the source, where the database's or directory's own does not suit
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// local, or any address that --repository takes
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) dest: Option<String>,
+    /// Allow `--dest local` on the file system of the data itself
+    #[arg(long)]
+    pub(crate) allow_same_disk: bool,
+    /// Free text to find it by
+    #[arg(long, default_value = "")]
+    pub(crate) label: String,
+    /// Exempt it from retention
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// zstd level
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub(crate) compression: Option<i32>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Leave owners out of the dump
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+    /// Leave rights out of the dump
+    #[arg(long)]
+    pub(crate) no_acl: bool,
+    /// Give up if a table is locked for longer than this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) lock_wait_timeout: Option<u64>,
+    /// Leave out what matches, in .gitignore style
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Leave out what is in directories with a CACHEDIR.TAG
+    #[arg(long)]
+    pub(crate) exclude_caches: bool,
+    /// Stay on the file system of the directory
+    #[arg(long)]
+    pub(crate) one_file_system: bool,
+}
+
+/// What to back up: exactly one.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct What {
+    /// A database, by name or postgresql:// URI
+    #[arg(long, value_name = "DB")]
+    pub(crate) database: Option<String>,
+    /// Every non-template database of the server
+    #[arg(long)]
+    pub(crate) all_databases: bool,
+    /// A directory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// Where a PostgreSQL server is; the environment (`PG*`) fills in what is missing.
+#[derive(Args, Clone, Default)]
+pub(crate) struct ServerArgs {
+    /// Host or socket directory
+    #[arg(long, value_name = "HOST")]
+    pub(crate) db_host: Option<String>,
+    /// Port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) db_port: Option<u16>,
+    /// User
+    #[arg(long, value_name = "USER")]
+    pub(crate) db_user: Option<String>,
+    /// File with the user's password
+    #[arg(long, value_name = "FILE")]
+    pub(crate) db_password_file: Option<PathBuf>,
+    /// Directory of the PostgreSQL client programs to use
+    #[arg(long, value_name = "DIR", env = "MAINSTAY_PG_BIN_DIR")]
+    pub(crate) pg_bin_dir: Option<PathBuf>,
+}
+
+/// `mainstay backup restore`
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// Id or the beginning of one, or TENANT/SOURCE for its newest good backup
+    pub(crate) id: String,
+    /// Into this database; the backup's own by default
+    #[arg(long, value_name = "DB", conflicts_with = "to")]
+    pub(crate) database: Option<String>,
+    /// Replace what is there
+    #[arg(long)]
+    pub(crate) clean: bool,
+    /// Only this table
+    #[arg(long, value_name = "T")]
+    pub(crate) table: Vec<String>,
+    /// Only this schema
+    #[arg(long, value_name = "S")]
+    pub(crate) schema: Vec<String>,
+    /// Create missing roles, memberships, and the database's settings and rights
+    #[arg(long)]
+    pub(crate) with_roles: bool,
+    /// Leave owners and rights out
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+    /// Loaders at once, into a new database
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) jobs: u32,
+    /// Restore a directory to this place
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+    /// Only this path of a directory backup
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Vec<PathBuf>,
+    /// Restore over an existing directory: write only what differs
+    #[arg(long)]
+    pub(crate) delta: bool,
+    /// With --delta: remove what the backup does not have
+    #[arg(long, requires = "delta")]
+    pub(crate) delete: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Show the plan and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Confirm that this database or directory is overwritten
+    #[arg(long, value_name = "TARGET", require_equals = true)]
+    pub(crate) yes: Option<String>,
+}
+
+/// `mainstay check`
+#[derive(Args)]
+pub(crate) struct Check {
+    /// Read the data too: all of it, or N% of the packs
+    #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%")]
+    pub(crate) read_data: Option<String>,
+}
+
+/// `mainstay forget`
+#[derive(Args)]
+pub(crate) struct Forget {
+    /// Only this tenant's backups
+    pub(crate) tenant: Option<String>,
+    /// Keep the newest N of each source
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<usize>,
+    /// Keep all that are younger, like 30d or 12h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep_within: Option<String>,
+    /// Say for each backup why it stays or goes, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `mainstay prune`
+#[derive(Args)]
+pub(crate) struct Prune {
+    /// How long deleted backups can come back
+    #[arg(long, value_name = "TIME", default_value = "72h")]
+    pub(crate) cooling_off: String,
+    /// Share of unused bytes that is not worth repacking
+    #[arg(long, value_name = "N%", default_value = "5%")]
+    pub(crate) max_unused: String,
+    /// Say what would be done, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `mainstay copy`
+#[derive(Args)]
+pub(crate) struct Copy {
+    /// Ids to copy; all by default
+    pub(crate) ids: Vec<String>,
+    /// The other repository
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// File with the other repository's password; the same password by default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_password_file: Option<PathBuf>,
+}
+
+/// `mainstay key …`
+#[derive(Subcommand)]
+pub(crate) enum Key {
+    /// Show the passwords' keys
+    List,
+    /// Add another password
+    Add(NewPassword),
+    /// Replace the password in use; no data is rewritten
+    Rotate(NewPassword),
+    /// Take a password away
+    Remove {
+        /// Id of its key, or the beginning of one
+        id: String,
+    },
+    /// Print a new random password of 64 letters and digits
+    Generate,
+}
+
+/// A new password: from a file, drawn, or asked for.
+#[derive(Args)]
+pub(crate) struct NewPassword {
+    /// File with the new password
+    #[arg(long, value_name = "FILE", conflicts_with = "generate_password")]
+    pub(crate) new_password_file: Option<PathBuf>,
+    /// Draw it and write it into a new file (mode 0600)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) generate_password: Option<PathBuf>,
+}
+
+/// `mainstay demo`
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Rows of the largest table
+    #[arg(long, default_value_t = 200_000)]
+    pub(crate) rows: u32,
+    /// Directory of the PostgreSQL programs to use
+    #[arg(long, value_name = "DIR", env = "MAINSTAY_PG_BIN_DIR")]
+    pub(crate) pg_bin_dir: Option<PathBuf>,
+}

@@ -1,0 +1,26 @@
+//! From the command line to its verb: one file each.
+
+mod init;
+mod backup;
+mod check;
+mod key;
+mod generated;
+
+use crate::arguments::{Arguments, Command};
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::face::Face;
+
+/// Carry out what was asked for.
+pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) -> Result<()> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Init(order) => init::run(&global, &order, environment, face),
+        Command::Backup(order) => backup::run(&global, order, environment, face),
+        Command::Check(order) => check::run(&global, &order, environment, face),
+        Command::Key(order) => key::run(&global, order, environment, face),
+        Command::Completions { shell } => generated::completions(shell),
+        Command::Man { directory } => generated::man(&directory, face),
+        _ => Err(crate::error::CliError::usage("not there yet")),
+    }
+}

@@ -1,0 +1,200 @@
+//! `backup create`: one database, all databases of a server, or a directory.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::back_up_dump::{DumpSource, back_up_dump};
+use engine::writing::Order;
+use jiff::Timestamp;
+use model::backup::BackupRecord;
+use model::cancel::CancelToken;
+use model::name::{BadName, SourceName, TenantName};
+use model::progress::Progress;
+use pg::client::Clients;
+use pg::connection::Session;
+use pg::dump::DumpOptions;
+use pg::server::Server;
+use repo::Repository;
+use serde_json::json;
+
+use crate::arguments::{Create, Global};
+use crate::environment::Environment;
+use crate::error::{CliError, Kind, Result};
+use crate::face::Face;
+use crate::progress_line::ProgressLine;
+use crate::{database, interrupt, password, place};
+
+/// A source that could not be backed up.
+struct Failure {
+    source: String,
+    error: CliError,
+}
+
+pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, face: &Face) -> Result<()> {
+    let tenant: TenantName =
+        order.tenant.parse().map_err(|error: BadName| CliError::usage(error.to_string()))?;
+    let url = destination(global, order, environment)?;
+    let cancel = interrupt::watch()?;
+    let repository = place::open_at(&url, &password::current(global, environment, face)?)?;
+    let creating = Creating { order, tenant, repository, environment, face, cancel };
+    let (records, failures) = match &order.what.directory {
+        Some(directory) => (vec![creating.directory(directory)?], vec![]),
+        None => creating.databases()?,
+    };
+    show(&records, &failures, face);
+    end(&records, failures)
+}
+
+/// `--dest`, then the repository of the flags; nothing is assumed (C2).
+fn destination(global: &Global, order: &Create, environment: &Environment) -> Result<String> {
+    match (order.dest.as_deref(), &global.repository) {
+        (Some("local"), _) => Ok(place::local(environment)),
+        (Some("gcs" | "s3"), _) => {
+            Err(CliError::usage("object stores are not there yet")
+                .hint("use a directory: --dest /srv/backups"))
+        }
+        (Some(url), _) => Ok(url.to_owned()),
+        (None, Some(url)) => Ok(url.clone()),
+        (None, None) => Err(CliError::usage("no destination was named")
+            .hint("use -r URL, MAINSTAY_REPOSITORY, or --dest local for development")),
+    }
+}
+
+struct Creating<'a> {
+    order: &'a Create,
+    tenant: TenantName,
+    repository: Arc<Repository>,
+    environment: &'a Environment,
+    face: &'a Face,
+    cancel: CancelToken,
+}
+
+impl Creating<'_> {
+    fn databases(&self) -> Result<(Vec<BackupRecord>, Vec<Failure>)> {
+        let order = self.order;
+        let clients = database::clients(order.server.pg_bin_dir.as_deref(), self.environment)?;
+        let named = order.what.database.as_deref();
+        let session = database::session(named, &order.server, self.environment, self.face)?;
+        if !order.what.all_databases {
+            let name = session.connection().database().unwrap_or_default().to_owned();
+            if name.is_empty() {
+                return Err(CliError::usage("no database was named"));
+            }
+            return Ok((vec![self.database(&clients, &session, &name)?], vec![]));
+        }
+        let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, &session)?;
+        self.refuse_same_disk(&server)?;
+        let (mut records, mut failures) = (vec![], vec![]);
+        for name in server.databases()? {
+            let done = session.with_database(&name).map_err(CliError::from);
+            match done.and_then(|session| self.database(&clients, &session, &name)) {
+                Ok(record) => records.push(record),
+                Err(error) if self.cancel.is_cancelled() => return Err(error),
+                Err(error) => failures.push(Failure { source: name, error }),
+            }
+        }
+        Ok((records, failures))
+    }
+
+    fn database(&self, clients: &Clients, session: &Session, name: &str) -> Result<BackupRecord> {
+        if !self.order.what.all_databases {
+            let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, session)?;
+            self.refuse_same_disk(&server)?;
+        }
+        let options = DumpOptions {
+            no_owner_no_acl: self.order.no_owner,
+            lock_wait_timeout: self.order.lock_wait_timeout.map(Duration::from_secs),
+            ..DumpOptions::default()
+        };
+        let source = DumpSource { clients, session, database: name, options };
+        self.timed(name, |order| Ok(back_up_dump(&self.repository, &source, order)?))
+    }
+
+    fn directory(&self, directory: &Path) -> Result<BackupRecord> {
+        Err(CliError::usage(format!("{}: directories are not there yet", directory.display())))
+    }
+
+    /// Run one backup, with its progress line before and its one success line behind it.
+    fn timed(
+        &self,
+        original: &str,
+        back_up: impl FnOnce(&Order) -> Result<BackupRecord>,
+    ) -> Result<BackupRecord> {
+        let source = match self.order.name.as_deref().filter(|_| !self.order.what.all_databases) {
+            Some(name) => name.parse().map_err(|error: BadName| CliError::usage(error.to_string()))?,
+            None => SourceName::derived_from(original),
+        };
+        let progress = Progress::new();
+        let order = Order {
+            tenant: self.tenant.clone(),
+            source,
+            label: self.order.label.clone(),
+            hold: self.order.hold,
+            identity: place::identity(self.environment),
+            now: Timestamp::now(),
+            level: self.order.compression,
+            cancel: self.cancel.clone(),
+            progress: progress.clone(),
+        };
+        let start = Instant::now();
+        let line = ProgressLine::start(self.face, &progress);
+        let record = back_up(&order);
+        drop(line);
+        let record = record?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.face
+            .status(&format!("backup ok id={} bytes={} seconds={seconds:.2}", record.id, record.size_bytes));
+        Ok(record)
+    }
+
+    /// A backup on the disk of the data dies with it (C2).
+    fn refuse_same_disk(&self, server: &Server) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        if self.order.dest.as_deref() != Some("local") || self.order.allow_same_disk {
+            return Ok(());
+        }
+        // Another host's path, or one that we may not see, tells nothing.
+        let Ok(directory) = server.data_directory() else { return Ok(()) };
+        let device = |path: &str| std::fs::metadata(path).map(|about| about.dev()).ok();
+        let place = self.repository.store().location();
+        match (device(&directory), device(&place)) {
+            (Some(data), Some(repository)) if data == repository => Err(CliError::new(
+                Kind::Refused,
+                format!("{place} is on the same file system as the database's own data in {directory}"),
+            )
+            .hint("name another place, or use --allow-same-disk for development")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn show(records: &[BackupRecord], failures: &[Failure], face: &Face) {
+    for Failure { source, error } in failures {
+        face.status(&format!("backup failed source={source}: {}", error.message));
+    }
+    let failed: Vec<_> = failures
+        .iter()
+        .map(|failure| json!({ "source": failure.source, "error": failure.error.message }))
+        .collect();
+    let document = json!({
+        "message": format!("{} backups made, {} failed", records.len(), failures.len()),
+        "record": records.first(),
+        "records": records,
+        "failures": failed,
+    });
+    face.result(&document, String::new);
+}
+
+fn end(records: &[BackupRecord], failures: Vec<Failure>) -> Result<()> {
+    let incomplete: Vec<_> = records.iter().filter(|record| record.incomplete).collect();
+    match (records.len(), failures.len()) {
+        (_, 0) if incomplete.is_empty() => Ok(()),
+        (_, 0) => Err(CliError::new(Kind::Partial, format!("{} is incomplete", incomplete[0].id))
+            .hint("what could not be read is listed above; retention does not count this backup")),
+        (0, count) => Err(CliError::new(Kind::Failed, format!("all {count} databases failed"))),
+        (made, count) => {
+            Err(CliError::new(Kind::Partial, format!("{made} databases backed up, {count} failed")))
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `backup list` and `backup get`.
+
+use engine::catalog;
+use model::backup::BackupRecord;
+use model::name::TenantName;
+use model::size::ByteSize;
+use serde_json::json;
+
+use crate::arguments::Global;
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+use crate::face::Face;
+use crate::place;
+use crate::table::table;
+
+/// Column 1 is the id and column 4 the time, in every release: scripts take them with awk.
+const COLUMNS: [&str; 9] =
+    ["ID", "TENANT", "SOURCE", "CREATED", "SIZE", "STORED", "KIND", "VERIFIED", "LOCATION"];
+
+pub(crate) fn list(
+    global: &Global,
+    tenant: Option<&str>,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    let tenant: Option<TenantName> = tenant
+        .map(str::parse)
+        .transpose()
+        .map_err(|error: model::name::BadName| CliError::usage(error.to_string()))?;
+    let repository = place::open(global, environment, face)?;
+    let mut records = catalog::list(&repository)?;
+    records.retain(|record| tenant.as_ref().is_none_or(|tenant| record.tenant == *tenant));
+    face.result(&json!({ "records": records }), || {
+        let header = COLUMNS.map(str::to_owned).to_vec();
+        table(&std::iter::once(header).chain(records.iter().map(row)).collect::<Vec<_>>())
+    });
+    Ok(())
+}
+
+fn row(record: &BackupRecord) -> Vec<String> {
+    let verified = record.last_verification.as_ref().map(|verification| verification.result.clone());
+    let kind = record.kind.as_str();
+    vec![
+        record.id.to_string(),
+        record.tenant.to_string(),
+        record.source.to_string(),
+        format!("{:.0}", record.created_at),
+        ByteSize(record.size_bytes).to_string(),
+        ByteSize(record.stored_bytes).to_string(),
+        if record.incomplete { format!("{kind}(incomplete)") } else { kind.to_owned() },
+        verified.unwrap_or_default(),
+        record.location.clone(),
+    ]
+}
+
+pub(crate) fn get(global: &Global, id: &str, environment: &Environment, face: &Face) -> Result<()> {
+    let repository = place::open(global, environment, face)?;
+    let record = catalog::find(&repository, id)?;
+    face.result(&record, || describe(&record));
+    Ok(())
+}
+
+fn describe(record: &BackupRecord) -> String {
+    let optional =
+        |digest: Option<model::digest::Digest>| digest.map(|digest| digest.to_hex()).unwrap_or_default();
+    let verification = record.last_verification.as_ref();
+    let lines = [
+        ("id", record.id.to_string()),
+        ("tenant", record.tenant.to_string()),
+        ("source", record.source.to_string()),
+        ("kind", record.kind.as_str().to_owned()),
+        ("database", format!("{:?}", record.database)),
+        ("created", record.created_at.to_string()),
+        ("size", format!("{} ({} bytes)", ByteSize(record.size_bytes), record.size_bytes)),
+        ("stored", format!("{} ({} bytes)", ByteSize(record.stored_bytes), record.stored_bytes)),
+        ("sha256", optional(record.sha256)),
+        ("tables", record.relation_count.to_string()),
+        (
+            "verified",
+            verification.map_or("never".to_owned(), |found| format!("{} at {}", found.result, found.at)),
+        ),
+        ("label", record.label.clone()),
+        ("hold", if record.hold { "yes" } else { "no" }.to_owned()),
+        ("complete", if record.incomplete { "NO: something could not be read" } else { "yes" }.to_owned()),
+        ("snapshot", optional(record.snapshot)),
+        ("location", record.location.clone()),
+    ];
+    let shown = lines.iter().filter(|(_, value)| !value.is_empty() && value != "\"\"");
+    shown.map(|(name, value)| format!("{name:<9} {value}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,64 @@
+//! `mainstay init`: make a repository and, shown once, its recovery key.
+
+use model::secret::Secret;
+use repo::Repository;
+use serde_json::json;
+
+use crate::arguments::{Global, Init};
+use crate::environment::Environment;
+use crate::error::{CliError, Kind, Result};
+use crate::face::Face;
+use crate::{password, place};
+
+pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face: &Face) -> Result<()> {
+    let url = match &global.repository {
+        Some(url) => url.clone(),
+        None => place::local(environment),
+    };
+    let store = place::store(&url)?;
+    // Before a password is drawn or asked for: refusing must leave nothing behind.
+    if store::store::read(&*store, &"config".parse().expect("a plain name is a key")).is_ok() {
+        return Err(repo::RepoError::Exists { place: store.location() }.into());
+    }
+    let password = match &order.generate_password {
+        Some(file) => password::generate(file)?,
+        None => password::current(global, environment, face)?,
+    };
+    password::warn_if_weak(&password, face);
+    let me = place::identity(environment);
+    let repository = Repository::init(store, &password, &me.username, &me.hostname)?;
+    let recovery = match order.no_recovery_key {
+        true => None,
+        false => Some(recovery_key(&repository, &me.hostname)?),
+    };
+    show(&repository, recovery.as_ref(), face);
+    Ok(())
+}
+
+fn recovery_key(repository: &Repository, hostname: &str) -> Result<Secret> {
+    let recovery = Secret::generate().map_err(|error| CliError::new(Kind::Failed, error.to_string()))?;
+    repository.add_key(&recovery, "recovery", hostname)?;
+    Ok(recovery)
+}
+
+fn show(repository: &Repository, recovery: Option<&Secret>, face: &Face) {
+    let id = repository.config().id.to_hex();
+    let location = repository.store().location();
+    let document = json!({
+        "id": id,
+        "location": location,
+        "version": repository.config().version,
+        "recoveryKey": recovery.map(Secret::expose).unwrap_or_default(),
+    });
+    face.result(&document, || {
+        let mut text = format!("repository {} made in {location}\n", &id[..10]);
+        if let Some(recovery) = recovery {
+            text += &format!(
+                "\nRecovery key, shown this once; it opens the repository when the password is lost:\n\n    {}\n\n\
+                 Keep it on paper, away from this machine: without password and recovery key the backups are lost.\n",
+                recovery.expose()
+            );
+        }
+        text
+    });
+}

@@ -1,0 +1,54 @@
+//! Which PostgreSQL server is meant, with which programs and as whom.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use pg::client::Clients;
+use pg::connection::{Connection, Session};
+
+use crate::arguments::ServerArgs;
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+use crate::face::Face;
+use crate::password;
+
+/// The client programs on this machine.
+pub(crate) fn clients(bin_dir: Option<&Path>, environment: &Environment) -> Result<Clients> {
+    let path = environment.get("PATH").unwrap_or_default();
+    let what = "looking for PostgreSQL's client programs";
+    Clients::discover(bin_dir, OsStr::new(path)).map_err(|error| CliError::usage(format!("{what}: {error}")))
+}
+
+/// A session with the server of the flags and the environment; `database` is a name or a URI.
+pub(crate) fn session(
+    database: Option<&str>,
+    server: &ServerArgs,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Session> {
+    let mut connection = match database {
+        Some(text) if text.starts_with("postgresql://") || text.starts_with("postgres://") => {
+            Connection::parse(text)?
+        }
+        Some(name) => Connection::default().with("dbname", name)?,
+        None => Connection::default(),
+    };
+    let port = server.db_port.map(|port| port.to_string());
+    let flags = [("host", &server.db_host), ("port", &port), ("user", &server.db_user)];
+    for (name, value) in flags {
+        if let Some(value) = value {
+            connection = connection.with(name, value)?;
+        }
+    }
+    if let Some(file) = &server.db_password_file {
+        connection = connection.with_password(Some(password::from_file(file, face)?));
+    } else if let Some(secret) = environment.argument_password() {
+        face.warn(
+            "--db-password can be seen by every user of this machine while the shell starts mainstay; better: \
+             --db-password-file, PGPASSFILE or PGPASSWORD",
+        );
+        connection = connection.with_password(Some(secret));
+    }
+    let connection = connection.complete(|name| environment.get(name).map(str::to_owned))?;
+    Ok(Session::open(connection)?)
+}

@@ -1,0 +1,163 @@
+//! From what went wrong to what a person or script is told: the kind, a hint, the exit code. The only such place.
+
+use engine::EngineError;
+use files::error::Error as FilesError;
+use pg::QueryError;
+use pg::connection::{ConnectionError, SessionError};
+use repo::RepoError;
+use store::StoreError;
+
+/// Exit codes, as `docs/reference/exit-codes.md` lists them. 0 is success; there are no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// It failed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// Some sources are done, some failed.
+    Partial = 3,
+    /// Stored data is damaged or was tampered with.
+    Damaged = 4,
+    /// No such thing.
+    NotFound = 5,
+    /// Refused for safety.
+    Refused = 6,
+}
+
+/// An error as it is shown.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    /// What kind.
+    pub(crate) kind: Kind,
+    /// What happened, naming the thing.
+    pub(crate) message: String,
+    /// What to do next, where we know.
+    pub(crate) hint: Option<String>,
+}
+
+/// Results of this crate.
+pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
+
+impl CliError {
+    /// An error with these words.
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Wrong usage.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// A failure of the system while doing `what`.
+    pub(crate) fn io(what: &str) -> impl FnOnce(std::io::Error) -> Self + '_ {
+        move |cause| Self::new(Kind::Failed, format!("{what}: {cause}"))
+    }
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        let message = error.to_string();
+        match error {
+            EngineError::Repository(error) => error.into(),
+            EngineError::Connection(error) => error.into(),
+            EngineError::Session(error) => error.into(),
+            EngineError::Query(error) => error.into(),
+            EngineError::Archive(_) => Self::new(Kind::Damaged, message),
+            EngineError::NoBackup(_) => {
+                Self::new(Kind::NotFound, message).hint("`mainstay backup list` shows what there is")
+            }
+            EngineError::Ambiguous { .. } => Self::usage(message).hint("give more of the id"),
+            EngineError::Refused(_) => Self::new(Kind::Refused, message),
+            EngineError::Unsuitable(_) => Self::usage(message),
+            EngineError::Client(_) => Self::usage(message),
+            EngineError::Files(error) => error.into(),
+            _ => Self::new(Kind::Failed, message),
+        }
+    }
+}
+
+impl From<RepoError> for CliError {
+    fn from(error: RepoError) -> Self {
+        let message = error.to_string();
+        if error.is_damage() {
+            let message = if message.contains("integrity check failed") {
+                message
+            } else {
+                format!("integrity check failed: {message}")
+            };
+            return Self::new(Kind::Damaged, message)
+                .hint("`mainstay check --read-data` shows how far the damage goes");
+        }
+        match error {
+            RepoError::Store(error) => error.into(),
+            RepoError::NoRepository { .. } => {
+                Self::new(Kind::NotFound, message).hint("`mainstay init` makes one; is the address right?")
+            }
+            RepoError::Exists { .. } => {
+                Self::new(Kind::Refused, message).hint("an existing repository is never overwritten")
+            }
+            RepoError::WrongPassword { .. } => Self::usage(message)
+                .hint("check MAINSTAY_PASSWORD or --password-file; the recovery key opens it too"),
+            RepoError::Version { .. } => Self::usage(message).hint("use the newer program that made it"),
+            RepoError::InUse { .. } => Self::new(Kind::Refused, message)
+                .hint("wait for it; a holder that died is forgotten after 30 minutes"),
+            RepoError::NotFound { .. } => Self::new(Kind::NotFound, message),
+            RepoError::Ambiguous { .. } => Self::usage(message).hint("give more of the id"),
+            RepoError::Refused(_) => Self::new(Kind::Refused, message),
+            _ => Self::new(Kind::Failed, message),
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::BadUrl { .. } => Kind::Usage,
+            StoreError::NotFound { .. } => Kind::NotFound,
+            StoreError::AlreadyExists { .. } => Kind::Refused,
+            StoreError::Short { .. } => Kind::Damaged,
+            StoreError::Io { .. } => Kind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<ConnectionError> for CliError {
+    fn from(error: ConnectionError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<SessionError> for CliError {
+    fn from(error: SessionError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<QueryError> for CliError {
+    fn from(error: QueryError) -> Self {
+        let message = error.to_string();
+        match error {
+            QueryError::NoSuchDatabase(_) => Self::new(Kind::NotFound, message),
+            _ => Self::new(Kind::Failed, message),
+        }
+    }
+}
+
+impl From<FilesError> for CliError {
+    fn from(error: FilesError) -> Self {
+        let kind = match error.kind() {
+            Some(std::io::ErrorKind::NotFound) => Kind::NotFound,
+            _ => Kind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,21 @@
+//! Ctrl-C and SIGTERM become the wish to stop; a second one ends the process at once.
+
+use model::cancel::CancelToken;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::error::{CliError, Result};
+
+/// What a shell shows for a process that was ended by SIGINT.
+const STATUS_INTERRUPTED: i32 = 130;
+
+/// A token that the signals cancel.
+pub(crate) fn watch() -> Result<CancelToken> {
+    let cancel = CancelToken::new();
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: the first signal finds the flag unset, the second one finds it set.
+        signal_hook::flag::register_conditional_shutdown(signal, STATUS_INTERRUPTED, cancel.flag())
+            .and_then(|_| signal_hook::flag::register(signal, cancel.flag()))
+            .map_err(CliError::io("watching for signals"))?;
+    }
+    Ok(cancel)
+}

@@ -1,0 +1,72 @@
+//! One line on the terminal that tells how far a long verb is.
+#![expect(clippy::print_stderr, reason = "this is the face")]
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use model::progress::Progress;
+use model::size::ByteSize;
+
+use crate::face::Face;
+
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// Draws until it is dropped.
+pub(crate) struct ProgressLine {
+    stop: Option<std::sync::mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ProgressLine {
+    /// Draw what `progress` tells, if the face has a terminal.
+    pub(crate) fn start(face: &Face, progress: &Progress) -> Self {
+        if !face.has_progress() {
+            return Self { stop: None, thread: None };
+        }
+        let progress = progress.clone();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let start = Instant::now();
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(DRAW_EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                eprint!("\r\x1b[K{}", line(&progress, start.elapsed()));
+            }
+            eprint!("\r\x1b[K");
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn line(progress: &Progress, elapsed: Duration) -> String {
+    let seen = progress.look();
+    let done = ByteSize(seen.bytes);
+    let share = match seen.bytes_total {
+        0 => done.to_string(),
+        total => format!("{done} of {} ({}%)", ByteSize(total), seen.bytes.saturating_mul(100) / total),
+    };
+    let rate = ByteSize((seen.bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64);
+    let items = if seen.items > 0 { format!(", {} items", seen.items) } else { String::new() };
+    format!("{}: {share}{items}, {rate}/s, {}s", seen.phase, elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_tells_share_and_rate() {
+        let progress = Progress::new();
+        progress.begin("dumping", 4 << 20);
+        progress.advance(1 << 20);
+        let line = line(&progress, Duration::from_secs(2));
+        assert_eq!(line, "dumping: 1.0MiB of 4.0MiB (25%), 512.0KiB/s, 2s");
+    }
+}
