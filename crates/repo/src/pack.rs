@@ -35,6 +35,16 @@ pub fn encode_header(blobs: &[PackedBlob]) -> Vec<u8> {
     header
 }
 
+/// Bytes of a pack that holds `blobs`, its header included.
+pub fn len_of(blobs: &[PackedBlob]) -> u64 {
+    let entry_len = |blob: &PackedBlob| match blob.raw_length {
+        Some(_) => ENTRY_LEN_COMPRESSED,
+        None => ENTRY_LEN_COMPRESSED - size_of::<u32>(),
+    };
+    let with_entry = |blob: &PackedBlob| u64::from(blob.length) + entry_len(blob) as u64;
+    blobs.iter().map(with_entry).sum::<u64>() + (OVERHEAD + TRAILER_LEN) as u64
+}
+
 /// Read a plain header; `None` where it is none, or its blobs do not fit in `blobs_len` bytes exactly.
 pub fn decode_header(mut header: &[u8], blobs_len: u64) -> Option<Vec<PackedBlob>> {
     let mut blobs = Vec::with_capacity(header.len() / ENTRY_LEN_COMPRESSED);
@@ -121,6 +131,7 @@ mod tests {
         let mut pack = vec![0; 90];
         finish(&mut pack, &sample(), &sealer).unwrap();
         assert_eq!(blobs_of(&pack, &sealer, "pack").unwrap(), sample());
+        assert_eq!(len_of(&sample()), pack.len() as u64);
         for len in 0..pack.len() {
             assert!(blobs_of(&pack[..len], &sealer, "pack").is_err(), "{len}");
         }

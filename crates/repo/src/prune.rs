@@ -1,1 +1,287 @@
-//! prune
+//! Deleting what nothing refers to, in two steps, while others write.
+//!
+//! Step 1 marks packs: who begins to write from then on does not rely on them. Step 2, a cooling-off time later and
+//! alone in the repository, decides again and carries it out: new packs → new index files → deleted snapshots
+//! buried → old index files removed → packs removed. Invariants: whatever a live snapshot needs, or a deleted one
+//! that may come back, stays; wherever it is cut short, the repository is sound and a later run goes on.
+
+pub mod usage;
+pub mod plan;
+pub mod survey;
+pub mod rewrite;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use model::cancel::CancelToken;
+use model::digest::Digest;
+use model::progress::Progress;
+use serde::Serialize;
+
+use crate::error::{RepoError, Result};
+use crate::lease::{self, Identity, Lease};
+use crate::marks;
+use crate::repository::{FileKind, Repository};
+use plan::{Plan, Terms};
+use survey::Survey;
+
+/// Cooling-off time unless told otherwise: a long weekend.
+pub const COOLING_OFF_HOURS: i64 = 72;
+/// Waste that may stay unless told otherwise.
+pub const UNUSED_PERCENT_MAX: u8 = 5;
+/// Name of prune's lease; there is one at a time.
+const HOLDER: &str = "prune";
+/// Notes that belong to one snapshot, by the first part of their name.
+const NOTES_OF_SNAPSHOTS: [&str; 3] = ["record", "hold", "verified"];
+
+/// How to prune.
+#[derive(Clone, Copy, Debug)]
+pub struct PruneOptions {
+    /// How long a mark stands, and a deleted snapshot can come back; zero does both steps at once.
+    pub cooling_off: SignedDuration,
+    /// Waste that may stay, in percent of the repository.
+    pub unused_percent_max: u8,
+    /// Only say what would be done; nothing at all is written.
+    pub dry_run: bool,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        Self {
+            cooling_off: SignedDuration::from_hours(COOLING_OFF_HOURS),
+            unused_percent_max: UNUSED_PERCENT_MAX,
+            dry_run: false,
+        }
+    }
+}
+
+/// What was done, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneReport {
+    /// Packs that were marked just now.
+    pub marked: usize,
+    /// Marked packs that stay for now.
+    pub waiting: usize,
+    /// Their stored bytes.
+    #[serde(with = "model::backup::decimal")]
+    pub waiting_bytes: u64,
+    /// Packs that are gone.
+    pub removed_packs: usize,
+    /// Their stored bytes.
+    #[serde(with = "model::backup::decimal")]
+    pub removed_bytes: u64,
+    /// Packs whose needed blobs moved to new packs.
+    pub repacked_packs: usize,
+    /// Their stored bytes.
+    #[serde(with = "model::backup::decimal")]
+    pub repacked_bytes: u64,
+    /// Stored bytes that are free now.
+    #[serde(with = "model::backup::decimal")]
+    pub freed_bytes: u64,
+    /// Stored bytes that stay.
+    #[serde(with = "model::backup::decimal")]
+    pub kept_bytes: u64,
+    /// Deleted snapshots that cannot come back any more.
+    pub buried: usize,
+    /// Who keeps the second step from running.
+    pub in_use_by: Option<String>,
+    /// What to do next, in words.
+    pub next_step: String,
+}
+
+/// A decision with what it was made from.
+struct Decision {
+    survey: Survey,
+    plan: Plan,
+    /// Deleted snapshots that are given up together with the packs.
+    bury: Vec<Digest>,
+}
+
+/// Delete what nothing refers to.
+///
+/// # Errors
+/// [`RepoError::InUse`] while somebody has the repository for himself or prunes it; damage to a live or deleted
+/// snapshot, which makes the whole plan void; what the store says.
+pub fn prune(
+    repository: &Arc<Repository>,
+    options: &PruneOptions,
+    identity: &Identity,
+    now: Timestamp,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<PruneReport> {
+    progress.begin("looking for what is needed", 0);
+    if options.dry_run {
+        let decision = decide(repository, options, now, cancel)?;
+        return Ok(decision.report(now));
+    }
+    lease::clear_dead(repository, identity)?;
+    let marking = mark(repository, options, identity, now, cancel)?;
+    if !marking.has_work() {
+        return Ok(marking.report(now));
+    }
+    let lease = match Lease::exclusive(repository, HOLDER, identity) {
+        Err(RepoError::InUse { holder }) => return Ok(marking.report_in_use(holder)),
+        other => other?,
+    };
+    if let Some(holder) = other_lease(repository)? {
+        return Ok(marking.report_in_use(holder));
+    }
+    let decision = decide(repository, options, now, cancel)?;
+    save_marks(repository, &decision)?;
+    decision.carry_out(repository, &lease, progress, cancel)?;
+    let mut report = decision.report(now);
+    report.marked += marking.plan.marked;
+    Ok(report)
+}
+
+/// Step 1, beside others.
+fn mark(
+    repository: &Arc<Repository>,
+    options: &PruneOptions,
+    identity: &Identity,
+    now: Timestamp,
+    cancel: &CancelToken,
+) -> Result<Decision> {
+    let Some(lease) = Lease::shared(repository, HOLDER, identity)? else {
+        return Err(RepoError::InUse { holder: "another prune".to_owned() });
+    };
+    let decision = decide(repository, options, now, cancel)?;
+    lease.check()?;
+    save_marks(repository, &decision)?;
+    Ok(decision)
+}
+
+/// Look at everything and decide. Changes nothing.
+fn decide(
+    repository: &Repository,
+    options: &PruneOptions,
+    now: Timestamp,
+    cancel: &CancelToken,
+) -> Result<Decision> {
+    let others_at_work = other_lease(repository)?.is_some();
+    let survey = survey::survey(repository, now, options.cooling_off, cancel)?;
+    let PruneOptions { cooling_off, unused_percent_max, .. } = *options;
+    let terms = Terms { now, cooling_off, unused_percent_max, others_at_work };
+    let mut plan = plan::plan_prune(&survey.uses, &survey.marks, &terms);
+    if survey.cooling.iter().any(|deleted| deleted.deleted_at > now) {
+        plan = Plan { marks: survey.marks.clone(), is_clock_wrong: true, ..Plan::default() };
+    }
+    // What is over may as well come back as long as its packs wait.
+    let may_bury = !plan.is_clock_wrong && (plan.removes_packs() || plan.waiting.is_empty());
+    let over = survey.over.iter().filter(|_| may_bury);
+    let bury = over.map(|deleted| deleted.id).collect();
+    Ok(Decision { survey, plan, bury })
+}
+
+/// Who holds a lease that is not prune's, if anybody does.
+fn other_lease(repository: &Repository) -> Result<Option<String>> {
+    let holder = |name: String| name.split('/').next().map(str::to_owned);
+    let mut holders = repository.list_notes("lease")?.into_iter().filter_map(|(name, _)| holder(name));
+    Ok(holders.find(|holder| holder != HOLDER))
+}
+
+fn save_marks(repository: &Repository, decision: &Decision) -> Result<()> {
+    match decision.plan.marks == decision.survey.marks {
+        true => Ok(()),
+        false => marks::save(repository, &decision.plan.marks),
+    }
+}
+
+impl Decision {
+    fn has_work(&self) -> bool {
+        self.plan.removes_packs() || !self.bury.is_empty()
+    }
+
+    /// Step 2. The order is what makes it safe.
+    fn carry_out(
+        &self,
+        repository: &Arc<Repository>,
+        lease: &Lease,
+        progress: &Progress,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let repacked: HashSet<_> = self.plan.repack.iter().copied().collect();
+        let gone: HashSet<_> = repacked.iter().chain(&self.plan.remove).copied().collect();
+        rewrite::repack(repository, &self.survey.kept_blobs(&repacked), progress, cancel)?;
+        lease.check()?;
+        let old_files = rewrite::save_index_without(repository, &self.survey.index_files, &gone)?;
+        progress.begin("deleting", 0);
+        self.bury.iter().try_for_each(|snapshot| repository.bury_snapshot(snapshot))?;
+        for (kind, ids) in [(FileKind::Index, &old_files), (FileKind::Pack, &gone.iter().copied().collect())]
+        {
+            for id in ids {
+                cancel.check()?;
+                lease.check()?;
+                repository.store().delete(&kind.object(id))?;
+                progress.item();
+            }
+        }
+        let mut marks = self.plan.marks.clone();
+        marks.retain(|pack, _| !gone.contains(pack));
+        if marks != self.plan.marks {
+            marks::save(repository, &marks)?;
+        }
+        self.clear_notes(repository)
+    }
+
+    /// Remove the notes of snapshots that are gone for ever.
+    fn clear_notes(&self, repository: &Repository) -> Result<()> {
+        let deleted = self.survey.cooling.iter().chain(&self.survey.over).map(|deleted| deleted.id);
+        let mut known: HashSet<Digest> = deleted.filter(|id| !self.bury.contains(id)).collect();
+        known.extend(&self.survey.live);
+        for folder in NOTES_OF_SNAPSHOTS {
+            for (name, _) in repository.list_notes(folder)? {
+                let first = name.split('/').next().unwrap_or_default();
+                if first.parse().is_ok_and(|id: Digest| !known.contains(&id)) {
+                    repository.delete_note(&format!("{folder}/{name}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What this decision does when it is carried out.
+    fn report(&self, now: Timestamp) -> PruneReport {
+        let Self { survey, plan, bury } = self;
+        let size = |ids: &[Digest]| -> u64 {
+            let ids: HashSet<_> = ids.iter().collect();
+            survey.uses.iter().filter(|pack| ids.contains(&pack.id)).map(|pack| pack.size).sum()
+        };
+        let moved = survey.kept_blobs(&plan.repack.iter().copied().collect());
+        let moved: u64 = moved.iter().map(|pack| crate::pack::len_of(&pack.blobs)).sum();
+        let (removed_bytes, repacked_bytes) = (size(&plan.remove), size(&plan.repack));
+        let freed_bytes = (removed_bytes + repacked_bytes).saturating_sub(moved);
+        PruneReport {
+            marked: plan.marked,
+            waiting: plan.waiting.len(),
+            waiting_bytes: size(&plan.waiting),
+            removed_packs: plan.remove.len(),
+            removed_bytes,
+            repacked_packs: plan.repack.len(),
+            repacked_bytes,
+            freed_bytes,
+            kept_bytes: survey.stored_bytes() - freed_bytes,
+            buried: bury.len(),
+            in_use_by: None,
+            next_step: plan.next_step(now),
+        }
+    }
+
+    /// What is left when somebody else keeps the second step from running.
+    fn report_in_use(&self, holder: String) -> PruneReport {
+        let bytes = self.survey.stored_bytes();
+        let marked = |pack: &&usage::PackUse| self.plan.marks.contains_key(&pack.id);
+        PruneReport {
+            marked: self.plan.marked,
+            waiting: self.plan.marks.len(),
+            waiting_bytes: self.survey.uses.iter().filter(marked).map(|pack| pack.size).sum(),
+            kept_bytes: bytes,
+            next_step: format!("run prune again when {holder} has finished"),
+            in_use_by: Some(holder),
+            ..PruneReport::default()
+        }
+    }
+}

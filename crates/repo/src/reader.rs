@@ -40,8 +40,16 @@ pub struct Wanted {
     pub tag: usize,
 }
 
+/// A blob that was read and fits its name.
+pub(crate) struct Opened<'a> {
+    /// Its envelope.
+    pub(crate) sealed: &'a [u8],
+    /// Its plaintext.
+    pub(crate) plain: &'a [u8],
+}
+
 /// Takes one blob, or why it cannot be had.
-type UseBlob<'a, E> = &'a mut dyn FnMut(&Wanted, Result<&[u8]>) -> Result<(), E>;
+type UseBlob<'a, E> = &'a mut dyn FnMut(&Wanted, Result<Opened<'_>>) -> Result<(), E>;
 
 impl Repository {
     /// The plaintext of one blob.
@@ -68,6 +76,19 @@ impl Repository {
         cancel: &CancelToken,
         use_blob: impl Fn(&Wanted, Result<&[u8]>) -> Result<(), E> + Sync,
     ) -> Result<(), E> {
+        self.read_packed_sealed(index, wanted, cancel, |one, opened| {
+            use_blob(one, opened.map(|opened| opened.plain))
+        })
+    }
+
+    /// [`Repository::read_packed`] for who also wants the envelopes.
+    pub(crate) fn read_packed_sealed<E: From<RepoError> + Send>(
+        &self,
+        index: &Index,
+        wanted: &mut [Wanted],
+        cancel: &CancelToken,
+        use_blob: impl Fn(&Wanted, Result<Opened<'_>>) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
         wanted.sort_unstable_by_key(|wanted| (wanted.place.pack, wanted.place.offset));
         let ranges = ranges(wanted);
         let next = AtomicUsize::new(0);
@@ -76,8 +97,8 @@ impl Repository {
             let mut stored = vec![];
             while let Some(range) = ranges.get(next.fetch_add(1, Ordering::Relaxed)) {
                 cancel.check().map_err(RepoError::from)?;
-                let outcome = self.read_range(index, range, &mut stored, &mut opener, &mut |one, bytes| {
-                    use_blob(one, bytes)
+                let outcome = self.read_range(index, range, &mut stored, &mut opener, &mut |one, opened| {
+                    use_blob(one, opened)
                 });
                 if outcome.is_err() {
                     // The others need not begin another range.
@@ -117,7 +138,8 @@ impl Repository {
         for wanted in range {
             let from = wanted.place.offset as usize - start as usize;
             let sealed = &stored[from..from + wanted.place.length as usize];
-            use_blob(wanted, opener.open(&wanted.id, sealed, wanted.place.compressed_from()))?;
+            let plain = opener.open(&wanted.id, sealed, wanted.place.compressed_from());
+            use_blob(wanted, plain.map(|plain| Opened { sealed, plain }))?;
         }
         Ok(())
     }
@@ -194,7 +216,7 @@ impl Repository {
         as_stored.sort_unstable_by_key(|wanted| (wanted.place.pack, wanted.place.offset));
         for range in ranges(&as_stored) {
             self.read_range(index, range, stored, opener, &mut |wanted, bytes| {
-                let bytes = bytes?;
+                let bytes = bytes?.plain;
                 plain[wanted.tag..wanted.tag + bytes.len()].copy_from_slice(bytes);
                 Ok::<(), RepoError>(())
             })?;

@@ -1,0 +1,128 @@
+//! Everything that prune must know before it decides: who needs what, and what lies where.
+//!
+//! Invariant: it is complete or an error. A snapshot that cannot be read whole might need anything, so nothing may
+//! be deleted beside it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+use model::cancel::CancelToken;
+use model::digest::Digest;
+
+use crate::blob::{BlobId, PackedBlob};
+use crate::deleted::Deleted;
+use crate::error::{RepoError, Result};
+use crate::index::{Index, IndexedPack};
+use crate::marks::{self, Marks};
+use crate::pack;
+use crate::prune::usage::{Keepers, Needed, Pack, PackUse, join_blobs};
+use crate::reachable::{self, Reachable};
+use crate::repository::{FileKind, Repository};
+
+/// What was found.
+pub struct Survey {
+    /// Marks of earlier runs.
+    pub marks: Marks,
+    /// Every pack that is stored or indexed.
+    pub packs: Vec<Pack>,
+    /// How much of each is needed.
+    pub uses: Vec<PackUse>,
+    /// Which copy of a blob counts.
+    pub keepers: Keepers,
+    /// The index as it stands in files.
+    pub index_files: Vec<(Digest, Vec<IndexedPack>)>,
+    /// Snapshots that everybody sees.
+    pub live: HashSet<Digest>,
+    /// Deleted snapshots that may still come back.
+    pub cooling: Vec<Deleted>,
+    /// Deleted snapshots whose time is over.
+    pub over: Vec<Deleted>,
+}
+
+/// Look at everything.
+///
+/// # Errors
+/// Any damage that a live or cooling snapshot suffers, naming the snapshot; or when something cannot be read.
+pub fn survey(
+    repository: &Repository,
+    now: Timestamp,
+    cooling_off: SignedDuration,
+    cancel: &CancelToken,
+) -> Result<Survey> {
+    let marks = marks::load(repository)?;
+    // Snapshots first: what one that is listed needs was indexed before.
+    let snapshots = repository.load_snapshots()?;
+    let is_over = |deleted: &Deleted| now.duration_since(deleted.deleted_at) >= cooling_off;
+    let (over, cooling): (Vec<_>, Vec<_>) = repository.deleted_snapshots()?.into_iter().partition(is_over);
+    let stored = repository.list(FileKind::Pack)?;
+    let index_files = repository.load_index_files()?;
+    let packs = join(&index_files, stored.iter().map(|listed| (listed.id, listed.size)));
+    let mut index = Index::default();
+    for pack in packs.iter().filter(|pack| pack.is_whole) {
+        index.add(&[IndexedPack { id: pack.id, blobs: pack.blobs.clone() }], |_| false);
+    }
+    let roots: Vec<_> = snapshots.iter().map(|(id, snapshot)| (*id, snapshot.tree)).collect();
+    let cooling_roots: Vec<_> = cooling.iter().map(|deleted| (deleted.id, deleted.snapshot.tree)).collect();
+    let needed = Needed {
+        live: collect_whole(repository, &index, &roots, cancel)?,
+        cooling: collect_whole(repository, &index, &cooling_roots, cancel)?,
+    };
+    drop(index);
+    let keepers = Keepers::choose(&packs, &needed, |pack| marks.contains_key(pack));
+    let uses = keepers.measure(&packs, &needed.live);
+    let live = snapshots.into_iter().map(|(id, _)| id).collect();
+    Ok(Survey { marks, packs, uses, keepers, index_files, live, cooling, over })
+}
+
+fn collect_whole(
+    repository: &Repository,
+    index: &Index,
+    roots: &[(Digest, BlobId)],
+    cancel: &CancelToken,
+) -> Result<Reachable> {
+    let (found, broken) = reachable::collect(repository, index, roots, cancel)?;
+    match broken.into_iter().next() {
+        None => Ok(found),
+        Some(first) => {
+            let what = format!("snapshot {}", first.snapshot.short());
+            let path = first.path.trim_start_matches('/');
+            let reason = format!("/{path}: {}; nothing is pruned beside it", first.error);
+            Err(RepoError::damaged(what, reason))
+        }
+    }
+}
+
+/// Index and listing put together.
+fn join(
+    index_files: &[(Digest, Vec<IndexedPack>)],
+    stored: impl Iterator<Item = (Digest, u64)>,
+) -> Vec<Pack> {
+    let mut blobs: BTreeMap<Digest, Vec<PackedBlob>> = BTreeMap::new();
+    for pack in index_files.iter().flat_map(|(_, packs)| packs) {
+        join_blobs(blobs.entry(pack.id).or_default(), &pack.blobs);
+    }
+    let mut packs = vec![];
+    for (id, size) in stored {
+        let blobs = blobs.remove(&id).unwrap_or_default();
+        packs.push(Pack { id, size, is_whole: size >= pack::len_of(&blobs), blobs });
+    }
+    packs.extend(blobs.into_iter().map(|(id, blobs)| Pack { id, size: 0, is_whole: false, blobs }));
+    packs
+}
+
+impl Survey {
+    /// The blobs of the packs `ids` that count, without those that nobody needs.
+    pub fn kept_blobs(&self, ids: &HashSet<Digest>) -> Vec<IndexedPack> {
+        let chosen = self.packs.iter().enumerate().filter(|(_, pack)| ids.contains(&pack.id));
+        let kept = chosen.map(|(number, pack)| {
+            let blobs = pack.blobs.iter().filter(|blob| self.keepers.is_kept(number, blob));
+            IndexedPack { id: pack.id, blobs: blobs.copied().collect() }
+        });
+        kept.collect()
+    }
+
+    /// Stored bytes of all packs.
+    pub fn stored_bytes(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.size).sum()
+    }
+}
