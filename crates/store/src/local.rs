@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
+use rustix::io::Errno;
 
 use crate::key::Key;
 use crate::store::{Object, Range, Store, StoreError};
@@ -58,9 +59,13 @@ impl LocalStore {
         if !folder.is_dir() {
             make_folder(folder)?;
         }
-        match rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, OBJECT_MODE) {
+        let nameless = rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, OBJECT_MODE);
+        let is_named = match nameless {
             Ok(file) => write_nameless(file.into(), path, content)?,
-            Err(_) => self.write_named(path, content)?,
+            Err(_) => false,
+        };
+        if !is_named {
+            self.write_named(path, content)?;
         }
         File::open(folder)?.sync_all()
     }
@@ -119,7 +124,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
     for folder in missing.into_iter().rev() {
         match rustix::fs::mkdir(folder, Mode::RWXU) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
         if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -129,13 +134,22 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn write_nameless(mut file: File, path: &Path, content: &[u8]) -> io::Result<()> {
+/// False where the system does not let us name the file: the named road then does it.
+fn write_nameless(mut file: File, path: &Path, content: &[u8]) -> io::Result<bool> {
     use std::os::fd::AsRawFd;
     file.write_all(content)?;
     file.sync_all()?;
-    // open(2), O_TMPFILE: an unprivileged process names such a file through /proc.
-    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    // open(2), O_TMPFILE: the direct way needs Linux 6.10 or a capability, the other one a readable /proc/self/fd.
+    let direct = linkat(&file, "", CWD, path, AtFlags::EMPTY_PATH);
+    let linked = direct.or_else(|errno| match errno {
+        Errno::EXIST => Err(errno),
+        _ => linkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), CWD, path, AtFlags::SYMLINK_FOLLOW),
+    });
+    match linked {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Err(ErrorKind::AlreadyExists.into()),
+        Err(_) => Ok(false),
+    }
 }
 
 impl Store for LocalStore {
