@@ -4,8 +4,8 @@
 
 mod prune_world;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use model::digest::Digest;
 use prune_world::{
@@ -15,7 +15,7 @@ use repo::Repository;
 use repo::prune::PruneOptions;
 use store::faulty::{Fault, FaultyStore};
 use store::memory::MemoryStore;
-use store::{Range, Store};
+use store::{Key, Object, Range, Store, StoreError};
 
 /// Never reached.
 const NO_CALL: u64 = u64::MAX;
@@ -63,9 +63,42 @@ fn copy(store: &MemoryStore) -> MemoryStore {
     new
 }
 
-/// A store over a copy of the site whose calls from `first` to `last` fail once it is armed.
+/// A store whose objects are set back for the next try; opening a repository anew costs more than pruning it.
+#[derive(Default)]
+struct Rewound(Mutex<Arc<MemoryStore>>);
+
+impl Rewound {
+    fn now(&self) -> Arc<MemoryStore> {
+        Arc::clone(&self.0.lock().unwrap())
+    }
+}
+
+impl Store for Rewound {
+    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+        self.now().put_new(key, content)
+    }
+
+    fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.now().get(key, range, into)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+        self.now().list(prefix)
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.now().delete(key)
+    }
+
+    fn location(&self) -> String {
+        self.now().location()
+    }
+}
+
+/// A repository over a copy of the site, whose calls to the store from `first` to `last` fail once it is armed.
 struct Broken {
     repository: Arc<Repository>,
+    store: Arc<FaultyStore<Rewound>>,
     calls: Arc<AtomicU64>,
     first: Arc<AtomicU64>,
     last: Arc<AtomicU64>,
@@ -80,8 +113,14 @@ impl Broken {
             let range = from.load(Ordering::SeqCst)..=to.load(Ordering::SeqCst);
             range.contains(&call).then_some(if call == *range.start() { fault } else { Fault::Before })
         };
-        let store = FaultyStore::new(copy(&site.store), Box::new(plan));
-        Self { repository: open(Arc::new(store)), calls, first, last }
+        let store = Arc::new(FaultyStore::new(Rewound::default(), Box::new(plan)));
+        *store.inside().0.lock().unwrap() = Arc::new(copy(&site.store));
+        let repository = open(Arc::clone(&store) as Arc<dyn Store>);
+        Self { repository, store, calls, first, last }
+    }
+
+    fn rewind(&self, site: &Site) {
+        *self.store.inside().0.lock().unwrap() = Arc::new(copy(&site.store));
     }
 
     /// Let calls fail from the `nth` from now on; `once` or for ever.
@@ -114,11 +153,12 @@ fn assert_whole(repository: &Arc<Repository>, site: &Site, what: &str) {
 
 fn fail_everywhere(fault: Fault, once: bool) {
     let site = site();
+    let broken = Broken::over(&site, fault);
     let mut nth = 0;
     let mut failed = 0;
     loop {
         let what = format!("call {nth}, {fault:?}, once: {once}");
-        let broken = Broken::over(&site, fault);
+        broken.rewind(&site);
         broken.arm(nth, once);
         let outcome = try_prune(&broken.repository, &options(), 100, &dead());
         let calls = broken.disarm();
