@@ -4,18 +4,19 @@
 
 mod prune_world;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use model::digest::Digest;
 use prune_world::{
-    Files, assert_sound, at, at_once, back_up, dead, files, me, open, restore, restore_tree, run, try_prune,
+    Files, Rewound, assert_sound, at, at_once, back_up, dead, files, me, open, restore, restore_tree, run,
+    try_prune,
 };
 use repo::Repository;
 use repo::prune::PruneOptions;
 use store::faulty::{Fault, FaultyStore};
 use store::memory::MemoryStore;
-use store::{Key, Object, Range, Store, StoreError};
+use store::{Range, Store};
 
 /// Never reached.
 const NO_CALL: u64 = u64::MAX;
@@ -63,38 +64,6 @@ fn copy(store: &MemoryStore) -> MemoryStore {
     new
 }
 
-/// A store whose objects are set back for the next try; opening a repository anew costs more than pruning it.
-#[derive(Default)]
-struct Rewound(Mutex<Arc<MemoryStore>>);
-
-impl Rewound {
-    fn now(&self) -> Arc<MemoryStore> {
-        Arc::clone(&self.0.lock().unwrap())
-    }
-}
-
-impl Store for Rewound {
-    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
-        self.now().put_new(key, content)
-    }
-
-    fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.now().get(key, range, into)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
-        self.now().list(prefix)
-    }
-
-    fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.now().delete(key)
-    }
-
-    fn location(&self) -> String {
-        self.now().location()
-    }
-}
-
 /// A repository over a copy of the site, whose calls to the store from `first` to `last` fail once it is armed.
 struct Broken {
     repository: Arc<Repository>,
@@ -114,13 +83,13 @@ impl Broken {
             range.contains(&call).then_some(if call == *range.start() { fault } else { Fault::Before })
         };
         let store = Arc::new(FaultyStore::new(Rewound::default(), Box::new(plan)));
-        *store.inside().0.lock().unwrap() = Arc::new(copy(&site.store));
+        store.inside().set(copy(&site.store));
         let repository = open(Arc::clone(&store) as Arc<dyn Store>);
         Self { repository, store, calls, first, last }
     }
 
     fn rewind(&self, site: &Site) {
-        *self.store.inside().0.lock().unwrap() = Arc::new(copy(&site.store));
+        self.store.inside().set(copy(&site.store));
     }
 
     /// Let calls fail from the `nth` from now on; `once` or for ever.

@@ -5,11 +5,12 @@
 mod prune_world;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::digest::Digest;
 use prune_world::{
-    assert_sound, at, at_once, back_up, commit, files, init, me, noise, objects, options, restore,
-    restore_tree, run, save_tree, try_prune,
+    Rewound, assert_sound, at, at_once, back_up, commit, files, init, me, noise, objects, open, options,
+    restore, restore_tree, run, save_tree, try_prune,
 };
 use repo::RepoError;
 use repo::index::Index;
@@ -17,6 +18,8 @@ use repo::lease::Lease;
 use repo::prune::PruneOptions;
 use repo::repository::FileKind;
 use repo::{Repository, marks};
+use store::Store;
+use store::faulty::FaultyStore;
 use store::memory::MemoryStore;
 
 fn world() -> (Arc<MemoryStore>, Arc<Repository>) {
@@ -107,7 +110,7 @@ fn a_lease_without_its_lock_counts_too() {
     let lease = Lease::shared(&repository, "a-backup", &me()).unwrap().unwrap();
     // As after `restic unlock --remove-all`.
     for lock in repository.list(FileKind::Lock).unwrap() {
-        store::Store::delete(&*store, &FileKind::Lock.object(&lock.id)).unwrap();
+        Store::delete(&*store, &FileKind::Lock.object(&lock.id)).unwrap();
     }
     assert_eq!(run(&repository, &at_once(), 100).in_use_by.as_deref(), Some("a-backup"));
     assert_eq!(packs(&repository), 2);
@@ -242,7 +245,7 @@ fn damage_to_a_live_or_cooling_snapshot_makes_the_plan_void() {
             repository.delete_snapshot(&broken, at(30)).unwrap();
         }
         let data = pack.iter().find(|pack| pack.blobs[0].kind == repo::BlobKind::Data).unwrap();
-        store::Store::delete(&*store, &FileKind::Pack.object(&data.id)).unwrap();
+        Store::delete(&*store, &FileKind::Pack.object(&data.id)).unwrap();
         let before = objects(&*store);
         let cooling = PruneOptions { unused_percent_max: 0, ..options() };
         let error = try_prune(&repository, &cooling, 40, &me()).unwrap_err();
@@ -279,7 +282,7 @@ fn packs_of_an_interrupted_backup_go_when_their_mark_is_old() {
     save_tree(&repository, Index::default(), &files(&[("b", 2)]));
     for listed in repository.list(FileKind::Index).unwrap() {
         if before.iter().all(|other| other.id != listed.id) {
-            store::Store::delete(&*store, &FileKind::Index.object(&listed.id)).unwrap();
+            Store::delete(&*store, &FileKind::Index.object(&listed.id)).unwrap();
         }
     }
     assert_eq!(assert_sound(&repository, "left over"), 1);
@@ -372,6 +375,39 @@ fn two_prunes_at_one_time_do_no_harm() {
         assert_eq!(assert_sound(&repository, "at the end"), 0);
         assert_eq!((packs(&repository), restore(&repository, &keep)), (2, kept));
     }
+}
+
+/// Somebody brings a backup back, or commits one, between the two looks of one run.
+#[test]
+fn the_plan_is_made_again_when_prune_is_alone() {
+    let site = Rewound::default();
+    let objects = site.now();
+    let beside = init(Arc::clone(&objects) as Arc<dyn Store>);
+    let content = files(&[("a", 1), ("b", 2)]);
+    let undeleted = back_up(&beside, &content, 0);
+    let part = files(&[("a", 1)]);
+    back_up(&beside, &part, 0);
+    let extra = back_up(&beside, &files(&[("z", 3)]), 0);
+    let extra_tree = beside.load_snapshot(&extra).unwrap().tree;
+    for id in [undeleted, extra] {
+        beside.delete_snapshot(&id, at(1)).unwrap();
+    }
+    let (locks, other) = (AtomicU64::new(0), Arc::clone(&beside));
+    let plan = move |_, action: &str, key: &str| {
+        // The second lock is the exclusive one; a moment before it the other one was the last to work.
+        if action == "put" && key.starts_with("locks/") && locks.fetch_add(1, Ordering::SeqCst) == 1 {
+            other.undelete_snapshot(&undeleted).unwrap();
+            commit(&other, extra_tree, 5);
+        }
+        None
+    };
+    let repository = open(Arc::new(FaultyStore::new(site, Box::new(plan))));
+    let report = run(&repository, &at_once(), 10);
+    assert_eq!((report.marked, report.removed_packs, report.repacked_packs), (4, 0, 0), "{report:?}");
+    assert_eq!(assert_sound(&beside, "afterwards"), 0);
+    assert_eq!(restore(&beside, &undeleted), content);
+    assert_eq!(beside.load_snapshots().unwrap().len(), 3);
+    assert!(marks::load(&beside).unwrap().is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
 use model::cancel::CancelToken;
@@ -19,7 +19,44 @@ use repo::prune::{PruneOptions, PruneReport, prune};
 use repo::saver::{SaveOptions, Saver};
 use repo::snapshot_file::SnapshotFile;
 use repo::{BlobKind, RepoError, Repository, tree};
-use store::Store;
+use store::memory::MemoryStore;
+use store::{Key, Object, Range, Store, StoreError};
+
+/// A store whose objects are set back for the next try; opening a repository anew costs more than pruning it.
+#[derive(Default)]
+pub(crate) struct Rewound(Mutex<Arc<MemoryStore>>);
+
+impl Rewound {
+    pub(crate) fn set(&self, store: MemoryStore) {
+        *self.0.lock().unwrap() = Arc::new(store);
+    }
+
+    pub(crate) fn now(&self) -> Arc<MemoryStore> {
+        Arc::clone(&self.0.lock().unwrap())
+    }
+}
+
+impl Store for Rewound {
+    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+        self.now().put_new(key, content)
+    }
+
+    fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.now().get(key, range, into)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+        self.now().list(prefix)
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.now().delete(key)
+    }
+
+    fn location(&self) -> String {
+        self.now().location()
+    }
+}
 
 /// Files by name.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
