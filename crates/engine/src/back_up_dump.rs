@@ -67,9 +67,9 @@ pub fn back_up_dump(
     order.progress.begin("dumping", 0);
     let server = Server::open(source.clients.newest()?, source.session)?;
     let client = source.clients.for_dump(server.version())?;
-    let mean = chunk_mean(repository, &server, source, order)?;
+    let size = chunk_size(repository, &server, source, order)?;
     let writing = Writing::begin(repository, order)?;
-    let cutter = cutter::load(repository, mean)?;
+    let cutter = cutter::load(repository, size)?;
     let beside = Beside { globals: server.globals()?, extensions: server.extensions(source.database)? };
     let mut dump = pg::dump::start(client, source.session, &source.options, &order.cancel)?;
     let passed = pass_through(&mut dump, StreamSaver::new(&writing.saver, &cutter), order);
@@ -78,7 +78,7 @@ pub fn back_up_dump(
         Ok(passed) => (dump.finish()?, passed),
         Err(error) => return Err(reason(dump, error)),
     };
-    commit(writing, source, client, order, mean, &beside, passed, report)
+    commit(writing, source, client, order, size, &beside, passed, report)
 }
 
 fn reason(dump: Dump, error: EngineError) -> EngineError {
@@ -92,7 +92,7 @@ fn reason(dump: Dump, error: EngineError) -> EngineError {
 }
 
 /// The chunk size of this source's earlier backups, or the one that suits its size.
-fn chunk_mean(
+fn chunk_size(
     repository: &Repository,
     server: &Server,
     source: &DumpSource<'_>,
@@ -102,12 +102,12 @@ fn chunk_mean(
     let is_earlier = |record: &&BackupRecord| record.tenant == order.tenant && record.source == order.source;
     if let Some(earlier) = records.iter().find(is_earlier) {
         let snapshot = catalog::load_snapshot(repository, earlier)?;
-        let mean = snapshot.tag("chunk").and_then(|text| text.parse::<usize>().ok());
-        if let Some(mean) = mean.filter(|mean| mean.is_power_of_two() && (4096..=1 << 22).contains(mean)) {
-            return Ok(mean);
+        let size = snapshot.tag("chunk").and_then(|text| text.parse::<usize>().ok());
+        if let Some(size) = size.filter(|size| size.is_power_of_two() && (4096..=1 << 22).contains(size)) {
+            return Ok(size);
         }
     }
-    Ok(cutter::mean_for(server.size(source.database)?.0))
+    Ok(cutter::size_for(server.size(source.database)?.0))
 }
 
 fn pass_through(dump: &mut Dump, mut stream: StreamSaver<'_>, order: &Order) -> Result<Passed> {
@@ -138,7 +138,7 @@ fn commit(
     source: &DumpSource<'_>,
     client: &Client,
     order: &Order,
-    mean: usize,
+    size: usize,
     beside: &Beside,
     passed: Passed,
     report: DumpReport,
@@ -152,7 +152,7 @@ fn commit(
         paths: vec![format!("/{}/{}", order.tenant, order.source)],
         excludes: vec![],
         parent: None,
-        tags: vec![format!("chunk={mean}")],
+        tags: vec![format!("chunk={size}")],
         incomplete: false,
         files: FileCounts { new: 1, ..FileCounts::default() },
     };

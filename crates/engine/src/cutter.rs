@@ -16,9 +16,9 @@ struct Chunker {
     seed: [u8; SEED_LEN],
 }
 
-/// Mean bytes of a chunk for a source of `size` bytes: small chunks halve every later dump, and would be too many
+/// Nominal bytes of a chunk for a source of `size` bytes: small chunks halve every later dump, and would be too many
 /// for large sources.
-pub fn mean_for(size: u64) -> usize {
+pub fn size_for(size: u64) -> usize {
     match size >> 30 {
         0..16 => 64 << 10,
         16..256 => 256 << 10,
@@ -26,16 +26,16 @@ pub fn mean_for(size: u64) -> usize {
     }
 }
 
-/// The cutter of this repository for chunks of `mean` bytes.
+/// The cutter of this repository for chunks of nominally `size` bytes.
 ///
 /// # Errors
 /// Damage to the secret, or a store that does not take a new one.
-pub fn load(repository: &Repository, mean: usize) -> Result<Cutter> {
+pub fn load(repository: &Repository, size: usize) -> Result<Cutter> {
     let chunker = match repository.load_note::<Chunker>(NAME) {
         Err(RepoError::Store(error)) if error.is_not_found() => make(repository)?,
         other => other?,
     };
-    Ok(Cutter::new(&chunker.seed, mean))
+    Ok(Cutter::new(&chunker.seed, size))
 }
 
 fn make(repository: &Repository) -> Result<Chunker> {
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn larger_sources_have_larger_chunks() {
-        let means = [0, 15 << 30, 16 << 30, 255 << 30, 256 << 30].map(mean_for);
-        assert_eq!(means, [64 << 10, 64 << 10, 256 << 10, 256 << 10, 1 << 20]);
+        let sizes = [0, 15 << 30, 16 << 30, 255 << 30, 256 << 30].map(size_for);
+        assert_eq!(sizes, [64 << 10, 64 << 10, 256 << 10, 256 << 10, 1 << 20]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! FastCDC with normalised chunking, two bytes a step (Xia et al., "The Design of Fast Content-Defined Chunking",
 //! 2020). The gear table comes from a secret seed: without it an observer of chunk lengths cannot tell which known
-//! file is stored. Invariant: cuts depend on the bytes, the seed and the mean size alone, never on how the bytes
+//! file is stored. Invariant: cuts depend on the bytes, the seed and the nominal size alone, never on how the bytes
 //! were handed in.
 
 use sha2::{Digest as _, Sha256};
@@ -17,17 +17,19 @@ pub struct Cutter {
     gear: Box<[u64; 256]>,
     gear_shifted: Box<[u64; 256]>,
     min: usize,
-    mean: usize,
+    /// Where the mask changes from strict to lax.
+    centre: usize,
     max: usize,
     mask_strict: u64,
     mask_lax: u64,
 }
 
 impl Cutter {
-    /// Chunks of `mean` bytes on average, which must be a power of two of at least 1 KiB; a quarter of it at
-    /// least, four times it at most.
-    pub fn new(seed: &[u8; SEED_LEN], mean: usize) -> Self {
-        assert!(mean.is_power_of_two() && mean >= 1024, "mean chunk size {mean}");
+    /// Chunks of the nominal size `size`, which must be a power of two of at least 1 KiB: 3/8 of it at least, five
+    /// times it at most, and about 1.6 times it on average. Measured on dumps: this spread stores 2 % less than the
+    /// usual 1/4 … 4, and reuses as much.
+    pub fn new(seed: &[u8; SEED_LEN], size: usize) -> Self {
+        assert!(size.is_power_of_two() && size >= 1024, "chunk size {size}");
         let gear: Box<[u64; 256]> = Box::new(std::array::from_fn(|byte| {
             let hash =
                 Sha256::new().chain_update(b"mainstay gear").chain_update(seed).chain_update([byte as u8]);
@@ -35,11 +37,11 @@ impl Cutter {
             u64::from_le_bytes(std::array::from_fn(|i| hash[i]))
         }));
         let gear_shifted = Box::new(gear.map(|value| value << 1));
-        let bits = mean.trailing_zeros();
+        let bits = size.trailing_zeros();
         // The highest bits have seen the most bytes; the very highest stays free for the shifted half-step.
         let mask = |bits: u32| ((1u64 << bits) - 1) << (63 - bits);
         let (mask_strict, mask_lax) = (mask(bits + NORMALISATION), mask(bits - NORMALISATION));
-        Self { gear, gear_shifted, min: mean / 4, mean, max: mean * 4, mask_strict, mask_lax }
+        Self { gear, gear_shifted, min: size / 8 * 3, centre: size / 4 * 5, max: size * 5, mask_strict, mask_lax }
     }
 
     /// The longest chunk.
@@ -54,7 +56,7 @@ impl Cutter {
             return bytes.len();
         }
         let end = bytes.len().min(self.max);
-        let centre = end.min(self.mean);
+        let centre = end.min(self.centre);
         let mut hash = 0;
         self.scan(&bytes[self.min..centre], self.mask_strict, &mut hash)
             .map(|at| self.min + at)
@@ -115,9 +117,9 @@ mod tests {
         let cutter = Cutter::new(&[1; 32], 64 << 10);
         let lengths = lengths(&cutter, &noise(64 << 20, 3));
         let (last, all) = lengths.split_last().unwrap();
-        assert!(all.iter().all(|len| (16 << 10..=256 << 10).contains(len)) && *last <= 256 << 10);
+        assert!(all.iter().all(|len| (24 << 10..=320 << 10).contains(len)) && *last <= 320 << 10);
         let mean = (64 << 20) / lengths.len();
-        assert!((48 << 10..96 << 10).contains(&mean), "mean {mean}");
+        assert!((80 << 10..128 << 10).contains(&mean), "mean {mean}");
     }
 
     #[test]
