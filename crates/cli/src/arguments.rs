@@ -45,7 +45,11 @@ pub(crate) enum Command {
     /// Examine the repository
     Check(Check),
     /// Raw, stored and saved bytes
-    Stats,
+    Stats {
+        /// Count the bytes that nothing needs, too (slower)
+        #[arg(long)]
+        waste: bool,
+    },
     /// Drop backups by a policy
     Forget(Forget),
     /// Delete what no backup needs any more
@@ -128,10 +132,10 @@ pub(crate) enum Backup {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Bring a deleted backup back
+    /// Bring a deleted backup back; without an id, show which ones can come back
     Undelete {
         /// Id, or the beginning of one
-        id: String,
+        id: Option<String>,
     },
 }
 

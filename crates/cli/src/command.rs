@@ -4,6 +4,11 @@ mod init;
 mod backup;
 mod check;
 mod key;
+mod stats;
+mod forget;
+mod prune;
+mod copy;
+mod demo;
 mod generated;
 
 use crate::arguments::{Arguments, Command};
@@ -19,8 +24,12 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Backup(order) => backup::run(&global, order, environment, face),
         Command::Check(order) => check::run(&global, &order, environment, face),
         Command::Key(order) => key::run(&global, order, environment, face),
+        Command::Demo(order) => demo::run(&order, environment, face),
         Command::Completions { shell } => generated::completions(shell),
         Command::Man { directory } => generated::man(&directory, face),
-        _ => Err(crate::error::CliError::usage("not there yet")),
+        Command::Stats { waste } => stats::run(&global, waste, environment, face),
+        Command::Forget(order) => forget::run(&global, &order, environment, face),
+        Command::Prune(order) => prune::run(&global, &order, environment, face),
+        Command::Copy(order) => copy::run(&global, &order, environment, face),
     }
 }

@@ -10,7 +10,7 @@ use crate::connection::Session;
 use crate::globals::{DatabaseFacts, Globals, read_globals};
 use crate::program::ProgramError;
 use crate::psql::{Psql, QueryError};
-use crate::quote::identifier;
+use crate::quote::{identifier, literal};
 use crate::roles::create_database_sql;
 use crate::version::Version;
 
@@ -21,6 +21,17 @@ pub struct Extension {
     pub name: String,
     /// Version.
     pub version: String,
+}
+
+/// What one table holds: equal contents are equal values, in whatever order the rows lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableContents {
+    /// Schema and name, quoted.
+    pub table: String,
+    /// Rows.
+    pub rows: u64,
+    /// Sum of the hashes of all rows.
+    pub digest: String,
 }
 
 /// The exact number of rows of one table.
@@ -64,6 +75,14 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND c.oid >= 16384
 ORDER BY n.nspname, c.relname \gexec
+";
+
+/// Names of the tables of people, quoted.
+const TABLE_NAMES: &str = r"
+SELECT coalesce(pg_catalog.json_agg(pg_catalog.format('%I.%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname), '[]')
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND c.oid >= 16384;
 ";
 
 impl Server {
@@ -129,6 +148,28 @@ impl Server {
     /// The rows of every table, counted one by one: a full read of the database, meant for drills.
     pub fn table_rows(&self, database: &str) -> Result<Vec<TableRows>, QueryError> {
         self.psql.with_database(database)?.ask_each("rows of tables", TABLE_ROWS)
+    }
+
+    /// Rows of every table with a digest of their text: a full read of the database, meant for comparing two.
+    pub fn table_contents(&self, database: &str) -> Result<Vec<TableContents>, QueryError> {
+        let psql = self.psql.with_database(database)?;
+        let tables: Vec<String> = psql.ask("tables", TABLE_NAMES, &[])?;
+        let count = |table: &String| {
+            format!(
+                "SELECT pg_catalog.json_build_object('table', {1}, 'rows', count(*), 'digest', \
+                 coalesce(sum(pg_catalog.hashtextextended(t::text, 0)), 0)::text) FROM ONLY {0} t;\n",
+                table,
+                literal(table)
+            )
+        };
+        let sql: String = tables.iter().map(count).collect();
+        psql.ask_each("contents of tables", &sql)
+    }
+
+    /// Run statements of the caller's own in `database`, one after the other. Stops at the first error.
+    pub fn execute_in(&self, database: &str, statements: &[&str]) -> Result<(), QueryError> {
+        let script: String = statements.iter().flat_map(|sql| [*sql, ";\n"]).collect();
+        self.psql.with_database(database)?.run(&script, &[]).map(|_| ())
     }
 
     /// Create a database: like `facts` if they are given, owned as they say if that role is there.

@@ -22,6 +22,6 @@ pub(crate) fn run(global: &Global, order: Backup, environment: &Environment, fac
         Backup::Hold { id } => manage::hold(global, &id, true, environment, face),
         Backup::Unhold { id } => manage::hold(global, &id, false, environment, face),
         Backup::Delete { id, dry_run } => manage::delete(global, &id, dry_run, environment, face),
-        Backup::Undelete { id } => manage::undelete(global, &id, environment, face),
+        Backup::Undelete { id } => manage::undelete(global, id.as_deref(), environment, face),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{catalog, verify};
+use engine::{catalog, delete, verify};
 use jiff::Timestamp;
 use model::progress::Progress;
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
+use crate::table::table;
 use crate::{interrupt, place};
 
 pub(crate) fn verify(global: &Global, id: &str, environment: &Environment, face: &Face) -> Result<()> {
@@ -58,7 +59,7 @@ pub(crate) fn delete(
     let repository = place::open(global, environment, face)?;
     let record = catalog::find(&repository, id)?;
     if !dry_run {
-        repository.delete_snapshot(&record.snapshot.unwrap_or_default(), Timestamp::now())?;
+        delete::delete(&repository, &record, &place::identity(environment), Timestamp::now())?;
     }
     let word = if dry_run { "would be deleted" } else { "deleted" };
     face.result(&json!({ "id": record.id, "deleted": !dry_run }), || {
@@ -67,9 +68,32 @@ pub(crate) fn delete(
     Ok(())
 }
 
-pub(crate) fn undelete(global: &Global, id: &str, environment: &Environment, face: &Face) -> Result<()> {
+pub(crate) fn undelete(
+    global: &Global,
+    id: Option<&str>,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
     let repository = place::open(global, environment, face)?;
-    repository.undelete_snapshot(&id.parse().unwrap_or_default())?;
-    face.result(&json!({ "id": id, "deleted": false }), || format!("{id} is back"));
+    let Some(id) = id else {
+        let deleted = delete::list_deleted(&repository)?;
+        face.result(&json!({ "deleted": deleted }), || {
+            let header = ["ID", "TENANT", "SOURCE", "CREATED", "DELETED"].map(str::to_owned).to_vec();
+            let rows = deleted.iter().map(|delete::DeletedBackup { record, deleted_at }| {
+                let (created, deleted) = (format!("{:.0}", record.created_at), format!("{deleted_at:.0}"));
+                vec![
+                    record.id.to_string(),
+                    record.tenant.to_string(),
+                    record.source.to_string(),
+                    created,
+                    deleted,
+                ]
+            });
+            table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+        });
+        return Ok(());
+    };
+    let record = delete::undelete(&repository, id, &place::identity(environment))?;
+    face.result(&record, || format!("{} is back", record.id));
     Ok(())
 }

@@ -1,0 +1,98 @@
+//! `mainstay forget`: drop backups by a policy, or say for each why it stays or goes.
+
+use engine::{catalog, forget};
+use jiff::{SignedDuration, Timestamp};
+use model::backup::BackupRecord;
+use model::retention::{Policy, Verdict};
+use serde_json::json;
+
+use crate::arguments::{Forget, Global};
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+use crate::face::Face;
+use crate::table::table;
+use crate::{interrupt, place};
+
+pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, face: &Face) -> Result<()> {
+    let keep_within = order.keep_within.as_deref().map(duration).transpose()?;
+    let policy = Policy { keep_last: order.keep_last, keep_within };
+    if policy.is_empty() {
+        return Err(CliError::usage("no policy was given").hint("use --keep-last, --keep-within, or both"));
+    }
+    let cancel = interrupt::watch()?;
+    let repository = place::open(global, environment, face)?;
+    let mut records = catalog::list(&repository)?;
+    records.retain(|record| order.tenant.as_deref().is_none_or(|tenant| record.tenant.as_str() == tenant));
+    let now = Timestamp::now();
+    let plan = forget::plan_forget(&policy, records, now);
+    let forgotten = match order.dry_run {
+        true => vec![],
+        false => forget::forget(&repository, &plan, &place::identity(environment), now, &cancel)?,
+    };
+    show(&plan, &forgotten, order.dry_run, face);
+    Ok(())
+}
+
+/// A time span like `72h`, `30d`, `2 weeks`; days have 24 hours.
+pub(crate) fn duration(text: &str) -> Result<SignedDuration> {
+    let wrong = || CliError::usage(format!("{text:?} is no time span")).hint("write it like 12h, 30d or 2w");
+    let number_end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(number_end);
+    let number: i64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit.trim() {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        "y" => 365 * 86_400,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(seconds).map(SignedDuration::from_secs).ok_or_else(wrong)
+}
+
+fn show(plan: &[(BackupRecord, Verdict)], forgotten: &[BackupRecord], dry_run: bool, face: &Face) {
+    let reason = |verdict: &Verdict| match verdict {
+        Verdict::Keep(reason) => *reason,
+        Verdict::Forget => "beyond the policy",
+    };
+    let goes = |verdict: &Verdict| *verdict == Verdict::Forget;
+    let document: Vec<_> = plan
+        .iter()
+        .map(|(record, verdict)| json!({ "id": record.id, "forget": goes(verdict), "reason": reason(verdict) }))
+        .collect();
+    let ids: Vec<_> = forgotten.iter().map(|record| record.id.as_str()).collect();
+    face.result(&json!({ "plan": document, "forgotten": ids, "dryRun": dry_run }), || {
+        let header = ["ID", "CREATED", "ACTION", "REASON"].map(str::to_owned).to_vec();
+        let row = |(record, verdict): &(BackupRecord, Verdict)| {
+            let action = if goes(verdict) { "forget" } else { "keep" };
+            let reason = reason(verdict).replace(' ', "-");
+            vec![record.id.to_string(), format!("{:.0}", record.created_at), action.to_owned(), reason]
+        };
+        let count = plan.iter().filter(|(_, verdict)| goes(verdict)).count();
+        let end = match dry_run {
+            true => format!("{count} would be forgotten; nothing was changed"),
+            false => format!(
+                "{} forgotten; `mainstay backup undelete` brings one back until prune",
+                forgotten.len()
+            ),
+        };
+        format!("{}\n{end}", table(&std::iter::once(header).chain(plan.iter().map(row)).collect::<Vec<_>>()))
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read() {
+        let cases = [("90s", 90), ("12h", 43_200), ("30d", 2_592_000), ("2w", 1_209_600), ("0h", 0)];
+        for (text, seconds) in cases {
+            assert_eq!(duration(text).unwrap(), SignedDuration::from_secs(seconds), "{text}");
+        }
+        for text in ["", "h", "12", "12 parsecs", "-1h", "99999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `mainstay prune`: mark what nothing needs, and delete what was marked long enough ago.
+
+use jiff::Timestamp;
+use model::progress::Progress;
+use model::size::ByteSize;
+use repo::prune::{PruneOptions, PruneReport, prune};
+use serde_json::json;
+
+use crate::arguments::{Global, Prune};
+use crate::command::check::percent;
+use crate::command::forget::duration;
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::face::Face;
+use crate::progress_line::ProgressLine;
+use crate::{interrupt, place};
+
+pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, face: &Face) -> Result<()> {
+    let options = PruneOptions {
+        cooling_off: duration(&order.cooling_off)?,
+        unused_percent_max: if order.max_unused.starts_with('0') { 0 } else { percent(&order.max_unused)? },
+        dry_run: order.dry_run,
+    };
+    let cancel = interrupt::watch()?;
+    let repository = place::open(global, environment, face)?;
+    let progress = Progress::new();
+    let line = ProgressLine::start(face, &progress);
+    let report =
+        prune(&repository, &options, &place::identity(environment), Timestamp::now(), &progress, &cancel);
+    drop(line);
+    let report = report?;
+    face.result(&json!({ "report": report, "dryRun": order.dry_run }), || describe(&report, order.dry_run));
+    Ok(())
+}
+
+fn describe(report: &PruneReport, dry_run: bool) -> String {
+    let mood = if dry_run { "would be " } else { "" };
+    let mut lines = vec![
+        format!(
+            "marked    {} packs {mood}marked; {} wait ({})",
+            report.marked,
+            report.waiting,
+            ByteSize(report.waiting_bytes)
+        ),
+        format!(
+            "removed   {} packs {mood}removed ({})",
+            report.removed_packs,
+            ByteSize(report.removed_bytes)
+        ),
+        format!(
+            "repacked  {} packs {mood}repacked ({})",
+            report.repacked_packs,
+            ByteSize(report.repacked_bytes)
+        ),
+        format!("freed     {}; {} stay", ByteSize(report.freed_bytes), ByteSize(report.kept_bytes)),
+    ];
+    lines.extend(report.in_use_by.iter().map(|holder| format!("waiting   for {holder}")));
+    lines.push(report.next_step.clone());
+    lines.join("\n")
+}
