@@ -38,7 +38,8 @@ pub fn list(repository: &Repository) -> Result<Vec<BackupRecord>> {
             None => find_again(repository, &listed.id, &mut index)?,
         };
         record.snapshot = Some(listed.id);
-        record.hold |= holds.contains_key(&name);
+        // The note alone says it: the record stays as it was made when a hold is taken away.
+        record.hold = holds.contains_key(&name);
         record.destination = "local".to_owned();
         record.location = repository.store().location();
         if let Some(note) = verifications.get(&name) {
@@ -83,7 +84,8 @@ fn find_again(repository: &Repository, id: &Digest, index: &mut Option<Index>) -
     Ok(from_tags(id, &snapshot))
 }
 
-fn from_tags(id: &Digest, snapshot: &SnapshotFile) -> BackupRecord {
+/// The record that a snapshot's tags, or what restic says, make up.
+pub(crate) fn from_tags(id: &Digest, snapshot: &SnapshotFile) -> BackupRecord {
     let named = |tag: &str, otherwise: &str| match snapshot.tag(tag) {
         Some(value) => value.to_owned(),
         None => otherwise.to_owned(),

@@ -38,6 +38,18 @@ pub fn load(repository: &Repository, size: usize) -> Result<Cutter> {
     Ok(Cutter::new(&chunker.seed, size))
 }
 
+/// Let backups into `target` cut as those into `source` do, where they do not cut yet: then they find what was
+/// copied.
+///
+/// # Errors
+/// Damage to the secret, or a store that does not take it.
+pub fn copy_seed(source: &Repository, target: &Repository) -> Result<()> {
+    match source.load_note::<Chunker>(NAME) {
+        Err(RepoError::Store(error)) if error.is_not_found() => Ok(()),
+        other => Ok(target.put_note(NAME, &other?).map(|_| ())?),
+    }
+}
+
 fn make(repository: &Repository) -> Result<Chunker> {
     let mut seed = [0; SEED_LEN];
     getrandom::fill(&mut seed).map_err(RepoError::from)?;

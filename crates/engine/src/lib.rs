@@ -10,5 +10,9 @@ pub mod back_up_dump;
 pub mod verify;
 pub mod export;
 pub mod restore_dump;
+pub mod delete;
+pub mod forget;
+pub mod stats;
+pub mod copy;
 
 pub use error::EngineError;

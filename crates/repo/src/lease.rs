@@ -82,6 +82,17 @@ impl Lease {
         Self::begin(repository, holder, identity, false)
     }
 
+    /// Work beside others at `verb`, under a name that nobody else has.
+    ///
+    /// # Errors
+    /// As [`Lease::shared`].
+    pub fn beside(repository: &Arc<Repository>, verb: &str, identity: &Identity) -> Result<Self> {
+        let mut dice = [0; 8];
+        getrandom::fill(&mut dice)?;
+        let holder = format!("{verb}-{}", hex::encode(dice));
+        Self::shared(repository, &holder, identity)?.ok_or(RepoError::InUse { holder })
+    }
+
     /// Work alone.
     ///
     /// # Errors

@@ -1,0 +1,224 @@
+//! Copy backups from one repository into another, whose key and store may be different.
+//!
+//! The order is that of every write: blobs → packs → index → snapshot, so a copy that is cut short leaves nothing
+//! that anybody sees, and the next one goes on with what it stored. A snapshot that the target has is not copied
+//! again: its origin, tree and tags say which one it is. Memory: the names of the blobs, a range of a pack per
+//! thread, and the target's pipeline.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::backup::BackupRecord;
+use model::cancel::CancelToken;
+use model::digest::Digest;
+use model::progress::Progress;
+use repo::index::Index;
+use repo::lease::{Identity, Lease};
+use repo::reader::Wanted;
+use repo::saver::{Hand, SaveOptions, SaveStats, Saver};
+use repo::snapshot_file::SnapshotFile;
+use repo::{BlobKind, RepoError, Repository, reachable};
+use serde::Serialize;
+
+use crate::error::{EngineError, Result};
+use crate::{catalog, cutter};
+
+/// What was copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyReport {
+    /// Each snapshot that was copied, and its id in the target.
+    pub copied: Vec<(Digest, Digest)>,
+    /// Snapshots that the target had.
+    pub skipped: usize,
+    /// Blobs that the target did not have.
+    #[serde(with = "model::backup::decimal")]
+    pub blobs: u64,
+    /// Their bytes, before compression.
+    #[serde(with = "model::backup::decimal")]
+    pub bytes: u64,
+    /// Their bytes as stored in the target.
+    #[serde(with = "model::backup::decimal")]
+    pub stored_bytes: u64,
+}
+
+/// A snapshot to copy.
+struct Job<'a> {
+    id: Digest,
+    snapshot: SnapshotFile,
+    record: &'a BackupRecord,
+}
+
+/// Copy the backups `records` of `source` into `target`.
+///
+/// # Errors
+/// [`EngineError::Refused`] where both are one repository; damage to anything that is copied; what a store says.
+pub fn copy(
+    source: &Arc<Repository>,
+    target: &Arc<Repository>,
+    records: &[BackupRecord],
+    identity: &Identity,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<CopyReport> {
+    if source.config().id == target.config().id {
+        return Err(EngineError::Refused("source and target are the same repository".to_owned()));
+    }
+    let source_lease = Lease::beside(source, "copy", identity)?;
+    let target_lease = Lease::beside(target, "copy", identity)?;
+    cutter::copy_seed(source, target)?;
+    let mut known = known_snapshots(target)?;
+    let (jobs, mut report) = jobs(source, target, records, &known)?;
+    let stats = copy_blobs(source, target, &jobs, progress, cancel)?;
+    report.blobs = stats.data_blobs + stats.tree_blobs;
+    report.bytes = stats.added;
+    report.stored_bytes = stats.stored;
+    source_lease.check()?;
+    for job in jobs {
+        cancel.check()?;
+        target_lease.check()?;
+        let id = commit(source, target, &job, &known)?;
+        known.insert(name_of(&job.id, &job.snapshot), id);
+        report.copied.push((job.id, id));
+    }
+    Ok(report)
+}
+
+/// What makes two snapshots the same one: where it came from first, its tree, its tags.
+type Name = (Digest, Digest, Vec<String>);
+
+fn name_of(id: &Digest, snapshot: &SnapshotFile) -> Name {
+    let mut tags = snapshot.tags.clone();
+    tags.sort();
+    (snapshot.original.unwrap_or(*id), snapshot.tree, tags)
+}
+
+fn known_snapshots(target: &Repository) -> Result<HashMap<Name, Digest>> {
+    let snapshots = target.load_snapshots()?.into_iter();
+    Ok(snapshots.map(|(id, snapshot)| (name_of(&id, &snapshot), id)).collect())
+}
+
+/// What is to be copied, the oldest first. What the target has gets its record if that is missing.
+fn jobs<'a>(
+    source: &Repository,
+    target: &Repository,
+    records: &'a [BackupRecord],
+    known: &HashMap<Name, Digest>,
+) -> Result<(Vec<Job<'a>>, CopyReport)> {
+    let (mut jobs, mut report) = (vec![], CopyReport::default());
+    for record in records {
+        let snapshot = catalog::load_snapshot(source, record)?;
+        let id = record.snapshot.ok_or_else(|| EngineError::NoBackup(record.id.to_string()))?;
+        match known.get(&name_of(&id, &snapshot)) {
+            Some(there) => {
+                report.skipped += 1;
+                save_record(target, record, there)?;
+            }
+            None => jobs.push(Job { id, snapshot, record }),
+        }
+    }
+    jobs.sort_by_key(|job| job.snapshot.time);
+    Ok((jobs, report))
+}
+
+/// Bring over every blob that the target lacks, each read once and compared with its name.
+fn copy_blobs(
+    source: &Arc<Repository>,
+    target: &Arc<Repository>,
+    jobs: &[Job<'_>],
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<SaveStats> {
+    if jobs.is_empty() {
+        return Ok(SaveStats::default());
+    }
+    progress.begin("reading directories", 0);
+    let source_index = source.load_index()?;
+    let target_index = Arc::new(target.load_index_for_writing()?);
+    let roots: Vec<_> = jobs.iter().map(|job| (job.id, job.snapshot.tree)).collect();
+    let (found, broken) = reachable::collect(source, &source_index, &roots, cancel)?;
+    if let Some(first) = broken.into_iter().next() {
+        return Err(first.error.into());
+    }
+    let lacking = |kind, ids: repo::index::IdSet| -> Result<Vec<Wanted>> {
+        let ids = ids.into_iter().filter(|id| target_index.find(kind, id).is_none());
+        let wanted = ids.map(|id| Ok(Wanted { id, place: source_index.require(kind, &id)?, tag: 0 }));
+        wanted.collect()
+    };
+    let mut data = lacking(BlobKind::Data, found.data)?;
+    let mut trees = lacking(BlobKind::Tree, found.trees)?;
+    let bytes = data.iter().chain(&trees).map(|one| u64::from(one.place.plain_length())).sum();
+    progress.begin("copying", bytes);
+    let options = SaveOptions { cancel: cancel.clone(), ..SaveOptions::default() };
+    let saver = Saver::start(target, &target_index, options)?;
+    let road = Road { source, source_index: &source_index, saver: &saver, progress, cancel };
+    let outcome = road.carry(BlobKind::Data, &mut data).and_then(|()| road.carry(BlobKind::Tree, &mut trees));
+    // When storing failed, that is the reason; what `outcome` says then only follows from it.
+    let stats = saver.finish();
+    match (outcome, stats) {
+        (Ok(()), stats) => Ok(stats?),
+        (Err(outcome), stats) => Err(stats.map_or_else(EngineError::from, |_| outcome)),
+    }
+}
+
+struct Road<'a> {
+    source: &'a Repository,
+    source_index: &'a Index,
+    saver: &'a Saver,
+    progress: &'a Progress,
+    cancel: &'a CancelToken,
+}
+
+impl Road<'_> {
+    /// Read pack by pack; each reading thread saves what it has read.
+    fn carry(&self, kind: BlobKind, wanted: &mut [Wanted]) -> Result<()> {
+        let hands: Mutex<Vec<Hand>> = Mutex::default();
+        let take = || hands.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        self.source.read_packed(self.source_index, wanted, self.cancel, |_, bytes| {
+            let bytes = bytes?;
+            let mut hand = take().map_or_else(|| self.saver.hand(), Ok)?;
+            hand.save(kind, bytes)?;
+            hands.lock().unwrap_or_else(PoisonError::into_inner).push(hand);
+            self.progress.advance(bytes.len() as u64);
+            self.progress.item();
+            Ok::<(), EngineError>(())
+        })
+    }
+}
+
+fn commit(
+    source: &Repository,
+    target: &Repository,
+    job: &Job<'_>,
+    known: &HashMap<Name, Digest>,
+) -> Result<Digest> {
+    let parent = job.snapshot.parent.and_then(|parent| {
+        let snapshot = source.load_snapshot(&parent).ok()?;
+        known.get(&name_of(&parent, &snapshot)).copied()
+    });
+    let original = Some(job.snapshot.original.unwrap_or(job.id));
+    let id = target.commit_snapshot(&SnapshotFile { parent, original, ..job.snapshot.clone() })?;
+    save_record(target, job.record, &id)?;
+    Ok(id)
+}
+
+/// Keep the record under the snapshot's new id, and the hold before it: a record that is there is complete.
+fn save_record(target: &Repository, record: &BackupRecord, id: &Digest) -> Result<()> {
+    let name = format!("record/{id}");
+    match target.load_note::<BackupRecord>(&name) {
+        Err(RepoError::Store(error)) if error.is_not_found() => {}
+        other => return Ok(other.map(|_| ())?),
+    }
+    let copied = BackupRecord {
+        snapshot: Some(*id),
+        destination: String::new(),
+        location: String::new(),
+        last_verification: None,
+        ..record.clone()
+    };
+    if record.hold {
+        catalog::set_hold(target, &copied, true)?;
+    }
+    target.put_note(&name, &copied)?;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Drop backups by a policy: decide for every source, show it, and carry it out.
+//!
+//! What goes can come back until prune has taken it for good.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use model::backup::BackupRecord;
+use model::cancel::CancelToken;
+use model::retention::{self, Policy, Verdict};
+use repo::lease::{Identity, Lease};
+use repo::{RepoError, Repository};
+
+use crate::delete::is_held;
+use crate::error::Result;
+
+/// Decide about every record, source by source; the newest stand first in each.
+///
+/// Sources are told apart by all that a record says of them, so that two of one name do not displace each other.
+pub fn plan_forget(
+    policy: &Policy,
+    records: Vec<BackupRecord>,
+    now: Timestamp,
+) -> Vec<(BackupRecord, Verdict)> {
+    let mut sources: BTreeMap<_, Vec<BackupRecord>> = BTreeMap::new();
+    for record in records {
+        let (tenant, source) = (record.tenant.to_string(), record.source.to_string());
+        let key = (tenant, source, record.kind.as_str(), record.database.clone());
+        sources.entry(key).or_default().push(record);
+    }
+    let decide = |mut records: Vec<BackupRecord>| {
+        records.sort_by_key(|record| std::cmp::Reverse(record.created_at));
+        let verdicts = retention::plan_forget(policy, &records, now);
+        records.into_iter().zip(verdicts)
+    };
+    sources.into_values().flat_map(decide).collect()
+}
+
+/// Delete what the plan forgets; what was deleted comes back.
+///
+/// # Errors
+/// When the store fails; what was deleted before stays deleted.
+pub fn forget(
+    repository: &Arc<Repository>,
+    plan: &[(BackupRecord, Verdict)],
+    identity: &Identity,
+    now: Timestamp,
+    cancel: &CancelToken,
+) -> Result<Vec<BackupRecord>> {
+    let lease = Lease::beside(repository, "forget", identity)?;
+    let mut forgotten = vec![];
+    for (record, _) in plan.iter().filter(|(_, verdict)| *verdict == Verdict::Forget) {
+        cancel.check()?;
+        // Somebody may have put it on hold since the plan was made.
+        let Some(id) = record.snapshot.filter(|_| !record.hold) else { continue };
+        if is_held(repository, record)? {
+            continue;
+        }
+        match repository.delete_snapshot(&id, now) {
+            Err(RepoError::Store(error)) if error.is_not_found() => {}
+            outcome => {
+                outcome?;
+                forgotten.push(record.clone());
+            }
+        }
+    }
+    drop(lease);
+    Ok(forgotten)
+}

@@ -1,0 +1,89 @@
+//! Delete, undelete and forget, with holds and prune beside them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod copy_world;
+
+use copy_world::world::{at, at_once, files, me, restore, run};
+use copy_world::{back_up, repository};
+use engine::delete::{delete, list_deleted, undelete};
+use engine::forget::{forget, plan_forget};
+use engine::{EngineError, catalog};
+use model::cancel::CancelToken;
+use model::retention::{Policy, Verdict};
+use repo::lease::Lease;
+
+#[test]
+fn a_deleted_backup_comes_back_by_its_id_until_prune_takes_it() {
+    let (_, repository) = repository();
+    let content = files(&[("a", 1)]);
+    let record = back_up(&repository, "web", &content, 1);
+    delete(&repository, &record, &me(), at(2)).unwrap();
+    assert!(catalog::list(&repository).unwrap().is_empty());
+    assert!(matches!(delete(&repository, &record, &me(), at(2)), Err(EngineError::NoBackup(_))));
+    let deleted = list_deleted(&repository).unwrap();
+    assert_eq!((&deleted[0].record.id, deleted[0].deleted_at), (&record.id, at(2)));
+    assert_eq!(serde_json::to_value(&deleted[0]).unwrap()["deletedAt"], "2026-01-01T02:00:00Z");
+    assert!(matches!(undelete(&repository, "acme-other", &me()), Err(EngineError::NoBackup(_))));
+    let back = undelete(&repository, "acme-web", &me()).unwrap();
+    assert_eq!((&back.id, back.snapshot), (&record.id, record.snapshot));
+    assert_eq!(restore(&repository, &record.snapshot.unwrap()), content);
+    // By the snapshot's id, and without a record.
+    delete(&repository, &record, &me(), at(3)).unwrap();
+    repository.delete_note(&format!("record/{}", record.snapshot.unwrap())).unwrap();
+    let back = undelete(&repository, &record.snapshot.unwrap().to_hex()[..10], &me()).unwrap();
+    assert_eq!(back.id, record.id);
+    delete(&repository, &record, &me(), at(4)).unwrap();
+    assert_eq!(run(&repository, &at_once(), 5).buried, 1);
+    assert!(matches!(undelete(&repository, "acme-web", &me()), Err(EngineError::NoBackup(_))));
+}
+
+#[test]
+fn a_held_backup_is_neither_deleted_nor_forgotten() {
+    let (_, repository) = repository();
+    let old = back_up(&repository, "web", &files(&[("a", 1)]), 1);
+    let new = back_up(&repository, "web", &files(&[("a", 2)]), 2);
+    let policy = Policy { keep_last: Some(1), ..Policy::default() };
+    let plan = plan_forget(&policy, catalog::list(&repository).unwrap(), at(9));
+    assert_eq!(plan.len(), 2);
+    assert_eq!((plan[1].0.id.clone(), plan[1].1), (old.id.clone(), Verdict::Forget));
+    // Held after the plan was made.
+    catalog::set_hold(&repository, &old, true).unwrap();
+    assert!(forget(&repository, &plan, &me(), at(9), &CancelToken::new()).unwrap().is_empty());
+    let error = delete(&repository, &old, &me(), at(9)).unwrap_err();
+    assert_eq!(error.to_string(), format!("backup {} is on hold", old.id));
+    catalog::set_hold(&repository, &old, false).unwrap();
+    assert!(!catalog::find(&repository, old.id.as_str()).unwrap().hold);
+    let gone = forget(&repository, &plan, &me(), at(9), &CancelToken::new()).unwrap();
+    assert_eq!(gone.iter().map(|record| &record.id).collect::<Vec<_>>(), [&old.id]);
+    let left = catalog::list(&repository).unwrap();
+    assert_eq!(left.iter().map(|record| &record.id).collect::<Vec<_>>(), [&new.id]);
+    assert!(repository.list_notes("lease").unwrap().is_empty());
+}
+
+#[test]
+fn sources_do_not_displace_each_other() {
+    let (_, repository) = repository();
+    for hour in 1..=3 {
+        back_up(&repository, "web", &files(&[("a", 1)]), hour);
+        back_up(&repository, "db", &files(&[("b", 2)]), hour + 10);
+    }
+    let policy = Policy { keep_last: Some(1), ..Policy::default() };
+    let plan = plan_forget(&policy, catalog::list(&repository).unwrap(), at(99));
+    forget(&repository, &plan, &me(), at(99), &CancelToken::new()).unwrap();
+    let left = catalog::list(&repository).unwrap();
+    let ids: Vec<_> = left.iter().map(|record| record.id.to_string()).collect();
+    assert_eq!(ids, ["acme-db-13", "acme-web-3"]);
+    assert_eq!(list_deleted(&repository).unwrap().len(), 4);
+}
+
+#[test]
+fn nothing_is_deleted_while_prune_is_alone() {
+    let (_, repository) = repository();
+    let record = back_up(&repository, "web", &files(&[("a", 1)]), 1);
+    let alone = Lease::exclusive(&repository, "prune", &me()).unwrap();
+    assert!(delete(&repository, &record, &me(), at(2)).is_err());
+    assert!(undelete(&repository, "acme", &me()).is_err());
+    drop(alone);
+    delete(&repository, &record, &me(), at(2)).unwrap();
+}
