@@ -74,6 +74,9 @@ impl From<EngineError> for CliError {
             EngineError::NoBackup(_) => {
                 Self::new(Kind::NotFound, message).hint("`mainstay backup list` shows what there is")
             }
+            EngineError::NoPath { .. } => {
+                Self::new(Kind::NotFound, message).hint("paths are those below the backed-up directory")
+            }
             EngineError::Ambiguous { .. } => Self::usage(message).hint("give more of the id"),
             EngineError::Refused(_) => Self::new(Kind::Refused, message),
             EngineError::Unsuitable(_) => Self::usage(message),

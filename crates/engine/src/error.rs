@@ -62,6 +62,14 @@ pub enum EngineError {
         /// The candidates.
         matches: String,
     },
+    /// A backup of a directory has no such path.
+    #[error("{path} is not in {id}")]
+    NoPath {
+        /// As asked for.
+        path: String,
+        /// The backup.
+        id: String,
+    },
     /// It cannot be done with what was asked for.
     #[error("{0}")]
     Unsuitable(String),

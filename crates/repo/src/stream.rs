@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::blob::BlobId;
+use crate::blob::{BlobId, id_of};
 use crate::chunk::Cutter;
 use crate::error::Result;
 use crate::saver::{Content, Saver};
@@ -48,6 +48,25 @@ impl<'a> StreamSaver<'a> {
         Ok(())
     }
 
+    /// `len` zeros, none of which had to be read: one chunk is saved, and named as often as it fits.
+    ///
+    /// # Errors
+    /// When the pipeline has failed or is cancelled.
+    pub fn push_zeros(&mut self, len: u64) -> Result<()> {
+        self.flush()?;
+        let longest = self.cutter.max();
+        if len >= longest as u64 {
+            let zeros = vec![0; longest];
+            let id = id_of(&zeros);
+            self.saver.submit(zeros, &self.content)?;
+            (1..len / longest as u64).for_each(|_| self.content.push(id));
+        }
+        match (len % longest as u64) as usize {
+            0 => Ok(()),
+            rest => self.saver.submit(vec![0; rest], &self.content),
+        }
+    }
+
     fn submit_chunk(&mut self) -> Result<()> {
         let rest = &self.buffer[self.start..];
         let len = self.cutter.cut(rest);
@@ -62,10 +81,18 @@ impl<'a> StreamSaver<'a> {
     /// # Errors
     /// When the pipeline has failed or is cancelled.
     pub fn finish(mut self) -> Result<Arc<Content>> {
+        self.flush()?;
+        Ok(self.content)
+    }
+
+    /// Cut and submit all that is left.
+    fn flush(&mut self) -> Result<()> {
         while self.start < self.buffer.len() {
             self.submit_chunk()?;
         }
-        Ok(self.content)
+        self.buffer.clear();
+        self.start = 0;
+        Ok(())
     }
 
     /// [`StreamSaver::finish`], and wait for the ids.

@@ -2,15 +2,12 @@
 //!
 //! Form: `{"nodes":[…]}` and a newline. Equal directories are equal bytes, so an unchanged directory costs nothing.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::error::{RepoError, Result};
 use crate::node::{Node, NodeForm};
 
-#[derive(Serialize)]
-struct TreeForm {
-    nodes: Vec<NodeForm>,
-}
+const OPENING: &[u8] = b"{\"nodes\":[";
 
 #[derive(Deserialize)]
 struct TreeRead {
@@ -21,10 +18,32 @@ struct TreeRead {
 /// The bytes of a tree. Nodes are sorted here; names must be different.
 pub fn encode(nodes: &mut [Node]) -> Vec<u8> {
     nodes.sort_by(|one, other| one.entry.name.cmp(&other.entry.name));
-    let form = TreeForm { nodes: nodes.iter().map(NodeForm::from).collect() };
-    let mut json = serde_json::to_vec(&form).expect("a tree is text and numbers");
-    json.push(b'\n');
-    json
+    let mut tree = TreeWriter::default();
+    nodes.iter().for_each(|node| tree.push(node));
+    tree.finish()
+}
+
+/// Takes the nodes of one tree as they come, in the order of their names, and keeps only their bytes.
+#[derive(Debug, Default)]
+pub struct TreeWriter {
+    json: Vec<u8>,
+}
+
+impl TreeWriter {
+    /// The next node; its name must be greater than all before.
+    pub fn push(&mut self, node: &Node) {
+        self.json.extend_from_slice(if self.json.is_empty() { OPENING } else { b"," });
+        serde_json::to_writer(&mut self.json, &NodeForm::from(node)).expect("a node is text and numbers");
+    }
+
+    /// The bytes of the tree.
+    pub fn finish(mut self) -> Vec<u8> {
+        if self.json.is_empty() {
+            self.json.extend_from_slice(OPENING);
+        }
+        self.json.extend_from_slice(b"]}\n");
+        self.json
+    }
 }
 
 /// Read a tree called `what`.

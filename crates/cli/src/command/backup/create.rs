@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::back_up_dump::{DumpSource, back_up_dump};
+use engine::back_up_files::{DirectoryReport, DirectorySource, back_up_files};
 use engine::writing::Order;
+use files::exclude::{Excludes, PatternError};
+use files::owner::Owners;
 use jiff::Timestamp;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
@@ -32,8 +35,10 @@ struct Failure {
 }
 
 pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, face: &Face) -> Result<()> {
-    let tenant: TenantName =
-        order.tenant.parse().map_err(|error: BadName| CliError::usage(error.to_string()))?;
+    let bad = |error: BadName| CliError::usage(error.to_string());
+    let tenant: TenantName = order.tenant.parse().map_err(bad)?;
+    // Wrong names are said before any server is asked.
+    order.name.as_deref().map(str::parse::<SourceName>).transpose().map_err(bad)?;
     let url = destination(global, order, environment)?;
     let cancel = interrupt::watch()?;
     let repository = place::open_at(&url, &password::current(global, environment, face)?)?;
@@ -112,7 +117,34 @@ impl Creating<'_> {
     }
 
     fn directory(&self, directory: &Path) -> Result<BackupRecord> {
-        Err(CliError::usage(format!("{}: directories are not there yet", directory.display())))
+        let order = self.order;
+        let pattern = |error: PatternError| CliError::usage(error.to_string());
+        let mut excludes = Excludes::new(&order.exclude).map_err(pattern)?;
+        if order.exclude_caches {
+            excludes = excludes.without_caches();
+        }
+        if order.one_file_system {
+            excludes = excludes.on_one_file_system();
+        }
+        let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
+        let tell = |words: &str| self.face.warn(words);
+        let source = DirectorySource {
+            path: directory,
+            excludes,
+            patterns: &order.exclude,
+            owners: Arc::new(owners),
+            tell: &tell,
+        };
+        let name = directory.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
+        self.timed(&name, |order| {
+            let report = back_up_files(&self.repository, &source, order)?;
+            let DirectoryReport { record, files, excluded, problems } = report;
+            self.face.note(&format!(
+                "files: {} new, {} changed, {} unmodified; {excluded} left out, {problems} problems",
+                files.new, files.changed, files.unmodified
+            ));
+            Ok(record)
+        })
     }
 
     /// Run one backup, with its progress line before and its one success line behind it.

@@ -1,6 +1,8 @@
 //! `backup restore`: show the plan, ask where something would be overwritten, then do it.
 
-use std::io::{BufRead, IsTerminal, Write};
+mod confirm;
+mod directory;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,12 +20,14 @@ use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::{database, interrupt, place};
+use confirm::confirm;
 
 pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, face: &Face) -> Result<()> {
     let repository = place::open(global, environment, face)?;
     let record = choose(&repository, &order.id)?;
     match record.kind {
         BackupKind::Dump => dump(&repository, &record, order, environment, face),
+        BackupKind::Directory => directory::run(&repository, &record, order, face),
         _ => Err(CliError::usage(format!("{} is a {}: not there yet", record.id, record.kind.as_str()))),
     }
 }
@@ -144,29 +148,5 @@ fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {
     }
     if order.jobs as usize > plan.jobs {
         face.note("note: an existing database is restored in one transaction; --jobs speeds up new ones");
-    }
-}
-
-/// Overwriting asks for the target's name.
-pub(crate) fn confirm(name: &str, what: &str, order: &Restore) -> Result<()> {
-    let refused = |message: String| {
-        Err(CliError::new(Kind::Refused, message).hint(format!("to overwrite it, confirm with --yes={name}")))
-    };
-    if let Some(given) = &order.yes {
-        return match given == name {
-            true => Ok(()),
-            false => refused(format!("--yes={given} does not name the {what} {name:?}")),
-        };
-    }
-    if !std::io::stdin().is_terminal() {
-        return refused(format!("{what} {name:?} would be overwritten"));
-    }
-    drop(std::io::stderr().write_all(format!("type the name of the {what} to overwrite it: ").as_bytes()));
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(CliError::io("reading the confirmation"))?;
-    if line.trim_end_matches('\n') == name {
-        Ok(())
-    } else {
-        refused(format!("{what} {name:?} was not confirmed"))
     }
 }

@@ -1,0 +1,194 @@
+//! Restore of a directory: into a place of its own, or over what is there.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use engine::catalog;
+use engine::restore_files::{Notice, RestoreOrder, RestoreReport, original_place, restore_files};
+use files::owner::Owners;
+use files::relative::RelativePath;
+use model::backup::BackupRecord;
+use model::progress::Progress;
+use model::size::ByteSize;
+use repo::Repository;
+use repo::snapshot_file::SnapshotFile;
+use serde_json::json;
+
+use super::confirm::confirm;
+use crate::arguments::Restore;
+use crate::error::{CliError, Kind, Result};
+use crate::face::Face;
+use crate::interrupt;
+use crate::progress_line::ProgressLine;
+
+/// Single paths that a plan names at most in its JSON; all are counted.
+const NAMED_MAX: usize = 10_000;
+
+pub(super) fn run(
+    repository: &Arc<Repository>,
+    record: &BackupRecord,
+    order: &Restore,
+    face: &Face,
+) -> Result<()> {
+    refuse_database_flags(record, order)?;
+    let snapshot = catalog::load_snapshot(repository, record)?;
+    let place = place(order, &snapshot)?;
+    let only = order.path.iter().map(|path| below(path, &snapshot)).collect::<Result<_>>()?;
+    let cancel = interrupt::watch()?;
+    let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
+    let index = repository.load_index()?;
+    let named = Mutex::new((vec![], vec![]));
+    let tell = |notice: &Notice| show(notice, order, face, &named);
+    let progress = Progress::new();
+    let wanted = RestoreOrder {
+        place,
+        only,
+        delta: order.delta,
+        delete: order.delete,
+        dry_run: order.dry_run,
+        owners: Arc::new(owners),
+        tell: &tell,
+        progress: progress.clone(),
+        cancel,
+    };
+    let start = Instant::now();
+    let line = ProgressLine::start(face, &progress);
+    let report = restore_files(repository, &index, record, &wanted);
+    drop(line);
+    let report = report?;
+    sum_up(record, &wanted, &report, &named, face);
+    if !order.dry_run && report.damaged + report.problems == 0 {
+        let seconds = start.elapsed().as_secs_f64();
+        let to = wanted.place.display().to_string();
+        face.status(&format!(
+            "restore ok id={} to={to:?} bytes={} seconds={seconds:.2}",
+            record.id, report.bytes
+        ));
+    }
+    end(record, &report)
+}
+
+fn refuse_database_flags(record: &BackupRecord, order: &Restore) -> Result<()> {
+    let is_for_database = order.database.is_some() || order.clean || order.with_roles || order.no_owner;
+    if is_for_database || !order.table.is_empty() || !order.schema.is_empty() {
+        let message = format!("{} is a directory; these flags are for databases", record.id);
+        return Err(CliError::usage(message).hint("use --to DIR, --path, --delta, --delete"));
+    }
+    Ok(())
+}
+
+/// `--to`, or where it was. What is there now is only overwritten with `--delta`, and there only with its name.
+fn place(order: &Restore, snapshot: &SnapshotFile) -> Result<PathBuf> {
+    if let Some(to) = &order.to {
+        return Ok(to.clone());
+    }
+    let place = original_place(snapshot)?;
+    let is_empty = match std::fs::read_dir(place) {
+        Ok(mut names) => names.next().is_none(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(CliError::io(&format!("looking into {}", place.display()))(error)),
+    };
+    if !is_empty && !order.delta {
+        let message = format!("{} is not empty", place.display());
+        let hint = "restore elsewhere with --to DIR, or write over it with --delta";
+        return Err(CliError::new(Kind::Refused, message).hint(hint));
+    }
+    if !is_empty && !order.dry_run {
+        confirm(&place.display().to_string(), "directory", order)?;
+    }
+    Ok(place.to_path_buf())
+}
+
+/// A path as the user has it in mind: below the backed-up directory, or from the root of the file system on.
+fn below(path: &Path, snapshot: &SnapshotFile) -> Result<RelativePath> {
+    let root = snapshot.paths.first().map_or("/", String::as_str);
+    let relative = match path.strip_prefix(root) {
+        Ok(relative) => relative,
+        Err(_) if path.is_absolute() => {
+            return Err(CliError::new(Kind::NotFound, format!("{} is not below {root}", path.display())));
+        }
+        Err(_) => path,
+    };
+    RelativePath::parse(relative.as_os_str().as_bytes()).map_err(|error| CliError::usage(error.to_string()))
+}
+
+type Named = Mutex<(Vec<String>, Vec<String>)>;
+
+fn show(notice: &Notice, order: &Restore, face: &Face, named: &Named) {
+    let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
+    let (overwritten, deleted) = &mut *named;
+    let (list, word, path) = match notice {
+        Notice::Problem(words) | Notice::Loss(words) => return face.warn(words),
+        Notice::Overwrites(path) => (overwritten, "overwrite", path),
+        Notice::Deletes(path) => (deleted, "delete", path),
+    };
+    if order.dry_run && !face.is_json() {
+        face.note(&format!("would {word} {path}"));
+    }
+    if list.len() < NAMED_MAX {
+        list.push(path.to_string());
+    }
+}
+
+fn sum_up(
+    record: &BackupRecord,
+    order: &RestoreOrder<'_>,
+    report: &RestoreReport,
+    named: &Named,
+    face: &Face,
+) {
+    let (overwritten, deleted) = &*named.lock().unwrap_or_else(PoisonError::into_inner);
+    let document = json!({
+        "id": record.id,
+        "place": order.place.display().to_string(),
+        "dryRun": order.dry_run,
+        "created": report.created,
+        "overwritten": report.overwritten,
+        "unchanged": report.unchanged,
+        "deleted": report.deleted,
+        "sizeBytes": report.bytes.to_string(),
+        "writtenBytes": report.bytes_written.to_string(),
+        "damaged": report.damaged,
+        "problems": report.problems,
+        "overwrites": overwritten,
+        "deletes": deleted,
+    });
+    let text = format!(
+        "{} {} of {:.0}\n  to     {}\n  files  {} new, {} overwritten, {} as they were, {} removed\n  data   {}, {} written",
+        if order.dry_run { "would restore" } else { "restored" },
+        record.id,
+        record.created_at,
+        order.place.display(),
+        report.created,
+        report.overwritten,
+        report.unchanged,
+        report.deleted,
+        ByteSize(report.bytes),
+        ByteSize(report.bytes_written),
+    );
+    if face.is_json() {
+        face.result(&document, String::new);
+    } else {
+        face.note(&text);
+    }
+}
+
+fn end(record: &BackupRecord, report: &RestoreReport) -> Result<()> {
+    let RestoreReport { damaged, problems, .. } = report;
+    match (damaged, problems) {
+        (0, 0) => Ok(()),
+        (0, count) => {
+            Err(CliError::new(Kind::Partial, format!("{count} parts of {} were not restored", record.id))
+                .hint("each is named above; the rest is restored"))
+        }
+        (count, _) => Err(CliError::new(
+            Kind::Damaged,
+            format!("integrity check failed: {count} files of {} are damaged in the repository", record.id),
+        )
+        .hint(
+            "each is named above; the rest is restored. `mainstay check --read-data` shows how far it goes",
+        )),
+    }
+}

@@ -1,0 +1,131 @@
+//! From an open file to the ids of its pieces.
+//!
+//! What fits into the longest chunk is read in one go, cut and saved by the reading thread itself. A larger file is
+//! streamed, so that all cores work on it; its holes are not read at all.
+
+use std::sync::Arc;
+
+use files::error::Error as FilesError;
+use files::owner::Owners;
+use files::read::{Extent, FileReader};
+use files::relative::RelativePath;
+use files::root::Root;
+use model::cancel::CancelToken;
+use model::digest::Digest;
+use model::entry::Entry;
+use model::progress::Progress;
+use repo::BlobKind;
+use repo::chunk::Cutter;
+use repo::saver::{Hand, Saver};
+use repo::stream::StreamSaver;
+
+use super::promise::{Outcome, ReadFile};
+use crate::error::{EngineError, Result};
+
+/// Bytes of a large file that are read at once.
+const READ_LEN: usize = 256 << 10;
+
+/// Reads files, one after the other.
+pub(super) struct ContentReader<'a> {
+    saver: &'a Saver,
+    hand: Hand,
+    cutter: &'a Cutter,
+    root: Arc<Root>,
+    owners: Arc<Owners>,
+    progress: Progress,
+    cancel: CancelToken,
+    buffer: Vec<u8>,
+}
+
+impl<'a> ContentReader<'a> {
+    /// A reader for one thread.
+    ///
+    /// # Errors
+    /// When zstd gets no memory.
+    pub(super) fn new(
+        saver: &'a Saver,
+        cutter: &'a Cutter,
+        (root, owners): (Arc<Root>, Arc<Owners>),
+        (progress, cancel): (Progress, CancelToken),
+    ) -> Result<Self> {
+        let hand = saver.hand()?;
+        let buffer = vec![0; READ_LEN.max(cutter.max())];
+        Ok(Self { saver, hand, cutter, root, owners, progress, cancel, buffer })
+    }
+
+    /// Read and save the file that the walk met as `walked`.
+    ///
+    /// # Errors
+    /// When the pipeline has failed or is cancelled. That the file cannot be read is an outcome.
+    pub(super) fn read(&mut self, path: &RelativePath, walked: &Entry) -> Result<Outcome> {
+        match self.save(path, walked) {
+            Ok(read) => Ok(Outcome::Read(Box::new(read))),
+            Err(EngineError::Files(error)) => Ok(Outcome::Unreadable(words(&error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn save(&mut self, path: &RelativePath, walked: &Entry) -> Result<ReadFile> {
+        let mut file = FileReader::open(&self.root, path, walked, &self.owners)?;
+        let (content, size) = match file.size() <= self.cutter.max() as u64 {
+            true => self.save_small(&file)?,
+            false => self.save_large(&mut file)?,
+        };
+        let mut entry = file.entry().clone();
+        entry.metadata.size = size;
+        Ok(ReadFile { entry, content, steadiness: file.finish()? })
+    }
+
+    fn save_small(&mut self, file: &FileReader) -> Result<(Vec<Digest>, u64)> {
+        let mut content = vec![];
+        let count = match file.size() as usize {
+            0 => 0,
+            size => file.read_at(0, &mut self.buffer[..size])?,
+        };
+        let mut rest = &self.buffer[..count];
+        while !rest.is_empty() {
+            let (chunk, behind) = rest.split_at(self.cutter.cut(rest));
+            content.push(self.hand.save(BlobKind::Data, chunk)?.id);
+            rest = behind;
+        }
+        self.progress.advance(count as u64);
+        Ok((content, count as u64))
+    }
+
+    fn save_large(&mut self, file: &mut FileReader) -> Result<(Vec<Digest>, u64)> {
+        let mut stream = StreamSaver::new(self.saver, self.cutter);
+        let mut size = 0;
+        'file: while let Some(extent) = file.next_extent()? {
+            match extent {
+                Extent::Hole { len, .. } => {
+                    stream.push_zeros(len)?;
+                    self.progress.advance(len);
+                    size += len;
+                }
+                Extent::Data { offset, len } => {
+                    let end = offset + len;
+                    while size < end {
+                        self.cancel.check()?;
+                        let wanted = (end - size).min(READ_LEN as u64) as usize;
+                        let count = file.read_at(size, &mut self.buffer[..wanted])?;
+                        stream.push(&self.buffer[..count])?;
+                        self.progress.advance(count as u64);
+                        size += count as u64;
+                        if count < wanted {
+                            break 'file; // it became shorter, which `finish` tells
+                        }
+                    }
+                }
+            }
+        }
+        Ok((stream.finish_now()?, size))
+    }
+}
+
+/// The error with its cause, which is a chain of its own.
+pub(super) fn words(error: &FilesError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
