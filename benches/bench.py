@@ -124,7 +124,15 @@ class Bench:
         """An empty repository and an empty cache."""
         for path in (repo, f"{self.data.work}/cache/{tool.name}"):
             shutil.rmtree(path, ignore_errors=True)
-        shell(tool.init(repo=repo), self.data.environment(tool.name))
+        self.prepare(tool, tool.init(repo=repo))
+
+    def prepare(self, tool, command):
+        """Run a tool's unmeasured command; a tool that fails is left out of the rest of the suite."""
+        try:
+            shell(command, self.data.environment(tool.name))
+        except SystemExit as failure:
+            print(f"left out: {tool.name}: {failure}", flush=True)
+            self.tools = [other for other in self.tools if other is not tool]
 
     def measure(self, step, tool, command, *, source=None, repo=None, size=None, growth=False, right=None):
         """Measure one command. tool: a Tool, or the name of a plain way. source: what is read into the page cache
@@ -134,7 +142,7 @@ class Bench:
         name = tool if isinstance(tool, str) else tool.name
         env = self.data.environment(name)
         if "$ID" in command:
-            env["ID"] = shell(tool.newest.format(bin=tool.binary, repo=repo), env).strip()
+            env["ID"] = shell(tool.newest.format(bin=tool.binary, repo=repo), env, quiet=True).strip()
         if source:
             warm(source)
         before = stored(size) if growth else 0

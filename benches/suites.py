@@ -141,7 +141,7 @@ def restore(bench):
     if bench.round == 0:
         for tool in bench.tools:
             bench.init(tool, bench.repo(tool))
-            shell(tool.dump(repo=bench.repo(tool), db=db), bench.data.environment(tool.name))
+            bench.prepare(tool, tool.dump(repo=bench.repo(tool), db=db))
     same = functools.partial(loaded, bench, db, "restored")
     for name, command in tools.PLAIN_LOAD.items():
         bench.measure(step, name, command.format(db=new_database(bench), out=archive), source=archive, right=same)
@@ -198,10 +198,9 @@ def list_(bench):
     os.makedirs(path, exist_ok=True)
     repos = {tool: f"{bench.data.work}/prepared/list-{tool.name}" for tool in bench.tools}
     for tool, repo in repos.items():
-        if not os.path.exists(f"{repo}.done"):
-            bench.init(tool, repo)
-            shell(tool.fill(repo, path, count), bench.data.environment(tool.name))
-            open(f"{repo}.done", "w").close()
+        if not os.path.exists(repo):
+            bench.init(tool, f"{repo}.new")
+            bench.prepare(tool, tool.fill(f"{repo}.new", path, count) + f" && mv {repo}.new {repo}")
     for step in (f"list {count} snapshots, no cache", f"list {count} snapshots"):
         for tool in bench.turns():
             if "no cache" in step:

@@ -33,7 +33,7 @@ class Tool:
 
     # `count` snapshots of a tiny directory, for the suite `list`
     def fill(self, repo, path, count):
-        return f"for i in $(seq {count}); do echo $i > {path}/file; {self.backup(repo=repo, path=path)}; done"
+        return f"for i in $(seq {count}); do echo $i > {path}/file; {self.backup(repo=repo, path=path)} || exit 1; done"
 
 
 class Mainstay(Tool):
@@ -60,10 +60,10 @@ class Restic(Tool):
 
     def fill(self, repo, path, count):
         # every rewrite doubles the snapshots: ten commands instead of a thousand
-        return f"""echo 0 > {path}/file; {self.backup(repo=repo, path=path)}
+        return f"""set -e; echo 0 > {path}/file; {self.backup(repo=repo, path=path)}
             while n=$(ls {repo}/snapshots | wc -l); [ $n -lt {count} ]; do
               {self.binary} -q -r {repo} rewrite --new-host host$n $(ls {repo}/snapshots | head -n $(({count} - n)))
-            done"""
+            done; true"""
 
 
 class Rustic(Tool):
