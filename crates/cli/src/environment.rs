@@ -1,9 +1,12 @@
 //! What the process was started with: its environment, taken once, and secrets taken out of reach of children.
 //!
-//! Invariant: after [`Environment::take`] no child inherits a password of ours or of PostgreSQL.
+//! Invariant: after [`Environment::take`] no child inherits a password of ours or of PostgreSQL; after [`harden`]
+//! `/proc` does not show one in our own command line or environment either.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use model::secret::Secret;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -19,8 +22,11 @@ pub(crate) struct Environment {
     argument_password: std::cell::RefCell<Option<Secret>>,
 }
 
-/// No core dumps, and no other process of this user may look into our memory (threat 12).
+/// No core dumps, no password in what `/proc` shows of our start, and no other process of this user may look into
+/// our memory (threat 12). Comes after the environment and the arguments were taken.
 pub(crate) fn harden() {
+    // In this order: the memory of a process that is closed to its own user cannot be opened by itself either.
+    wipe_start().ok();
     // Where the system refuses, the backup is still better than none.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).ok();
     set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
@@ -82,6 +88,70 @@ fn remove(name: &str) {
     unsafe { std::env::remove_var(name) }
 }
 
+/// Overwrite the passwords where the kernel put our arguments and environment, and reads them for `/proc`.
+fn wipe_start() -> std::io::Result<()> {
+    // Numbers of the fields behind the name, which may hold spaces: proc(5), arg_start is the 48th of all.
+    const ARG_START: usize = 48 - 3;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<u64> = stat
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.split(' ').map(|field| field.trim().parse().unwrap_or(0)).collect())
+        .unwrap_or_default();
+    let [arg_start, arg_end, env_start, env_end] = match fields.get(ARG_START..ARG_START + 4) {
+        Some(&[a, b, c, d]) if a < b && c <= d => [a, b, c, d],
+        _ => return Ok(()),
+    };
+    let memory = File::options().read(true).write(true).open("/proc/self/mem")?;
+    wipe(&memory, arg_start, arg_end, secret_arguments)?;
+    wipe(&memory, env_start, env_end, secret_variables)
+}
+
+fn wipe(memory: &File, start: u64, end: u64, find: fn(&[u8]) -> Vec<(usize, usize)>) -> std::io::Result<()> {
+    let mut block = vec![0; usize::try_from(end - start).unwrap_or(0)];
+    memory.read_exact_at(&mut block, start)?;
+    for (from, to) in find(&block) {
+        memory.write_all_at(&vec![b'x'; to - from], start + from as u64)?;
+    }
+    zeroize::Zeroize::zeroize(&mut block);
+    Ok(())
+}
+
+/// Where the values of `--db-password` stand in a block of strings that each end in NUL.
+fn secret_arguments(block: &[u8]) -> Vec<(usize, usize)> {
+    let mut is_next = false;
+    let mut found = vec![];
+    for (start, text) in strings(block) {
+        let rest = text.strip_prefix(PASSWORD_FLAG.as_bytes());
+        if std::mem::take(&mut is_next) {
+            found.push((start, start + text.len()));
+        } else if rest == Some(b"") {
+            is_next = true;
+        } else if rest.is_some_and(|rest| rest.starts_with(b"=")) {
+            found.push((start + PASSWORD_FLAG.len() + 1, start + text.len()));
+        }
+    }
+    found
+}
+
+/// Where the values of the secret variables stand.
+fn secret_variables(block: &[u8]) -> Vec<(usize, usize)> {
+    let value = |(start, text): (usize, &[u8])| {
+        let equals = text.iter().position(|byte| *byte == b'=')?;
+        let is_secret = SECRETS.iter().any(|name| name.as_bytes() == &text[..equals]);
+        is_secret.then_some((start + equals + 1, start + text.len()))
+    };
+    strings(block).filter_map(value).collect()
+}
+
+fn strings(block: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut next = 0;
+    block.split(|byte| *byte == 0).map(move |text| {
+        let start = next;
+        next += text.len() + 1;
+        (start, text)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +170,18 @@ mod tests {
         }
         let other = ["--db-password-file", "f"].map(OsString::from);
         assert_eq!(environment().take_passwords_out(other.clone().into_iter()), other);
+    }
+
+    #[test]
+    fn secrets_are_found_where_the_kernel_keeps_them() {
+        let shown = |block: &[u8], found: Vec<(usize, usize)>| -> Vec<String> {
+            found.iter().map(|(from, to)| String::from_utf8_lossy(&block[*from..*to]).into_owned()).collect()
+        };
+        let block =
+            b"mainstay\0--db-password\0one\0--db-password=two\0--db-password-file\0three\0--db-password";
+        assert_eq!(shown(block, secret_arguments(block)), ["one", "two"]);
+        let block =
+            b"PGPASSWORD=a=b\0PGPASSFILE=c\0XPGPASSWORD=d\0MAINSTAY_PASSWORD=\0MAINSTAY_TOKEN=e\0broken";
+        assert_eq!(shown(block, secret_variables(block)), ["a=b", "", "e"]);
     }
 }

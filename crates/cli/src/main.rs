@@ -21,9 +21,10 @@ use crate::environment::Environment;
 use crate::face::Face;
 
 fn main() -> ExitCode {
-    environment::harden();
     let environment = Environment::take();
-    let arguments = match Arguments::try_parse_from(environment.take_passwords_out(std::env::args_os())) {
+    let arguments = environment.take_passwords_out(std::env::args_os());
+    environment::harden();
+    let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => return face::show_usage(&error),
     };

@@ -24,18 +24,40 @@ pub const TAG: &str = "mainstay";
 /// Every backup, newest first.
 ///
 /// # Errors
-/// Damage to a snapshot or record.
+/// Damage to a snapshot.
 pub fn list(repository: &Repository) -> Result<Vec<BackupRecord>> {
-    let mut kept: HashMap<String, ()> = note_names(repository, "record")?;
+    let (records, damage) = list_readable(repository)?;
+    match damage.into_iter().next() {
+        Some(damage) => Err(damage),
+        None => Ok(records),
+    }
+}
+
+/// Every backup that can be read, newest first, and what is wrong with the others: one damaged snapshot hides no
+/// other (C4). Damage to a copy, which is all that `x/` holds of a record, is passed over: the snapshot tells more.
+///
+/// # Errors
+/// When the repository cannot be listed.
+pub fn list_readable(repository: &Repository) -> Result<(Vec<BackupRecord>, Vec<EngineError>)> {
+    let kept = note_names(repository, "record")?;
     let holds = note_names(repository, "hold")?;
     let verifications = newest_verifications(repository)?;
-    let mut index = None;
-    let mut records = vec![];
+    let (mut index, mut records, mut damage) = (None, vec![], vec![]);
     for listed in repository.list(FileKind::Snapshot)? {
         let name = listed.id.to_hex();
-        let mut record: BackupRecord = match kept.remove(&name) {
-            Some(()) => repository.load_note(&format!("record/{name}"))?,
-            None => find_again(repository, &listed.id, &mut index)?,
+        let copy = kept.contains_key(&name).then(|| repository.load_note(&format!("record/{name}")));
+        let found = match copy {
+            Some(Ok(record)) => Ok(record),
+            Some(Err(error)) if !error.is_damage() => return Err(error.into()),
+            _ => find_again(repository, &listed.id, &mut index),
+        };
+        let mut record: BackupRecord = match found {
+            Ok(record) => record,
+            Err(error) if error.is_damage() => {
+                damage.push(error);
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         record.snapshot = Some(listed.id);
         // The note alone says it: the record stays as it was made when a hold is taken away.
@@ -43,12 +65,12 @@ pub fn list(repository: &Repository) -> Result<Vec<BackupRecord>> {
         record.destination = "local".to_owned();
         record.location = repository.store().location();
         if let Some(note) = verifications.get(&name) {
-            record.last_verification = Some(repository.load_note::<Verification>(note)?);
+            record.last_verification = repository.load_note::<Verification>(note).ok();
         }
         records.push(record);
     }
     records.sort_by(|one, other| (other.created_at, &other.id).cmp(&(one.created_at, &one.id)));
-    Ok(records)
+    Ok((records, damage))
 }
 
 fn note_names(repository: &Repository, folder: &str) -> Result<HashMap<String, ()>> {
@@ -136,7 +158,12 @@ pub(crate) fn from_tags(id: &Digest, snapshot: &SnapshotFile) -> BackupRecord {
 /// # Errors
 /// [`EngineError::NoBackup`], [`EngineError::Ambiguous`], or what [`list`] says.
 pub fn find(repository: &Repository, prefix: &str) -> Result<BackupRecord> {
-    choose(list(repository)?, prefix)
+    let (records, damage) = list_readable(repository)?;
+    match (choose(records, prefix), damage.into_iter().next()) {
+        // It may be the one that cannot be read.
+        (Err(EngineError::NoBackup(_)), Some(damage)) => Err(damage),
+        (found, _) => found,
+    }
 }
 
 /// The same among `records`.

@@ -4,6 +4,8 @@
 //! dump was verified. A new one is loaded under another name, each byte verified on its way, and renamed in when
 //! all of it is there; on any failure it is dropped.
 
+mod streams;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +14,7 @@ use model::backup::{BackupKind, BackupRecord};
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::progress::Progress;
-use pg::archive::{ArchiveReader, DataBlock, RestorePlan, Section, Toc, plan_restore};
+use pg::archive::{ArchiveReader, RestorePlan, Section, Toc, plan_restore};
 use pg::client::{Client, Clients};
 use pg::connection::Session;
 use pg::globals::Globals;
@@ -26,8 +28,9 @@ use repo::{RepoError, Repository};
 use crate::catalog;
 use crate::error::{EngineError, Result};
 use crate::manifest::{DUMP_NAME, GLOBALS_NAME, Manifest};
-use crate::stored_file::{RangeReader, StoredFile};
+use crate::stored_file::StoredFile;
 use crate::verify::verify_dump;
+use streams::{Counted, PartialArchive};
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +105,7 @@ pub fn plan(
     }
     let snapshot = catalog::load_snapshot(repository, record)?;
     let manifest = catalog::load_manifest(repository, index, &snapshot)?;
+    refuse_missing_parts(&manifest, &order)?;
     let database = order.database.clone().unwrap_or_else(|| manifest.record.database.clone());
     let server = Server::open(clients.newest()?, session)?;
     let client = clients.for_restore(format_minor(&manifest), server.version())?.clone();
@@ -137,6 +141,17 @@ pub fn plan(
     })
 }
 
+/// pg_restore calls it a success when nothing matches (pitfall 30).
+fn refuse_missing_parts(manifest: &Manifest, order: &RestoreOrder) -> Result<()> {
+    let no_table = order.tables.iter().find(|name| !manifest.archive.has_table(name));
+    let no_schema = order.schemas.iter().find(|name| !manifest.archive.has_schema(name));
+    let missing = no_table.map(|name| ("table", name)).or(no_schema.map(|name| ("schema", name)));
+    match missing {
+        Some((what, name)) => Err(EngineError::Unsuitable(format!("the dump has no {what} {name:?}"))),
+        None => Ok(()),
+    }
+}
+
 /// The minor number of the archive's format: `1.14` → 14.
 fn format_minor(manifest: &Manifest) -> u8 {
     let version = &manifest.archive.archive_version;
@@ -170,7 +185,7 @@ pub fn carry_out(
     progress.begin("restoring", plan.size_bytes);
     match plan.way {
         Way::New => load_new(&file, plan, &server, globals.as_ref(), progress, cancel),
-        Way::IntoEmpty | Way::OverExisting => load_in_one_transaction(&file, plan, progress, cancel),
+        Way::IntoEmpty | Way::OverExisting => load_in_one_transaction(&file, plan, &server, progress, cancel),
     }
 }
 
@@ -182,10 +197,11 @@ fn load_globals(repository: &Repository, index: &Index, plan: &Plan) -> Result<G
 fn load_in_one_transaction(
     file: &StoredFile,
     plan: &Plan,
+    server: &Server,
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<Vec<String>> {
-    let options = RestoreOptions {
+    let mut options = RestoreOptions {
         clean: plan.way == Way::OverExisting,
         single_transaction: true,
         no_owner_no_acl: plan.order.no_owner_no_acl,
@@ -193,8 +209,27 @@ fn load_in_one_transaction(
         schemas: plan.order.schemas.clone(),
         ..RestoreOptions::default()
     };
+    let list = list_of_schemas(plan, server)?;
+    if let Some(list) = &list {
+        options.schemas.clear();
+        options.list = Some(list.path().to_owned());
+    }
     let mut archive = Counted { inside: file.range(0, file.len())?, progress };
-    Ok(restore_stream(&plan.client, &plan.session, &options, &mut archive, cancel).map_err(source_damage)?)
+    restore_stream(&plan.client, &plan.session, &options, &mut archive, cancel).map_err(source_damage)
+}
+
+/// What whole schemas need, with the schemas themselves where the target does not have them.
+fn list_of_schemas(plan: &Plan, server: &Server) -> Result<Option<tempfile::NamedTempFile>> {
+    let RestoreOrder { schemas, tables, .. } = &plan.order;
+    if schemas.is_empty() || !tables.is_empty() {
+        return Ok(None);
+    }
+    let there = server.schemas(&plan.database)?;
+    let missing: Vec<_> = schemas.iter().filter(|name| !there.contains(name)).cloned().collect();
+    let list = tempfile::NamedTempFile::new().map_err(EngineError::io("making a temporary file"))?;
+    let lines = pg::archive::list_of_schemas(&plan.manifest.archive, schemas, &missing);
+    std::fs::write(list.path(), lines).map_err(EngineError::io("writing a temporary file"))?;
+    Ok(Some(list))
 }
 
 /// Load under a name of its own, and rename it in.
@@ -347,58 +382,9 @@ fn load_rest(
     Ok(())
 }
 
-/// An archive made of a head and some blocks of the stored one, as a stream.
-struct PartialArchive<'a> {
-    head: std::io::Cursor<Vec<u8>>,
-    blocks: std::slice::Iter<'a, DataBlock>,
-    block: Option<RangeReader>,
-    file: &'a StoredFile,
-    progress: &'a Progress,
-}
-
-impl<'a> PartialArchive<'a> {
-    fn new(head: Vec<u8>, blocks: &'a [DataBlock], file: &'a StoredFile, progress: &'a Progress) -> Self {
-        Self { head: std::io::Cursor::new(head), blocks: blocks.iter(), block: None, file, progress }
-    }
-}
-
-impl Read for PartialArchive<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.head.read(buffer)?;
-        if count > 0 {
-            return Ok(count);
-        }
-        loop {
-            if let Some(block) = &mut self.block {
-                let count = block.read(buffer)?;
-                if count > 0 {
-                    self.progress.advance(count as u64);
-                    return Ok(count);
-                }
-            }
-            let Some(next) = self.blocks.next() else { return Ok(0) };
-            self.block = Some(self.file.range(next.offset, next.length).map_err(std::io::Error::other)?);
-        }
-    }
-}
-
 fn source_damage(error: pg::restore::RestoreError) -> EngineError {
     match error {
         pg::restore::RestoreError::Source(cause) => damage(cause),
         error => error.into(),
-    }
-}
-
-/// A stream whose bytes are counted.
-struct Counted<'a, R> {
-    inside: R,
-    progress: &'a Progress,
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inside.read(buffer)?;
-        self.progress.advance(count as u64);
-        Ok(count)
     }
 }

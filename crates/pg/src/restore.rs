@@ -4,7 +4,7 @@
 //! stream that breaks off, or was not read to its end, is never a success (pitfall 30).
 
 use std::io::{self, PipeWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use model::cancel::CancelToken;
@@ -88,6 +88,8 @@ pub struct RestoreOptions {
     pub schemas: Vec<String>,
     /// Only these tables, by name without schema.
     pub tables: Vec<String>,
+    /// Only what this list names, as [`crate::archive::list_of_schemas`] makes it.
+    pub list: Option<PathBuf>,
     /// Only this section.
     pub section: Option<Section>,
     /// Connections at once, for a file; 0 and 1 mean one.
@@ -110,6 +112,7 @@ impl RestoreOptions {
         let mut arguments: Vec<_> = flags.collect();
         arguments.extend(self.schemas.iter().map(|name| format!("--schema={name}")));
         arguments.extend(self.tables.iter().map(|name| format!("--table={name}")));
+        arguments.extend(self.list.iter().map(|file| format!("--use-list={}", file.display())));
         arguments.extend(self.section.map(|section| match section {
             Section::PreData => "--section=pre-data".to_owned(),
             Section::Data => "--section=data".to_owned(),

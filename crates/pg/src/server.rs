@@ -138,6 +138,12 @@ impl Server {
         self.psql.with_database(database)?.ask("emptiness of a database", IS_EMPTY, &[])
     }
 
+    /// Names of the schemas of this database.
+    pub fn schemas(&self, database: &str) -> Result<Vec<String>, QueryError> {
+        let sql = "SELECT pg_catalog.json_agg(nspname ORDER BY nspname) FROM pg_catalog.pg_namespace;\n";
+        self.psql.with_database(database)?.ask("schemas", sql, &[])
+    }
+
     /// Extensions of this database.
     pub fn extensions(&self, database: &str) -> Result<Vec<Extension>, QueryError> {
         let sql = "SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('name', extname, \

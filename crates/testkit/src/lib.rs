@@ -1,3 +1,8 @@
 //! The simulated world: what tests stand on, and judges that look with their own eyes.
 pub mod postgres;
+pub mod rich;
 pub mod tree;
+pub mod program;
+pub mod restic;
+pub mod site;
+pub mod procfs;

@@ -82,6 +82,27 @@ pub fn plan_restore(summary: &ArchiveSummary) -> RestorePlan {
     }
 }
 
+/// A list for `pg_restore --use-list`: what lies in `schemas`, and those of the schemas themselves that are `missing`
+/// in the target, with their rights and comments. pg_restore's own `--schema` never creates the schema.
+pub fn list_of_schemas(summary: &ArchiveSummary, schemas: &[String], missing: &[String]) -> String {
+    let is_missing = |entry: &ArchiveEntry| {
+        let of = entry.tag.strip_prefix("SCHEMA ");
+        missing.iter().any(|name| match entry.desc.as_str() {
+            "SCHEMA" => entry.tag == *name,
+            "ACL" | "COMMENT" | "SECURITY LABEL" => {
+                of.is_some_and(|quoted| quoted.trim_matches('"').replace("\"\"", "\"") == *name)
+            }
+            _ => false,
+        })
+    };
+    let is_wanted = |entry: &&ArchiveEntry| match entry.namespace.as_str() {
+        "" => is_missing(entry),
+        namespace => schemas.iter().any(|schema| schema == namespace),
+    };
+    // pg_restore reads the number and takes the rest of the line for a comment.
+    summary.entries.iter().filter(is_wanted).map(|entry| format!("{};\n", entry.dump_id)).collect()
+}
+
 fn block_of(entry: &ArchiveEntry) -> DataBlock {
     DataBlock {
         dump_id: entry.dump_id,

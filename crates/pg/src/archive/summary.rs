@@ -7,6 +7,7 @@ use super::toc::{Section, TocEntry};
 
 /// The archive in numbers and names. Offsets count from the first byte of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ArchiveSummary {
     /// Format, such as `1.14`.
     pub archive_version: String,
@@ -30,6 +31,7 @@ pub struct ArchiveSummary {
 
 /// One entry of the archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ArchiveEntry {
     /// Number of the entry within the archive.
     pub dump_id: u32,
@@ -79,6 +81,18 @@ impl ArchiveSummary {
     /// The entries that hold the rows of tables.
     pub fn tables(&self) -> impl Iterator<Item = &ArchiveEntry> {
         self.entries.iter().filter(|entry| entry.is_table_data())
+    }
+
+    /// Whether the archive has a table of this name, in whatever schema; a view or sequence counts, as for pg_restore.
+    pub fn has_table(&self, name: &str) -> bool {
+        let kinds = ["TABLE", "VIEW", "MATERIALIZED VIEW", "SEQUENCE", "FOREIGN TABLE"];
+        self.entries.iter().any(|entry| kinds.contains(&entry.desc.as_str()) && entry.tag == name)
+    }
+
+    /// Whether the archive has something in this schema, or the schema itself.
+    pub fn has_schema(&self, name: &str) -> bool {
+        let is_it = |entry: &ArchiveEntry| entry.desc == "SCHEMA" && entry.tag == name;
+        self.entries.iter().any(|entry| entry.namespace == name || is_it(entry))
     }
 
     /// The entry with this dump id.

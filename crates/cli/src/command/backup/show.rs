@@ -28,13 +28,14 @@ pub(crate) fn list(
         .transpose()
         .map_err(|error: model::name::BadName| CliError::usage(error.to_string()))?;
     let repository = place::open(global, environment, face)?;
-    let mut records = catalog::list(&repository)?;
+    let (mut records, damage) = catalog::list_readable(&repository)?;
     records.retain(|record| tenant.as_ref().is_none_or(|tenant| record.tenant == *tenant));
     face.result(&json!({ "records": records }), || {
         let header = COLUMNS.map(str::to_owned).to_vec();
         table(&std::iter::once(header).chain(records.iter().map(row)).collect::<Vec<_>>())
     });
-    Ok(())
+    // What can be read is shown first.
+    damage.into_iter().next().map_or(Ok(()), |damage| Err(damage.into()))
 }
 
 fn row(record: &BackupRecord) -> Vec<String> {
