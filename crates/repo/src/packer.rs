@@ -1,7 +1,7 @@
 //! Sealed blobs become packs, packs become objects, objects become index files.
 //!
-//! Invariant: an index file names only packs whose `put` has returned. Memory: two open packs, [`UPLOADS`] packs
-//! on their way and one waiting; who adds a blob waits while all of them are busy, and so the source waits.
+//! Invariant: an index file names only packs whose `put` has returned. Memory: two open packs, and [`UPLOADS`] packs
+//! on their way; who adds a blob waits while all of them are busy, and so the source waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,7 +89,7 @@ pub struct Uploads {
 impl Packer {
     /// A packer and the threads that store what it gathers.
     pub fn start(repository: &Arc<Repository>, failure: &Arc<Failure>) -> (Self, Uploads) {
-        let (full, to_store) = bounded::<OpenPack>(1);
+        let (full, to_store) = bounded::<OpenPack>(0);
         let (give_back, spare) = bounded(UPLOADS + 2);
         let batch = Arc::new(Mutex::new(IndexBatch::default()));
         let thread = |_| {

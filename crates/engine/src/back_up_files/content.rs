@@ -1,6 +1,6 @@
 //! From an open file to the ids of its pieces.
 //!
-//! What fits into the longest chunk is read in one go, cut and saved by the reading thread itself. A larger file is
+//! What fits into the longest chunk is read in one go, and saved whole by the reading thread itself. A larger file is
 //! streamed, so that all cores work on it; its holes are not read at all.
 
 use std::sync::Arc;
@@ -76,19 +76,17 @@ impl<'a> ContentReader<'a> {
         Ok(ReadFile { entry, content, steadiness: file.finish()? })
     }
 
+    /// One blob: cutting files this small costs more compression than it finds again in a changed one.
     fn save_small(&mut self, file: &FileReader) -> Result<(Vec<Digest>, u64)> {
-        let mut content = vec![];
         let count = match file.size() as usize {
-            0 => 0,
+            0 => return Ok((vec![], 0)),
             size => file.read_at(0, &mut self.buffer[..size])?,
         };
-        let mut rest = &self.buffer[..count];
-        while !rest.is_empty() {
-            let (chunk, behind) = rest.split_at(self.cutter.cut(rest));
-            content.push(self.hand.save(BlobKind::Data, chunk)?.id);
-            rest = behind;
-        }
         self.progress.advance(count as u64);
+        let content = match &self.buffer[..count] {
+            [] => vec![],
+            bytes => vec![self.hand.save(BlobKind::Data, bytes)?.id],
+        };
         Ok((content, count as u64))
     }
 
