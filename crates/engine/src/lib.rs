@@ -5,6 +5,7 @@ pub mod manifest;
 pub mod catalog;
 pub mod cutter;
 pub mod writing;
+pub mod reading;
 pub mod stored_file;
 pub mod stored_tree;
 pub mod back_up_dump;

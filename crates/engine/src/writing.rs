@@ -160,9 +160,7 @@ impl Writing {
         let id = repository.commit_snapshot(&snapshot)?;
         record.snapshot = Some(id);
         // The snapshot is the backup; a record that is missing is found again in it.
-        if let Err(error) = repository.put_note(&format!("record/{id}"), &record) {
-            drop(error);
-        }
+        repository.put_note(&format!("record/{id}"), &record).ok();
         if order.hold {
             catalog::set_hold(&repository, &record, true)?;
         }
@@ -187,8 +185,8 @@ fn claim(repository: &Arc<Repository>, order: &Order) -> Result<(BackupId, Lease
 }
 
 fn is_taken(repository: &Repository, id: &BackupId, now: Timestamp) -> Result<bool> {
-    // Ids of other seconds cannot collide; snapshots are small, but there may be thousands.
-    let since = now - jiff::SignedDuration::from_secs(2);
+    // Ids of other seconds cannot collide, and there may be thousands; the store's clock may be an hour off.
+    let since = now - jiff::SignedDuration::from_hours(1);
     let listed = repository.list(FileKind::Snapshot)?.into_iter();
     let recent = listed.filter(|listed| listed.modified >= std::time::SystemTime::from(since));
     for listed in recent {

@@ -14,6 +14,12 @@ use crate::client::Client;
 use crate::connection::Session;
 use crate::program::{ProgramError, Running, enlarge, wait_ready};
 
+/// pg_dump writes 4 KiB at a time. Waking up for each of them costs more than the work on them, so after a read of
+/// fewer bytes than this …
+const GATHER_LEN: usize = 256 << 10;
+/// … the pipe, which holds 1 MiB, gets this long to fill: at 500 MB/s it is half full by then.
+const GATHER_TIME: Duration = Duration::from_millis(1);
+
 /// How to dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DumpOptions {
@@ -62,6 +68,7 @@ pub struct Dump {
     stdout: ChildStdout,
     cancel: CancelToken,
     length: u64,
+    was_short: bool,
     /// pg_dump reads the password file when it connects, which may be after our caller is done with it.
     _session: Session,
 }
@@ -81,7 +88,14 @@ pub fn start(
         return Err(running.pipe_error(io::ErrorKind::BrokenPipe.into()));
     };
     enlarge(&stdout);
-    Ok(Dump { running, stdout, cancel: cancel.clone(), length: 0, _session: session.clone() })
+    Ok(Dump {
+        running,
+        stdout,
+        cancel: cancel.clone(),
+        length: 0,
+        was_short: false,
+        _session: session.clone(),
+    })
 }
 
 impl Dump {
@@ -96,8 +110,12 @@ impl Dump {
 
 impl Read for Dump {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.was_short {
+            std::thread::sleep(GATHER_TIME);
+        }
         wait_ready(&self.stdout, PollFlags::IN, &self.cancel)?;
         let count = self.stdout.read(buffer)?;
+        self.was_short = count < GATHER_LEN.min(buffer.len());
         self.length += count as u64;
         Ok(count)
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{catalog, export};
+use engine::{catalog, export, reading};
 use model::progress::Progress;
 
 use crate::arguments::Global;
@@ -23,6 +23,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
+    let _lease = reading::begin(&repository, "export", &place::identity(environment))?;
     let record = catalog::find(&repository, id)?;
     let index = Arc::new(repository.load_index()?);
     let progress = Progress::new();

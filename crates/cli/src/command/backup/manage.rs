@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{catalog, delete, verify};
+use engine::{catalog, delete, reading, verify};
 use jiff::Timestamp;
 use model::progress::Progress;
 use serde_json::json;
@@ -18,6 +18,7 @@ use crate::{interrupt, place};
 pub(crate) fn verify(global: &Global, id: &str, environment: &Environment, face: &Face) -> Result<()> {
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
+    let _lease = reading::begin(&repository, "verify", &place::identity(environment))?;
     let record = catalog::find(&repository, id)?;
     let index = Arc::new(repository.load_index()?);
     let progress = Progress::new();

@@ -6,8 +6,8 @@ mod directory;
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::catalog;
 use engine::restore_dump::{Plan, RestoreOrder, Way, carry_out, plan};
+use engine::{catalog, reading};
 use model::backup::{BackupKind, BackupRecord};
 use model::progress::Progress;
 use model::size::ByteSize;
@@ -24,6 +24,7 @@ use confirm::confirm;
 
 pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, face: &Face) -> Result<()> {
     let repository = place::open(global, environment, face)?;
+    let _lease = reading::begin(&repository, "restore", &place::identity(environment))?;
     let record = choose(&repository, &order.id)?;
     match record.kind {
         BackupKind::Dump => dump(&repository, &record, order, environment, face),
