@@ -161,6 +161,14 @@ impl From<FilesError> for CliError {
             Some(std::io::ErrorKind::NotFound) => Kind::NotFound,
             _ => Kind::Failed,
         };
-        Self::new(kind, error.to_string())
+        // The kernel's words are the cause, which does not stand in the message itself.
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        let shown = Self::new(kind, format!("{error}{cause}"));
+        match error.kind() {
+            Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
+                shown.hint("make room, then go on with --delta: what is there already is not written again")
+            }
+            _ => shown,
+        }
     }
 }

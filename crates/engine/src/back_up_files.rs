@@ -148,8 +148,9 @@ fn save_all(
 ) -> Result<(Assembled, u64)> {
     let (progress, cancel) = (&order.progress, &order.cancel);
     let parent = Parent::open(&writing.repository, &writing.index, parent)?;
-    let assembler = Assembler::new(writing.saver.hand()?, source.tell, (progress.clone(), cancel.clone()));
     let (root, failure) = (walk.root(), Mutex::new(None));
+    let both = (progress.clone(), cancel.clone());
+    let assembler = Assembler::new(writing.saver.hand()?, Arc::clone(&root), source.tell, both);
     let (to_choose, events) = bounded(BATCHES_WAITING);
     let (to_read, jobs) = bounded(JOBS_WAITING);
     let (to_assemble, items) = bounded(BATCHES_WAITING);

@@ -38,7 +38,7 @@ fn files_that_change_while_they_are_read_are_named_and_make_it_incomplete() {
         report
     });
     assert_eq!((report.problems, report.record.incomplete, report.files.new), (1, true, 2));
-    assert_eq!(world.take_told(), ["busy changed while it was read"]);
+    assert_eq!(world.take_told(), [format!("{} changed while it was read", path.display())]);
     let snapshot = world.repository.load_snapshot(&report.record.snapshot.unwrap()).unwrap();
     assert!(snapshot.tags.iter().any(|tag| tag == "incomplete"));
     world.restore(&report.record, &world.path("restored"));

@@ -1,7 +1,10 @@
 //! Trees from nodes: each directory is saved when all in it is, and becomes a node of the one above.
 
+use std::sync::Arc;
+
 use crossbeam_channel::Receiver;
 use files::read::Steadiness;
+use files::root::Root;
 use model::cancel::CancelToken;
 use model::entry::Entry;
 use model::progress::Progress;
@@ -31,6 +34,7 @@ pub(super) struct Assembled {
 /// Builds trees from the bottom up.
 pub(super) struct Assembler<'a> {
     hand: Hand,
+    root: Arc<Root>,
     tell: &'a (dyn Fn(&str) + Sync),
     progress: Progress,
     cancel: CancelToken,
@@ -41,10 +45,11 @@ pub(super) struct Assembler<'a> {
 impl<'a> Assembler<'a> {
     pub(super) fn new(
         hand: Hand,
+        root: Arc<Root>,
         tell: &'a (dyn Fn(&str) + Sync),
         (progress, cancel): (Progress, CancelToken),
     ) -> Self {
-        Self { hand, tell, progress, cancel, open: vec![], done: Assembled::default() }
+        Self { hand, root, tell, progress, cancel, open: vec![], done: Assembled::default() }
     }
 
     /// Assemble until no more items come.
@@ -79,7 +84,8 @@ impl<'a> Assembler<'a> {
                 Outcome::Unreadable(words) => self.problem(words),
                 Outcome::Read(file) => {
                     if let Some(words) = unsteady(file) {
-                        self.problem(&format!("{path} {words} while it was read"));
+                        let path = self.root.path().join(path.as_path());
+                        self.problem(&format!("{} {words} while it was read", path.display()));
                     }
                     let counts = &mut self.done.counts;
                     *(if is_new { &mut counts.new } else { &mut counts.changed }) += 1;
