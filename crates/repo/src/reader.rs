@@ -127,13 +127,13 @@ impl Repository {
         let start = u64::from(first.place.offset);
         let len = u64::from(last.place.offset) + u64::from(last.place.length) - start;
         let object = FileKind::Pack.object(&index.pack_id(first.place.pack));
-        let read = self.store().get(&object, Range::Bytes { offset: start, len }, stored);
+        let read = self.read_pack(&object, Range::Bytes { offset: start, len }, stored);
         if read.is_err() && range.len() > 1 {
             // One bad spot must not take its neighbours along.
             return range.chunks(1).try_for_each(|one| self.read_range(index, one, stored, opener, use_blob));
         }
         if let Err(error) = read {
-            return use_blob(first, Err(error.into()));
+            return use_blob(first, Err(error));
         }
         for wanted in range {
             let from = wanted.place.offset as usize - start as usize;

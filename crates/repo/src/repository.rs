@@ -288,7 +288,15 @@ impl Repository {
         let place = index.require(kind, id)?;
         let object = FileKind::Pack.object(&index.pack_id(place.pack));
         let range = Range::Bytes { offset: place.offset.into(), len: place.length.into() };
-        Ok(self.store.get(&object, range, into)?)
+        self.read_pack(&object, range, into)
+    }
+
+    /// Bytes of a pack that an index names: one that is not there is lost, and that is damage.
+    pub(crate) fn read_pack(&self, object: &ObjectKey, range: Range, into: &mut Vec<u8>) -> Result<()> {
+        match self.store.get(object, range, into) {
+            Err(error) if error.is_not_found() => Err(RepoError::damaged(object.as_str(), "is gone")),
+            read => Ok(read?),
+        }
     }
 }
 

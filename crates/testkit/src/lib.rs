@@ -6,3 +6,4 @@ pub mod program;
 pub mod restic;
 pub mod site;
 pub mod procfs;
+pub mod moments;

@@ -11,6 +11,7 @@ mod usage;
 mod face;
 mod secrets;
 mod keys;
+mod kill;
 
 use testkit::site::Site;
 

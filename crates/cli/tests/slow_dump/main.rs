@@ -5,10 +5,18 @@
 
 mod flips;
 mod names;
+mod faults;
+mod kills;
+mod foreign;
 
 use testkit::site::Site;
 
 /// A place with a repository, for the program under test.
 fn site() -> Site {
     Site::new(env!("CARGO_BIN_EXE_mainstay"))
+}
+
+/// A place without one.
+fn bare() -> Site {
+    Site::bare(env!("CARGO_BIN_EXE_mainstay"))
 }

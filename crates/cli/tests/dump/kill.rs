@@ -1,0 +1,85 @@
+//! Killed or interrupted at any moment: earlier backups are whole, nothing half-made is seen, the next one works.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::moments::Moments;
+use testkit::postgres::Postgres;
+use testkit::program::Ran;
+use testkit::rich;
+use testkit::site::{Site, id_of};
+
+use crate::site;
+
+/// Start a backup and end it after a moment; whether it had said that it was done.
+fn back_up_and_end(site: &Site, signal: Signal, after: Duration) -> Ran {
+    let child = site.program().start(&["backup", "create", "acme", "--database", "app"]);
+    std::thread::sleep(after);
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).ok();
+    Ran::wait(child)
+}
+
+fn set_up() -> (Postgres, Site, Vec<(String, Vec<u8>)>, Duration) {
+    let server = Postgres::start();
+    rich::create_small(&server, "app");
+    let site = site().with_server(&server);
+    let begin = Instant::now();
+    let first = site.back_up("app");
+    let length = begin.elapsed();
+    let dump = site.run(&["backup", "export", &first]).ok().stdout;
+    (server, site, vec![(first, dump)], length)
+}
+
+/// Every backup that was acknowledged is there, byte for byte.
+fn assert_kept(site: &Site, acknowledged: &[(String, Vec<u8>)]) {
+    let ids = site.ids();
+    for (id, dump) in acknowledged {
+        assert!(ids.contains(id), "{id} of {ids:?}");
+        assert!(&site.run(&["backup", "export", id]).ok().stdout == dump, "{id}");
+    }
+}
+
+#[test]
+fn kill_9_at_any_moment_costs_no_backup() {
+    let (server, site, mut acknowledged, length) = set_up();
+    let mut moments = Moments::seeded("kill_9_at_any_moment_costs_no_backup");
+    for round in 0..10 {
+        server.psql_in(
+            "app",
+            &format!("UPDATE filler SET words = md5(n::text || {round}) WHERE n % 10 = {round} % 10"),
+        );
+        let ran = back_up_and_end(&site, Signal::KILL, moments.below(length));
+        if ran.stderr.contains("backup ok id=") {
+            let id = id_of(&ran);
+            let dump = site.run(&["backup", "export", &id]).ok().stdout;
+            acknowledged.push((id, dump));
+        }
+        assert_kept(&site, &acknowledged[acknowledged.len() - 1..]);
+        site.run(&["check"]).ok();
+    }
+    site.assert_sound();
+    let next = site.back_up("app");
+    site.run(&["backup", "verify", &next]).ok();
+    assert_kept(&site, &acknowledged);
+    site.assert_sound();
+}
+
+#[test]
+fn ctrl_c_leaves_no_snapshot_and_no_lock() {
+    let (_server, site, acknowledged, length) = set_up();
+    let mut moments = Moments::seeded("ctrl_c_leaves_no_snapshot_and_no_lock");
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::INT, Signal::INT] {
+        let before = site.ids();
+        // Not in the first moment, when the program does not watch for signals yet and simply ends.
+        let ran = back_up_and_end(&site, signal, Duration::from_millis(20) + moments.below(length));
+        let after = site.ids();
+        match ran.code {
+            Some(0) => assert_eq!(after.len(), before.len() + 1, "{}", ran.stderr),
+            _ => assert_eq!(after, before, "{:?}: {}", ran.code, ran.stderr),
+        }
+        let left: Vec<_> = site.files().into_iter().map(|(name, _)| name).collect();
+        assert!(left.iter().all(|name| !name.starts_with("locks/") || ran.code.is_none()), "{left:?}");
+    }
+    assert_kept(&site, &acknowledged);
+    site.assert_sound();
+}
