@@ -6,6 +6,7 @@
 #   make lint            format, clippy, house rules, licences, the book
 #   make bench           the figures of docs/benchmarks.md
 #   make book            the book, into target/book
+#   make nightly         what takes too long for every change: rustic as a third judge
 #   make install-tools   what the other doors would install on their way
 #
 # FRUGAL=1 keeps a door from installing anything: what is missing is then named and left out.
@@ -19,7 +20,7 @@ SUITE ?= all
 export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test quick lint bench book install-tools build-needs test-needs
+.PHONY: help demo test quick lint bench book nightly install-tools build-needs test-needs
 
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
@@ -46,6 +47,9 @@ lint: build-needs
 bench: test-needs
 	$(CARGO) build --release --locked --package mainstay
 	python3 benches/run.py $(SUITE)
+
+nightly: test-needs
+	scripts/judge-with-rustic.sh
 
 book:
 	@scripts/install-tool.sh mdbook

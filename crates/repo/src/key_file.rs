@@ -25,7 +25,8 @@ const P_MAX: u32 = 64;
 /// The JSON of a key file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyFile {
-    /// When it was made.
+    /// When it was made; rustic does not say.
+    #[serde(default)]
     pub created: Timestamp,
     /// By whom.
     #[serde(default)]

@@ -204,6 +204,11 @@ fn other_holder(
         if listed.id == *own {
             continue;
         }
+        if is_old(listed.modified) {
+            // Also one that nobody can read: it must not block for ever.
+            repository.store().delete(&FileKind::Lock.object(&listed.id)).ok();
+            continue;
+        }
         let form: LockForm = match repository.load_file(FileKind::Lock, &listed.id) {
             Ok(json) => serde_json::from_slice(&json)
                 .map_err(|error| RepoError::damaged(format!("lock {}", listed.id), error))?,
@@ -222,9 +227,13 @@ fn other_holder(
     Ok(None)
 }
 
+/// By the store's clock; a time in the future is young.
+fn is_old(modified: SystemTime) -> bool {
+    SystemTime::now().duration_since(modified).unwrap_or_default() > DEAD_AFTER
+}
+
 fn is_dead(form: &LockForm, modified: SystemTime, me: &Identity) -> bool {
-    let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-    age > DEAD_AFTER || (form.hostname == me.hostname && form.pid != me.pid && !is_process(form.pid))
+    is_old(modified) || (form.hostname == me.hostname && form.pid != me.pid && !is_process(form.pid))
 }
 
 fn is_process(pid: u32) -> bool {
@@ -238,6 +247,10 @@ fn is_process(pid: u32) -> bool {
 pub fn clear_dead(repository: &Repository, me: &Identity) -> Result<()> {
     for (name, object) in repository.list_notes("lease")? {
         let name = format!("lease/{name}");
+        if is_old(object.modified) {
+            repository.delete_note(&name)?;
+            continue;
+        }
         match repository.load_note::<LockForm>(&name) {
             Ok(form) if is_dead(&form, object.modified, me) => repository.delete_note(&name)?,
             Ok(_) => {}
