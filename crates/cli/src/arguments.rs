@@ -243,7 +243,7 @@ pub(crate) struct Restore {
     #[arg(long)]
     pub(crate) with_roles: bool,
     /// Leave owners and rights out
-    #[arg(long)]
+    #[arg(long, visible_alias = "no-acl")]
     pub(crate) no_owner: bool,
     /// Loaders at once, into a new database
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]

@@ -34,8 +34,10 @@ pub struct Manifest {
     pub server_version: String,
     /// Version of pg_dump.
     pub client_version: String,
-    /// Whether owners and rights were left out.
-    pub no_owner_no_acl: bool,
+    /// Whether owners were left out.
+    pub no_owner: bool,
+    /// Whether rights were left out.
+    pub no_acl: bool,
     /// Extensions with their versions.
     pub extensions: Vec<Extension>,
     /// Encoding, locale, owner and rights of the database, if the server told.

@@ -23,8 +23,10 @@ const GATHER_TIME: Duration = Duration::from_millis(1);
 /// How to dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DumpOptions {
-    /// Leave out owners and rights (T4).
-    pub no_owner_no_acl: bool,
+    /// Leave out owners (T4).
+    pub no_owner: bool,
+    /// Leave out rights (T4).
+    pub no_acl: bool,
     /// Give up if a table is locked for longer.
     pub lock_wait_timeout: Option<Duration>,
     /// Only these schemas; pg_dump's patterns.
@@ -39,9 +41,8 @@ impl DumpOptions {
     /// What pg_dump is called with, besides where to connect.
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--format=custom".to_owned(), "--compress=0".to_owned()];
-        if self.no_owner_no_acl {
-            arguments.extend(["--no-owner".to_owned(), "--no-acl".to_owned()]);
-        }
+        let flags = [(self.no_owner, "--no-owner"), (self.no_acl, "--no-acl")];
+        arguments.extend(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| (*flag).to_owned()));
         if let Some(timeout) = self.lock_wait_timeout {
             arguments.push(format!("--lock-wait-timeout={}", timeout.as_millis()));
         }
@@ -128,7 +129,8 @@ mod tests {
     #[test]
     fn arguments_are_t4s() {
         let options = DumpOptions {
-            no_owner_no_acl: true,
+            no_owner: true,
+            no_acl: true,
             lock_wait_timeout: Some(Duration::from_secs(60)),
             ..DumpOptions::default()
         };

@@ -108,7 +108,8 @@ impl Creating<'_> {
             self.refuse_same_disk(&server)?;
         }
         let options = DumpOptions {
-            no_owner_no_acl: self.order.no_owner,
+            no_owner: self.order.no_owner,
+            no_acl: self.order.no_acl,
             lock_wait_timeout: self.order.lock_wait_timeout.map(Duration::from_secs),
             ..DumpOptions::default()
         };

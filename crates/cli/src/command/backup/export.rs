@@ -1,10 +1,12 @@
-//! `backup export`: the dump itself, to stdout or, atomically, to a file.
+//! `backup export`: the dump itself, or a directory as a tar stream, to stdout or, atomically, to a file.
 
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use engine::export_files::export_files;
 use engine::{catalog, export, reading};
+use model::backup::BackupKind;
 use model::progress::Progress;
 
 use crate::arguments::Global;
@@ -28,8 +30,10 @@ pub(crate) fn run(
     let index = Arc::new(repository.load_index()?);
     let progress = Progress::new();
     let _line = ProgressLine::start(face, &progress);
-    let export =
-        |out: &mut dyn Write| export::export_dump(&repository, &index, &record, out, &progress, &cancel);
+    let export = |out: &mut dyn Write| match record.kind {
+        BackupKind::Directory => export_files(&repository, &index, &record, out, &progress, &cancel),
+        _ => export::export_dump(&repository, &index, &record, out, &progress, &cancel),
+    };
     let bytes = match output {
         None => export(&mut std::io::stdout().lock())?,
         Some(file) => into_file(file, export)?,
