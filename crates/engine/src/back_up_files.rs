@@ -39,8 +39,9 @@ use choose::{BATCH, BATCHES_WAITING, Chooser, Job};
 use content::ContentReader;
 use parent::Parent;
 
-/// Mean bytes of a chunk; measured on trees of many small files against larger and smaller ones.
-const MEAN: usize = 256 << 10;
+/// Mean bytes of a chunk. Measured on a tree of 1.93 GB: 256 KiB store 592 MB, 512 KiB 585, 1 MiB 580 (restic 587), and
+/// every doubling takes 30 MiB of memory.
+const MEAN: usize = 512 << 10;
 /// Files that wait for a reader.
 const JOBS_WAITING: usize = 256;
 

@@ -17,8 +17,8 @@ pub struct StreamSaver<'a> {
     start: usize,
 }
 
-/// How many of the longest chunks the buffer holds before it is moved together.
-const BUFFER_CHUNKS: usize = 4;
+/// How many of the longest chunks the buffer holds before it is moved together; several streams may be open.
+const BUFFER_CHUNKS: usize = 2;
 
 impl<'a> StreamSaver<'a> {
     /// An empty stream.

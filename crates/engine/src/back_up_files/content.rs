@@ -1,6 +1,6 @@
 //! From an open file to the ids of its pieces.
 //!
-//! What fits into the longest chunk is read in one go, and saved whole by the reading thread itself. A larger file is
+//! A file of up to [`WHOLE_MAX`] is read in one go, and saved whole by the reading thread itself. A larger one is
 //! streamed, so that all cores work on it; its holes are not read at all.
 
 use std::sync::Arc;
@@ -22,6 +22,8 @@ use repo::stream::StreamSaver;
 use super::promise::{Outcome, ReadFile};
 use crate::error::{EngineError, Result};
 
+/// Bytes of a file that is one blob: cutting it costs more compression than it finds again in a changed file.
+const WHOLE_MAX: u64 = 1 << 20;
 /// Bytes of a large file that are read at once.
 const READ_LEN: usize = 256 << 10;
 
@@ -49,7 +51,7 @@ impl<'a> ContentReader<'a> {
         (progress, cancel): (Progress, CancelToken),
     ) -> Result<Self> {
         let hand = saver.hand()?;
-        let buffer = vec![0; READ_LEN.max(cutter.max())];
+        let buffer = vec![0; READ_LEN.max(WHOLE_MAX as usize)];
         Ok(Self { saver, hand, cutter, root, owners, progress, cancel, buffer })
     }
 
@@ -67,7 +69,7 @@ impl<'a> ContentReader<'a> {
 
     fn save(&mut self, path: &RelativePath, walked: &Entry) -> Result<ReadFile> {
         let mut file = FileReader::open(&self.root, path, walked, &self.owners)?;
-        let (content, size) = match file.size() <= self.cutter.max() as u64 {
+        let (content, size) = match file.size() <= WHOLE_MAX {
             true => self.save_small(&file)?,
             false => self.save_large(&mut file)?,
         };
@@ -76,7 +78,6 @@ impl<'a> ContentReader<'a> {
         Ok(ReadFile { entry, content, steadiness: file.finish()? })
     }
 
-    /// One blob: cutting files this small costs more compression than it finds again in a changed one.
     fn save_small(&mut self, file: &FileReader) -> Result<(Vec<Digest>, u64)> {
         let count = match file.size() as usize {
             0 => return Ok((vec![], 0)),
