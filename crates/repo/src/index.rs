@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use model::digest::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::blob::{BlobId, BlobKind, PackedBlob};
+use crate::blob::{BLOB_LEN_MAX, BlobId, BlobKind, PackedBlob};
 use crate::crypto::OVERHEAD;
 use crate::error::{RepoError, Result};
 
@@ -86,6 +86,8 @@ pub fn decode_file(json: &[u8], what: &str) -> Result<Vec<IndexedPack>> {
         let fits = blob.length as usize >= OVERHEAD && blob.offset.checked_add(blob.length).is_some();
         // restic writes 0 or leaves it out for blobs that are not compressed.
         let raw_length = blob.uncompressed_length.filter(|len| *len > 0);
+        // As in a pack's own header: nobody reserves room for more.
+        let fits = fits && blob.length <= BLOB_LEN_MAX && raw_length.is_none_or(|len| len <= BLOB_LEN_MAX);
         fits.then_some(PackedBlob { id: blob.id, kind, offset: blob.offset, length: blob.length, raw_length })
     };
     let pack = |pack: PackForm| {
