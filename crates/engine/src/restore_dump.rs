@@ -86,6 +86,13 @@ pub struct Plan {
     session: Session,
 }
 
+impl Plan {
+    /// What was dumped without owners is restored without them.
+    fn no_owner(&self) -> bool {
+        self.order.no_owner_no_acl || self.manifest.no_owner
+    }
+}
+
 /// Look at the backup and at the server, and decide.
 ///
 /// # Errors
@@ -204,7 +211,8 @@ fn load_in_one_transaction(
     let mut options = RestoreOptions {
         clean: plan.way == Way::OverExisting,
         single_transaction: true,
-        no_owner_no_acl: plan.order.no_owner_no_acl,
+        no_owner: plan.no_owner(),
+        no_acl: plan.order.no_owner_no_acl,
         tables: plan.order.tables.clone(),
         schemas: plan.order.schemas.clone(),
         ..RestoreOptions::default()
@@ -275,7 +283,8 @@ fn load_into(
         .map_err(EngineError::io("writing a temporary file"))?;
     let part = |section| RestoreOptions {
         section,
-        no_owner_no_acl: plan.order.no_owner_no_acl,
+        no_owner: plan.no_owner(),
+        no_acl: plan.order.no_owner_no_acl,
         jobs: plan.jobs as u32,
         ..RestoreOptions::default()
     };
@@ -375,7 +384,8 @@ fn load_rest(
     let mut archive = PartialArchive::new(toc.rest_head(), &steps.rest_blocks, file, progress);
     let options = RestoreOptions {
         section: Some(Section::Data),
-        no_owner_no_acl: plan.order.no_owner_no_acl,
+        no_owner: plan.no_owner(),
+        no_acl: plan.order.no_owner_no_acl,
         ..RestoreOptions::default()
     };
     restore_stream(&plan.client, session, &options, &mut archive, cancel).map_err(source_damage)?;

@@ -76,8 +76,10 @@ pub fn verify_version(origin: Origin, version: Version) -> Result<(), RestoreErr
 /// How to restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoreOptions {
-    /// Leave out owners and rights.
-    pub no_owner_no_acl: bool,
+    /// Leave out owners: who restores owns everything. pg_dump's own `--no-owner` does nothing to an archive.
+    pub no_owner: bool,
+    /// Leave out rights.
+    pub no_acl: bool,
     /// Leave out tablespaces: everything goes to the default one.
     pub no_tablespaces: bool,
     /// Drop what is there first (C11: `--clean --if-exists`).
@@ -101,8 +103,8 @@ impl RestoreOptions {
     pub fn arguments(&self) -> Vec<String> {
         let flags = [
             (true, "--exit-on-error"),
-            (self.no_owner_no_acl, "--no-owner"),
-            (self.no_owner_no_acl, "--no-acl"),
+            (self.no_owner, "--no-owner"),
+            (self.no_acl, "--no-acl"),
             (self.no_tablespaces, "--no-tablespaces"),
             (self.clean, "--clean"),
             (self.clean, "--if-exists"),

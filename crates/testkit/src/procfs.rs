@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Looks at the command lines and environments of all descendants of this process.
 pub struct Watcher {
@@ -22,6 +23,8 @@ impl Watcher {
         let thread = std::thread::spawn(move || {
             while !asked.load(Ordering::SeqCst) {
                 count.fetch_add(look(&secrets, &list), Ordering::SeqCst);
+                // Leave the processor to those who are looked at.
+                std::thread::sleep(Duration::from_millis(1));
             }
         });
         Self { stop, seen, found, thread }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 /// Directories that hold nothing people write.
-const SKIPPED: [&str; 5] = ["target", ".git", "node_modules", "__pycache__", "book"];
+const SKIPPED: [&str; 6] = ["target", ".git", "node_modules", "__pycache__", "book", "golden"];
 /// The kinds of files that a rule reads.
 const READ: [&str; 4] = ["rs", "md", "toml", "txt"];
 

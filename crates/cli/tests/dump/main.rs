@@ -12,6 +12,8 @@ mod face;
 mod secrets;
 mod keys;
 mod kill;
+mod strange;
+mod pitfalls;
 
 use testkit::site::Site;
 

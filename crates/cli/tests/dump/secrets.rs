@@ -65,8 +65,10 @@ fn c13_no_process_shows_a_password() {
         );
         let name = format!("restored{nth}");
         run(&["backup", "restore", "acme/app", "--database", &name, "--jobs", "2"]).ok();
-        run(&["backup", "create", "acme", "--database", "none"]);
-        run(&["backup", "restore", "nothing"]);
+        if nth == 0 {
+            run(&["backup", "create", "acme", "--database", "none"]);
+            run(&["backup", "restore", "nothing"]);
+        }
     }
     // Nothing of it stays in the repository or in temporary files.
     for (name, bytes) in site.files() {
