@@ -85,3 +85,21 @@ fn ctrl_c_leaves_no_snapshot_and_no_lock() {
     assert_kept(&site, &acknowledged);
     site.assert_sound();
 }
+
+#[test]
+fn threat_12_kill_9_leaves_no_password_in_any_file() {
+    let (server, site, _, length) = set_up();
+    let temporary = site.path().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let program = site.program().with("TMPDIR", &temporary);
+    for part in [2, 3, 5] {
+        let child = program.start(&["backup", "create", "acme", "--database", "app"]);
+        std::thread::sleep(length / part);
+        kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::KILL).ok();
+        Ran::wait(child);
+    }
+    for (name, bytes) in testkit::site::files_below(&temporary) {
+        let password = server.password().as_bytes();
+        assert!(!bytes.windows(password.len()).any(|window| window == password), "{name}");
+    }
+}
