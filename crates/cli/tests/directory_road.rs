@@ -169,6 +169,38 @@ fn killed_at_any_moment_the_repository_is_sound_and_the_next_backup_works() {
 }
 
 #[test]
+fn damage_is_named_file_by_file_with_exit_4_and_the_rest_is_restored() {
+    let (site, data) = site();
+    fill(&data, 20, 5_000);
+    let id = id(&create(&site, &data, &[]).ok());
+    let packs = Program::new("find")
+        .run(&[site.repository().join("data").to_str().unwrap(), "-type", "f"])
+        .ok()
+        .text();
+    let largest = packs.lines().max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap().to_owned();
+    let mut bytes = fs::read(&largest).unwrap();
+    bytes[100] ^= 1;
+    fs::remove_file(&largest).unwrap();
+    fs::write(&largest, bytes).unwrap();
+    let to = site.path().join("to");
+    let ran = restore(&site, &id, &["--to", to.to_str().unwrap()]).exits(4);
+    let ran = ran.says("integrity check failed: 1 files").says("warning: d");
+    assert!(!ran.stderr.contains("restore ok"));
+    assert_eq!(differences(&data, &to).iter().filter(|line| line.contains("missing")).count(), 1);
+}
+
+#[test]
+fn one_file_comes_back_where_it_was() {
+    let (site, data) = site();
+    let file = data.join("file");
+    fs::write(&file, "one").unwrap();
+    let id = id(&create(&site, &file, &[]).ok());
+    fs::remove_file(&file).unwrap();
+    restore(&site, &id, &[]).ok();
+    assert_eq!(fs::read(&file).unwrap(), b"one");
+}
+
+#[test]
 fn a_full_disk_stops_the_restore_with_its_reason() {
     let (site, data) = site();
     fill(&data, 60, 200_000);

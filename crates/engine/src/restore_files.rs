@@ -10,7 +10,7 @@ mod window;
 mod contents;
 mod collect;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -71,14 +71,22 @@ pub fn restore_files(
     Ok(counts.report())
 }
 
-/// The directory that a backup is of, where it was.
-pub fn original_place(snapshot: &SnapshotFile) -> Result<&Path> {
-    match &snapshot.paths[..] {
-        [path] => Ok(Path::new(path)),
-        paths => Err(EngineError::Unsuitable(format!(
-            "the backup is of {} paths; name a place with --to",
-            paths.len()
-        ))),
+/// The directory that a restore without a place goes into: where it was.
+///
+/// # Errors
+/// [`EngineError::Unsuitable`] where there is not one such place, or its name is not known to the last byte.
+pub fn original_place(repository: &Repository, index: &Index, snapshot: &SnapshotFile) -> Result<PathBuf> {
+    let unsuitable = |why: String| Err(EngineError::Unsuitable(format!("{why}; name a place with --to")));
+    let [path] = &snapshot.paths[..] else {
+        return unsuitable(format!("the backup is of {} paths", snapshot.paths.len()));
+    };
+    if path.contains(char::REPLACEMENT_CHARACTER) || !path.starts_with('/') {
+        return unsuitable(format!("{path:?} is not the exact name of a place"));
+    }
+    let path = Path::new(path);
+    match locate(&mut TreeSource::new(repository, index)?, snapshot)? {
+        Subject::Single(_) => Ok(path.parent().unwrap_or(path).to_path_buf()),
+        Subject::Directory { .. } => Ok(path.to_path_buf()),
     }
 }
 

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::blob::{self, BlobKind, PackedBlob};
 use crate::error::{RepoError, Result};
-use crate::index::{self, FILE_BLOBS_MAX, IndexedPack};
+use crate::index::{self, IndexedPack};
 use crate::pack;
 use crate::repository::{FileKind, Repository};
 
@@ -20,8 +20,12 @@ use crate::repository::{FileKind, Repository};
 const UPLOADS: usize = 2;
 /// Bytes at which a pack is closed.
 pub const PACK_LEN: usize = 16 << 20;
+/// The same for packs of trees: there are few, and they grow beside all others.
+const TREE_PACK_LEN: usize = 4 << 20;
 /// A blob must fit behind all others without the buffer growing.
 const PACK_RESERVE: usize = 2 << 20;
+/// Blobs at which an index file is written: its JSON and the sealed form stand in memory beside everything else.
+const INDEX_BLOBS: usize = 16 << 10;
 /// What a crash loses at most is what was stored since the last index file.
 const INDEX_EVERY: Duration = Duration::from_secs(60);
 
@@ -102,7 +106,9 @@ impl Packer {
                         failure.set(error);
                     }
                     pack.bytes.clear();
-                    drop(give_back.try_send(pack.bytes));
+                    if pack.bytes.capacity() >= PACK_LEN {
+                        drop(give_back.try_send(pack.bytes));
+                    }
                 }
             })
         };
@@ -120,17 +126,18 @@ impl Packer {
     pub fn add(&self, mut blob: PackedBlob, sealed: &[u8]) -> Result<()> {
         self.failure.check()?;
         let mut open = lock(if blob.kind == BlobKind::Data { &self.data } else { &self.trees });
-        if open.bytes.capacity() == 0 {
-            open.bytes = self.spare.try_recv().unwrap_or_default();
-        }
         blob.offset = open.bytes.len() as u32;
         if blob.kind == BlobKind::Data {
+            if open.bytes.capacity() == 0 {
+                open.bytes = self.spare.try_recv().unwrap_or_default();
+            }
             let missing = (PACK_LEN + PACK_RESERVE).saturating_sub(open.bytes.len());
             open.bytes.reserve_exact(missing.max(sealed.len()));
         }
         open.bytes.extend_from_slice(sealed);
         open.blobs.push(blob);
-        if open.bytes.len() >= PACK_LEN || open.blobs.len() >= pack::BLOBS_MAX {
+        let len_max = if blob.kind == BlobKind::Data { PACK_LEN } else { TREE_PACK_LEN };
+        if open.bytes.len() >= len_max || open.blobs.len() >= pack::BLOBS_MAX {
             self.send(std::mem::take(&mut open))?;
         }
         Ok(())
@@ -186,7 +193,7 @@ fn store_pack(repository: &Repository, pack: &mut OpenPack, batch: &Mutex<IndexB
         let since = *batch.since.get_or_insert_with(Instant::now);
         batch.blobs += pack.blobs.len();
         batch.packs.push(IndexedPack { id, blobs: std::mem::take(&mut pack.blobs) });
-        let is_due = batch.blobs >= FILE_BLOBS_MAX || since.elapsed() >= INDEX_EVERY;
+        let is_due = batch.blobs >= INDEX_BLOBS || since.elapsed() >= INDEX_EVERY;
         is_due.then(|| std::mem::take(&mut *batch))
     };
     full.map_or(Ok(()), |batch| write_index(repository, batch))

@@ -22,6 +22,8 @@ use crate::repository::Repository;
 
 /// Chunks that wait for each saving thread.
 const QUEUE: usize = 4;
+/// Buffers that are kept for the next chunk; a longer one would keep the room of the longest chunk for ever.
+const SPARE_LEN_MAX: usize = 512 << 10;
 /// The set of blobs on their way is split, so that threads seldom wait for each other.
 const SHARDS: usize = 16;
 
@@ -164,7 +166,9 @@ fn run_jobs(hand: &mut Hand, work: &Receiver<Job>, give_back: &Sender<Vec<u8>>) 
     while let Ok(Job { mut bytes, content, position }) = work.recv() {
         content.fill(position, hand.save(BlobKind::Data, &bytes).map(|saved| saved.id));
         bytes.clear();
-        drop(give_back.try_send(bytes));
+        if bytes.capacity() <= SPARE_LEN_MAX {
+            drop(give_back.try_send(bytes));
+        }
     }
 }
 

@@ -204,7 +204,7 @@ impl<'a> Collector<'a> {
 
     fn special(&mut self, path: &RelativePath, entry: &Entry) -> Result<()> {
         if entry.kind == EntryKind::Socket {
-            // It means nothing without the process that made it.
+            self.counts.sockets.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         let found = self.found(path)?;

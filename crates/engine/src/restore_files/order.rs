@@ -57,6 +57,8 @@ pub struct RestoreReport {
     pub unchanged: u64,
     /// Directories and things that were removed because they were not backed up.
     pub deleted: u64,
+    /// Sockets, which mean nothing without the process that made them, and are not made.
+    pub sockets: u64,
     /// Bytes of the files that were to be there.
     pub bytes: u64,
     /// Bytes that were written.
@@ -74,6 +76,7 @@ pub(super) struct Counts {
     pub(super) overwritten: AtomicU64,
     pub(super) unchanged: AtomicU64,
     pub(super) deleted: AtomicU64,
+    pub(super) sockets: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) bytes_written: AtomicU64,
     pub(super) damaged: AtomicU64,
@@ -88,6 +91,7 @@ impl Counts {
             overwritten: value(&self.overwritten),
             unchanged: value(&self.unchanged),
             deleted: value(&self.deleted),
+            sockets: value(&self.sockets),
             bytes: value(&self.bytes),
             bytes_written: value(&self.bytes_written),
             damaged: value(&self.damaged),

@@ -34,11 +34,14 @@ pub(super) fn run(
 ) -> Result<()> {
     refuse_database_flags(record, order)?;
     let snapshot = catalog::load_snapshot(repository, record)?;
-    let place = place(order, &snapshot)?;
+    let index = repository.load_index()?;
+    let place = match &order.to {
+        Some(to) => to.clone(),
+        None => where_it_was(order, original_place(repository, &index, &snapshot)?)?,
+    };
     let only = order.path.iter().map(|path| below(path, &snapshot)).collect::<Result<_>>()?;
     let cancel = interrupt::watch()?;
     let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
-    let index = repository.load_index()?;
     let named = Mutex::new((vec![], vec![]));
     let tell = |notice: &Notice| show(notice, order, face, &named);
     let progress = Progress::new();
@@ -79,13 +82,9 @@ fn refuse_database_flags(record: &BackupRecord, order: &Restore) -> Result<()> {
     Ok(())
 }
 
-/// `--to`, or where it was. What is there now is only overwritten with `--delta`, and there only with its name.
-fn place(order: &Restore, snapshot: &SnapshotFile) -> Result<PathBuf> {
-    if let Some(to) = &order.to {
-        return Ok(to.clone());
-    }
-    let place = original_place(snapshot)?;
-    let is_empty = match std::fs::read_dir(place) {
+/// What is there now is only overwritten with `--delta`, and with its name.
+fn where_it_was(order: &Restore, place: PathBuf) -> Result<PathBuf> {
+    let is_empty = match std::fs::read_dir(&place) {
         Ok(mut names) => names.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
         Err(error) => return Err(CliError::io(&format!("looking into {}", place.display()))(error)),
@@ -98,7 +97,7 @@ fn place(order: &Restore, snapshot: &SnapshotFile) -> Result<PathBuf> {
     if !is_empty && !order.dry_run {
         confirm(&place.display().to_string(), "directory", order)?;
     }
-    Ok(place.to_path_buf())
+    Ok(place)
 }
 
 /// A path as the user has it in mind: below the backed-up directory, or from the root of the file system on.
@@ -150,6 +149,7 @@ fn sum_up(
         "deleted": report.deleted,
         "sizeBytes": report.bytes.to_string(),
         "writtenBytes": report.bytes_written.to_string(),
+        "sockets": report.sockets,
         "damaged": report.damaged,
         "problems": report.problems,
         "overwrites": overwritten,
@@ -172,6 +172,9 @@ fn sum_up(
         face.result(&document, String::new);
     } else {
         face.note(&text);
+    }
+    if report.sockets > 0 {
+        face.note(&format!("note: {} sockets are left to the programs that make them", report.sockets));
     }
 }
 
