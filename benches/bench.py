@@ -1,12 +1,15 @@
 """The prepared data with its server, and one run of one suite over it."""
 
+import fcntl
+import glob
 import os
 import shutil
 import sys
+import tempfile
 import time
 
 import tools
-from measure import append, measured, new_file_system, shell, stored, warm
+from measure import append, measured, new_file_system, no_file_system, shell, stored, warm
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -17,12 +20,20 @@ class Data:
     def __init__(self, scale):
         root = os.path.abspath(os.environ.get("M", "/var/tmp/peerbench"))
         self.work, self.scale = (root if scale == 1 else f"{root}/scale-{scale}"), scale
-        self.out, self.cluster, self.socket = f"{self.work}/out", f"{self.work}/pg15", f"{self.work}/sock"
+        self.cluster, self.socket = f"{self.work}/pg15", f"{self.work}/sock"
         self.bin = os.environ.get("PGBIN", "/usr/lib/postgresql/15/bin")
         self.started = False
-        for name in ("out", "cache", "home", "log", "prepared"):
+        for name in ("cache", "home", "log", "prepared"):
             os.makedirs(f"{self.work}/{name}", exist_ok=True)
         self.root = root
+        self.lock = open(f"{self.work}/lock", "w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another run uses {self.work}: two at once would measure each other") from None
+        for killed in glob.glob(f"{self.work}/run-*"):
+            self.remove(killed)
+        self.out = tempfile.mkdtemp(prefix="run-", dir=self.work)  # repositories and restored files, removed at the end
 
     def environment(self, tool="plain", **more):
         """The same for every tool, with a cache of its own."""
@@ -81,9 +92,16 @@ class Data:
     def drop(self, name):
         self.sql(f"drop database if exists {name}")
 
-    def stop(self):
+    def close(self):
+        """Stop the server if it was started here; remove repositories and restored files."""
         if self.started:
             self.control("-m fast -w stop", must=True)
+        self.remove(self.out)
+        self.lock.close()
+
+    def remove(self, out):
+        no_file_system(out, self.environment())
+        shutil.rmtree(out)
 
 
 class Bench:
@@ -104,13 +122,7 @@ class Bench:
 
     def empty_directory(self):
         """On a file system of its own."""
-        return new_file_system(self.data.work, self.data.environment())
-
-    def close(self):
-        """Remove all but the prepared data."""
-        self.data.stop()
-        new_file_system(self.data.work, self.data.environment(), size="")
-        shutil.rmtree(self.data.out, ignore_errors=True)
+        return new_file_system(self.data.out, self.data.environment())
 
     def turns(self):
         """The tools, each round another one first."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -48,19 +49,29 @@ def warm(path):
     )
 
 
-def new_file_system(work, env, size="20G"):
-    """A new ext4 at WORK/fs. ext4 skips recently deleted inodes one by one, so making many files where many were deleted
-    minutes ago measures that scan (36-58 s instead of 7-14 s for a restore) and not the tool."""
+def no_file_system(directory, env):
+    """Remove what new_file_system made."""
     shell(
-        f"""mkdir -p {work}/fs
-        if mountpoint -q {work}/fs; then loop=$(findmnt -n -o SOURCE {work}/fs); umount {work}/fs; losetup -d $loop; fi
-        rm -f {work}/fs.img; [ -n "{size}" ] || exit 0
-        truncate -s {size} {work}/fs.img; mkfs.ext4 -q -F -m 0 -E lazy_itable_init=1,nodiscard {work}/fs.img
-        loop=$(losetup --direct-io=on -f --show {work}/fs.img); mount -o noinit_itable $loop {work}/fs
-        mkdir {work}/fs/out""",
+        f"""cd {directory} && rm -f fs.img
+        if mountpoint -q fs; then loop=$(findmnt -n -o SOURCE $PWD/fs) && umount fs && losetup -d $loop; fi""",
         env,
     )
-    return f"{work}/fs/out"
+
+
+def new_file_system(directory, env, size="20G"):
+    """A new ext4 at DIRECTORY/fs instead of the former one. -> an empty directory in it
+
+    Why: ext4 skips recently deleted inodes one by one, so making many files where many were deleted minutes ago
+    measures that scan (36-58 s instead of 7-14 s for a restore) and not the tool.
+    """
+    no_file_system(directory, env)
+    shell(
+        f"""cd {directory} && mkdir -p fs && truncate -s {size} fs.img
+        mkfs.ext4 -q -F -m 0 -E lazy_itable_init=1,nodiscard fs.img
+        loop=$(losetup --direct-io=on -f --show fs.img) && mount -o noinit_itable $loop fs && mkdir fs/out""",
+        env,
+    )
+    return f"{directory}/fs/out"
 
 
 def processes():
@@ -119,10 +130,15 @@ def measured(command, env, log, pid_file):
 
     sampler = threading.Thread(target=sample)
     sampler.start()
-    _, status, usage = os.wait4(child.pid, 0)
-    wall = time.monotonic() - start
-    done.set()
-    sampler.join()
+    try:
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.monotonic() - start
+    except BaseException:  # interrupted: the command must not go on alone
+        os.killpg(child.pid, signal.SIGKILL)
+        raise
+    finally:
+        done.set()
+        sampler.join()
     cpu, server, machine = usage.ru_utime + usage.ru_stime, server_cpu(pid_file) - server, machine_cpu() - machine
     start = time.monotonic()
     os.sync()

@@ -12,6 +12,7 @@ The data is made where it is missing. See README.md for what each suite measures
 
 import argparse
 import os
+import signal
 import sys
 
 from bench import Bench
@@ -37,6 +38,7 @@ def main():
     parser.add_argument("--scale", type=float, default=1, help="smaller data, to try the harness itself")
     parser.add_argument("--out", default=f"{os.environ.get('M', '/var/tmp/peerbench')}/results.jsonl")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that changed files are put back
     for suite in SUITES if args.suite == "all" else [args.suite]:
         bench = Bench(args, suite)
         bench.versions()
@@ -45,7 +47,7 @@ def main():
             for bench.round in range(args.rounds or rounds):
                 work(bench)
         finally:
-            bench.close()
+            bench.data.close()
     print(f"{sys.argv[0]} report {args.out}")
 
 
