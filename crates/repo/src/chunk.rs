@@ -41,7 +41,15 @@ impl Cutter {
         // The highest bits have seen the most bytes; the very highest stays free for the shifted half-step.
         let mask = |bits: u32| ((1u64 << bits) - 1) << (63 - bits);
         let (mask_strict, mask_lax) = (mask(bits + NORMALISATION), mask(bits - NORMALISATION));
-        Self { gear, gear_shifted, min: size / 8 * 3, centre: size / 4 * 5, max: size * 5, mask_strict, mask_lax }
+        Self {
+            gear,
+            gear_shifted,
+            min: size / 8 * 3,
+            centre: size / 4 * 5,
+            max: size * 5,
+            mask_strict,
+            mask_lax,
+        }
     }
 
     /// The longest chunk.

@@ -8,7 +8,7 @@ use model::secret::Secret;
 
 use crate::error::{RepoError, Result};
 use crate::key_file::KeyFile;
-use crate::repository::{FileKind, Repository, load_keys, put_key};
+use crate::repository::{FileKind, KeyFiles, Repository, load_keys, put_key};
 
 /// One way in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Repository {
     /// # Errors
     /// Damage to a key file.
     pub fn keys(&self) -> Result<Vec<KeyEntry>> {
-        let (sound, damage) = load_keys(self.store())?;
+        let KeyFiles { sound, damage } = load_keys(self.store())?;
         if let Some(damage) = damage {
             return Err(damage);
         }

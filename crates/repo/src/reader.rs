@@ -48,6 +48,9 @@ pub(crate) struct Opened<'a> {
     pub(crate) plain: &'a [u8],
 }
 
+/// A piece of a stream to read, and where its bytes are waited for.
+type Piece<'a> = (&'a [Wanted], Sender<Result<Vec<u8>>>);
+
 /// Takes one blob, or why it cannot be had.
 type UseBlob<'a, E> = &'a mut dyn FnMut(&Wanted, Result<Opened<'_>>) -> Result<(), E>;
 
@@ -111,7 +114,9 @@ impl Repository {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..cores().min(ranges.len())).map(|_| scope.spawn(work)).collect();
             let outcomes = threads.into_iter().map(|thread| thread.join().map_err(|_| panicked()));
-            outcomes.fold(Ok(()), |all, outcome| all.and(outcome.unwrap_or_else(|error| Err(error.into()))))
+            // All are joined before the first error is told.
+            let outcomes: Vec<_> = outcomes.collect();
+            outcomes.into_iter().try_for_each(|outcome| outcome.unwrap_or_else(|error| Err(error.into())))
         })
     }
 
@@ -162,7 +167,7 @@ impl Repository {
         let wanted = ids.iter().enumerate().map(place).collect::<Result<Vec<_>>>()?;
         let pieces = pieces(&wanted);
         std::thread::scope(|scope| {
-            let (to_workers, work) = bounded::<(&[Wanted], Sender<Result<Vec<u8>>>)>(0);
+            let (to_workers, work) = bounded::<Piece<'_>>(0);
             let (in_order, ready) = bounded::<Receiver<Result<Vec<u8>>>>(WINDOW);
             for _ in 0..cores() {
                 let work = work.clone();
@@ -185,7 +190,7 @@ impl Repository {
         })
     }
 
-    fn read_pieces(&self, index: &Index, work: &Receiver<(&[Wanted], Sender<Result<Vec<u8>>>)>) {
+    fn read_pieces(&self, index: &Index, work: &Receiver<Piece<'_>>) {
         let mut opener = BlobOpener::new(self.sealer());
         let mut stored = vec![];
         while let Ok((piece, answer)) = work.recv() {

@@ -321,8 +321,16 @@ pub(crate) fn put_key(store: &dyn Store, file: &KeyFile) -> Result<Digest> {
     Ok(id)
 }
 
-/// Every key file that is sound, and the first damage found.
-pub(crate) fn load_keys(store: &dyn Store) -> Result<(Vec<(Digest, KeyFile)>, Option<RepoError>)> {
+/// The key files of a repository.
+pub(crate) struct KeyFiles {
+    /// Those that are sound, newest first.
+    pub(crate) sound: Vec<(Digest, KeyFile)>,
+    /// What is wrong with another one.
+    pub(crate) damage: Option<RepoError>,
+}
+
+/// Every key file.
+pub(crate) fn load_keys(store: &dyn Store) -> Result<KeyFiles> {
     let (mut sound, mut damage) = (vec![], None);
     let mut listed = list(store, FileKind::Key)?;
     listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
@@ -338,11 +346,11 @@ pub(crate) fn load_keys(store: &dyn Store) -> Result<(Vec<(Digest, KeyFile)>, Op
             Err(error) => damage = Some(RepoError::damaged(what, error)),
         }
     }
-    Ok((sound, damage))
+    Ok(KeyFiles { sound, damage })
 }
 
 fn find_key(store: &dyn Store, password: &Secret) -> Result<(Key, Digest)> {
-    let (sound, damage) = load_keys(store)?;
+    let KeyFiles { sound, damage } = load_keys(store)?;
     for (id, file) in sound {
         if let Some(key) = file.open(password, &format!("key {id}"))? {
             return Ok((key, id));

@@ -59,7 +59,8 @@ impl LocalStore {
         if !folder.is_dir() {
             make_folder(folder)?;
         }
-        let nameless = rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, OBJECT_MODE);
+        let nameless =
+            rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, OBJECT_MODE);
         let is_named = match nameless {
             Ok(file) => write_nameless(file.into(), path, content)?,
             Err(_) => false,

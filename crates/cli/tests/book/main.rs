@@ -1,6 +1,8 @@
 //! The commands of the book are run: every block that a page marks `sh test`, page by page, in a fresh home with a
 //! real PostgreSQL. A command that fails, or that the page does not say, fails the test with page and line.
 
+#![expect(clippy::unwrap_used, reason = "a test may end there")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

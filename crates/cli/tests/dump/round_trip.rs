@@ -17,7 +17,7 @@ fn c1_a_rich_database_comes_back_whole() {
     let before = rich::plain(&server, "app");
     let site = site().with_server(&server);
     let id = site.back_up("app");
-    assert_eq!(site.ids(), [id.clone()]);
+    assert_eq!(site.ids(), std::slice::from_ref(&id));
     site.run(&["backup", "verify", &id]).ok();
 
     // Into new databases, by one loader and by two.

@@ -30,7 +30,7 @@ fn c28_an_unknown_engine_is_listed_and_never_restored() {
     record.engine = Engine("oracle".to_owned());
     repository.delete_note(&note).unwrap();
     assert!(repository.put_note(&note, &record).unwrap());
-    assert_eq!(site.ids(), [id.clone()]);
+    assert_eq!(site.ids(), std::slice::from_ref(&id));
     let databases = rich::databases(&server);
     site.run(&["backup", "restore", &id, "--database", "other"]).exits(2).says("oracle");
     assert_eq!(rich::databases(&server), databases);

@@ -117,7 +117,7 @@ fn a_full_or_read_only_disk_is_said_and_costs_nothing() {
     for _ in 0..3 {
         site.run(&CREATE).exits(1).says("No space left");
     }
-    assert_eq!(site.ids(), [id.clone()]);
+    assert_eq!(site.ids(), std::slice::from_ref(&id));
     assert!(site.run(&["backup", "export", &id]).ok().stdout == dump);
     disk.remount("ro");
     site.run(&CREATE).exits(1).says("Read-only");
