@@ -27,8 +27,8 @@ use model::digest::Digest;
 use model::entry::{Entry, EntryKind};
 use repo::chunk::Cutter;
 use repo::node::Node;
-use repo::reader::cores;
 use repo::snapshot_file::SnapshotFile;
+use repo::threads::cores;
 use repo::{RepoError, Repository};
 
 use crate::cutter;

@@ -21,8 +21,9 @@ use files::target::Target;
 use files::walk::Walk;
 use model::backup::BackupRecord;
 use repo::index::Index;
-use repo::reader::{Wanted, cores};
+use repo::reader::Wanted;
 use repo::snapshot_file::SnapshotFile;
+use repo::threads::cores;
 use repo::{RepoError, Repository};
 
 use crate::catalog;

@@ -5,6 +5,7 @@
 //! [`snapshot_file`] give it a name. Becoming visible goes blobs → pack → index → snapshot, never another way.
 
 pub mod error;
+pub mod threads;
 pub mod polynomial;
 pub mod crypto;
 pub mod key_file;

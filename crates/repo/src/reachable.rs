@@ -13,8 +13,8 @@ use crate::blob::{BlobId, BlobKind};
 use crate::error::{RepoError, Result};
 use crate::index::{IdSet, Index};
 use crate::opener::BlobOpener;
-use crate::reader::cores;
 use crate::repository::Repository;
+use crate::threads::cores;
 use crate::tree;
 
 /// What is referred to.

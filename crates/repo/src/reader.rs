@@ -14,6 +14,7 @@ use crate::error::{RepoError, Result};
 use crate::index::{Index, Place};
 use crate::opener::BlobOpener;
 use crate::repository::{FileKind, Repository};
+use crate::threads::cores;
 
 /// Stored bytes that are read at once.
 const RANGE_LEN_MAX: u64 = 4 << 20;
@@ -23,11 +24,6 @@ const GAP_MAX: u64 = 256 << 10;
 const PIECE_LEN_MAX: u64 = 4 << 20;
 /// Pieces of a stream that are read ahead.
 const WINDOW: usize = 4;
-
-/// Number of threads that the machine, or the cgroup, gives us.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
 
 /// A blob that somebody wants, and where it is.
 #[derive(Clone, Copy, Debug)]

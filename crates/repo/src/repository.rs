@@ -19,6 +19,7 @@ use crate::error::{RepoError, Result};
 use crate::index::{self, Index, IndexedPack};
 use crate::key_file::KeyFile;
 use crate::snapshot_file::SnapshotFile;
+use crate::threads;
 
 /// Decompressed bytes of a file at most.
 const FILE_LEN_MAX: u64 = 1 << 30;
@@ -228,17 +229,25 @@ impl Repository {
         }
     }
 
+    /// Every index file with what it lists, or why that cannot be said.
+    ///
+    /// # Errors
+    /// When the store cannot list.
+    pub fn try_load_index_files(&self) -> Result<Vec<(Digest, Result<Vec<IndexedPack>>)>> {
+        let listed = self.list(FileKind::Index)?;
+        threads::map(&listed, |listed| {
+            let json = self.load_file(FileKind::Index, &listed.id);
+            let packs = json.and_then(|json| index::decode_file(&json, &format!("index {}", listed.id)));
+            (listed.id, packs)
+        })
+    }
+
     /// Every index file with what it lists.
     ///
     /// # Errors
     /// Damage to any of them: half an index would make blobs look missing.
     pub fn load_index_files(&self) -> Result<Vec<(Digest, Vec<IndexedPack>)>> {
-        let load = |listed: Listed| {
-            let json = self.load_file(FileKind::Index, &listed.id)?;
-            let packs = index::decode_file(&json, &format!("index {}", listed.id))?;
-            Ok((listed.id, packs))
-        };
-        self.list(FileKind::Index)?.into_iter().map(load).collect()
+        self.try_load_index_files()?.into_iter().map(|(id, packs)| Ok((id, packs?))).collect()
     }
 
     /// The index in memory, for reading: every pack counts.

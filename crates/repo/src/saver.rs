@@ -17,8 +17,8 @@ use crate::compression::{Compressor, LEVEL_DEFAULT};
 use crate::error::{RepoError, Result};
 use crate::index::{IdSet, Index};
 use crate::packer::{Failure, Packer, Uploads};
-use crate::reader::cores;
 use crate::repository::Repository;
+use crate::threads::cores;
 
 /// Chunks that wait for each saving thread.
 const QUEUE: usize = 4;

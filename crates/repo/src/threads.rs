@@ -1,0 +1,55 @@
+//! All cores for work that falls into independent parts.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{RepoError, Result};
+
+/// Number of threads that the machine, or the cgroup, gives us.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// `work` on each of `items`, on all cores; the results are in the order of the items.
+///
+/// # Errors
+/// Only where a thread stopped unexpectedly; what `work` says of an item stands in its place.
+pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = vec![];
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(number) else { return done };
+            done.push((number, work(item)));
+        }
+    };
+    let parts = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores().min(items.len())).map(|_| scope.spawn(take)).collect();
+        let parts: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        parts.into_iter().collect::<std::thread::Result<Vec<_>>>()
+    });
+    let parts = parts.map_err(|_| RepoError::System("a thread stopped unexpectedly".to_owned()))?;
+    let mut done: Vec<_> = parts.into_iter().flatten().collect();
+    done.sort_unstable_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_the_order_of_the_items() {
+        let items: Vec<u32> = (0..1000).collect();
+        assert_eq!(
+            map(&items, |item| item * 2).unwrap(),
+            items.iter().map(|item| item * 2).collect::<Vec<_>>()
+        );
+        assert!(map(&[] as &[u32], |item| *item).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_an_error() {
+        assert!(map(&[1, 2, 3], |item| assert_ne!(*item, 2)).is_err());
+    }
+}
