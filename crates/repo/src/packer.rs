@@ -15,6 +15,7 @@ use crate::error::{RepoError, Result};
 use crate::index::{self, IndexedPack};
 use crate::pack;
 use crate::repository::{FileKind, Repository};
+use crate::threads::be_polite;
 
 /// Packs that are being stored at one time.
 const UPLOADS: usize = 2;
@@ -101,6 +102,7 @@ impl Packer {
                 (Arc::clone(repository), Arc::clone(failure), Arc::clone(&batch));
             let (to_store, give_back) = (to_store.clone(), give_back.clone());
             std::thread::spawn(move || {
+                be_polite();
                 for mut pack in to_store {
                     if let Err(error) = store_pack(&repository, &mut pack, &batch) {
                         failure.set(error);

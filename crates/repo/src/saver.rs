@@ -18,7 +18,7 @@ use crate::error::{RepoError, Result};
 use crate::index::{IdSet, Index};
 use crate::packer::{Failure, Packer, Uploads};
 use crate::repository::Repository;
-use crate::threads::cores;
+use crate::threads::{be_polite, cores};
 
 /// Chunks that wait for each saving thread.
 const QUEUE: usize = 4;
@@ -163,6 +163,7 @@ impl Saver {
 }
 
 fn run_jobs(hand: &mut Hand, work: &Receiver<Job>, give_back: &Sender<Vec<u8>>) {
+    be_polite();
     while let Ok(Job { mut bytes, content, position }) = work.recv() {
         content.fill(position, hand.save(BlobKind::Data, &bytes).map(|saved| saved.id));
         bytes.clear();

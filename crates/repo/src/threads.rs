@@ -9,6 +9,16 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// How far the calling thread steps back behind others (see nice(2)).
+const POLITE: i32 = 10;
+
+/// Let everybody else go first on the calling thread's core: the server that is being dumped, above all, and pg_dump,
+/// on which we wait anyway.
+pub fn be_polite() {
+    // Where it is not allowed, we are only less polite.
+    rustix::process::setpriority_process(None, POLITE).ok();
+}
+
 /// `work` on each of `items`, on all cores; the results are in the order of the items.
 ///
 /// # Errors
