@@ -118,7 +118,7 @@ fn a_lease_without_its_lock_counts_too() {
 }
 
 #[test]
-fn a_writer_from_before_the_mark_keeps_what_it_relied_on() {
+fn pitfall_18_a_writer_from_before_the_mark_keeps_what_it_relied_on() {
     let (_, repository) = world();
     let content = files(&[("a", 1), ("b", 2)]);
     let old = back_up(&repository, &content, 0);
@@ -348,7 +348,7 @@ fn notes_of_snapshots_go_with_them() {
 }
 
 #[test]
-fn two_prunes_at_one_time_do_no_harm() {
+fn pitfall_20_two_prunes_at_one_time_do_no_harm() {
     for round in 0..10 {
         let (_, repository) = world();
         let kept = files(&[("a", 1)]);

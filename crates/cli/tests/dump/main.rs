@@ -8,6 +8,7 @@ mod restore_choices;
 mod server_failures;
 mod damage;
 mod usage;
+mod places;
 mod face;
 mod secrets;
 mod keys;
