@@ -9,7 +9,7 @@ import tempfile
 import time
 
 import tools
-from measure import append, measured, new_file_system, no_file_system, shell, stored, warm
+from measure import PreparationFailed, append, measured, new_file_system, no_file_system, shell, stored, warm
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -142,7 +142,7 @@ class Bench:
         """Run a tool's unmeasured command; a tool that fails is left out of the rest of the suite."""
         try:
             shell(command, self.data.environment(tool.name))
-        except SystemExit as failure:
+        except PreparationFailed as failure:
             print(f"left out: {tool.name}: {failure}", flush=True)
             self.tools = [other for other in self.tools if other is not tool]
 

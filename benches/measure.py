@@ -10,8 +10,12 @@ import time
 PAGE, HZ = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
+class PreparationFailed(SystemExit):
+    """An unmeasured command failed; uncaught, it ends the benchmark with its text."""
+
+
 def shell(command, env, quiet=False):
-    """Run an unmeasured command; its failure ends the benchmark, for nothing after it would be comparable."""
+    """Run an unmeasured command. -> its output"""
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         env=env,
@@ -21,7 +25,7 @@ def shell(command, env, quiet=False):
         text=True,
     )
     if done.returncode and not quiet:
-        raise SystemExit(f"preparation failed ({done.returncode}): {command[:300]}\n{done.stdout[-2000:]}")
+        raise PreparationFailed(f"preparation failed ({done.returncode}): {command[:300]}\n{done.stdout[-2000:]}")
     return done.stdout
 
 
