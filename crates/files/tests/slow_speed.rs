@@ -1,6 +1,6 @@
 //! How fast, on a tree with as many files as the one of the baseline: 73,585.
 //!
-//! The bounds are loose, for a busy machine and a build without optimisation; `--release --nocapture` shows the figures.
+//! Nothing here is bounded by time; `--release --nocapture` shows the figures.
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +17,6 @@ use files::write::Existing;
 
 const FILES: usize = 73_585;
 const FILES_PER_DIRECTORY: usize = 23;
-const WALK_MAX: Duration = Duration::from_secs(2);
-const CREATE_MAX: Duration = Duration::from_secs(30);
 
 /// In memory, so that a busy disk does not count; `TMPDIR` asks for another place.
 fn place() -> tempfile::TempDir {
@@ -46,7 +44,7 @@ fn plant(dir: &Path) -> Duration {
 }
 
 #[test]
-fn walking_and_creating_is_near_what_the_file_system_can() {
+fn a_large_tree_is_walked_read_and_created_and_the_speed_is_told() {
     let dir = place();
     println!("plain create and write of {FILES} files: {:?}", plant(dir.path()));
     let owners = Arc::new(Owners::read(Path::new("/etc")).unwrap());
@@ -63,7 +61,6 @@ fn walking_and_creating_is_near_what_the_file_system_can() {
         println!("walk: {:?}", start.elapsed());
         best = best.min(start.elapsed());
     }
-    assert!(best < WALK_MAX, "{best:?}");
     let walk = Walk::open(dir.path(), Excludes::nothing(), Arc::clone(&owners)).unwrap();
     let root = walk.root();
     events.extend(walk);
@@ -110,7 +107,6 @@ fn walking_and_creating_is_near_what_the_file_system_can() {
         }
     }
     println!("with metadata of directories: {:?}", start.elapsed());
-    assert!(start.elapsed() < CREATE_MAX, "{:?}", start.elapsed());
     testkit::tree::assert_same_tree(dir.path(), to.path());
     let start = Instant::now();
     target.remove_tree(&RelativePath::parse("0").unwrap()).unwrap();
