@@ -2,6 +2,7 @@
 
 import fcntl
 import glob
+import json
 import os
 import shutil
 import sys
@@ -22,7 +23,7 @@ class Data:
         self.work, self.scale = (root if scale == 1 else f"{root}/scale-{scale}"), scale
         self.cluster, self.socket = f"{self.work}/pg15", f"{self.work}/sock"
         self.bin = os.environ.get("PGBIN", "/usr/lib/postgresql/15/bin")
-        self.started = False
+        self.changes, self.started = f"{self.work}/prepared/changes.json", False
         for name in ("cache", "home", "log", "prepared"):
             os.makedirs(f"{self.work}/{name}", exist_ok=True)
         self.root = root
@@ -31,6 +32,7 @@ class Data:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SystemExit(f"another run uses {self.work}: two at once would measure each other") from None
+        self.undo_changes()
         for killed in glob.glob(f"{self.work}/run-*"):
             self.remove(killed)
         self.out = tempfile.mkdtemp(prefix="run-", dir=self.work)  # repositories and restored files, removed at the end
@@ -63,6 +65,27 @@ class Data:
             make = f"{sys.executable} {HERE}/make_tree.py {path}.new --scale {self.scale * factor}"
             shell(f"rm -rf {path}.new; {make} && mv {path}.new {path}", self.environment())
         return path
+
+    def change_files(self, tree, seed):
+        """Append a line to every 20th file; what they were is written down first."""
+        paths = sorted(os.path.join(d, name) for d, _, names in os.walk(tree) for name in names)
+        files = [path for path in paths if not os.path.islink(path)][seed % 20 :: 20]
+        before = [(path, os.stat(path)) for path in files]
+        with open(f"{self.changes}.new", "w") as f:
+            json.dump([(path, stat.st_size, stat.st_atime_ns, stat.st_mtime_ns) for path, stat in before], f)
+        os.rename(f"{self.changes}.new", self.changes)
+        for i, path in enumerate(files):
+            with open(path, "a") as f:
+                f.write(f"changed line {seed} {i}\n")
+
+    def undo_changes(self):
+        """Put the changed files back, also those of a run that was killed."""
+        if os.path.exists(self.changes):
+            with open(self.changes) as f:
+                for path, size, atime, mtime in json.load(f):
+                    os.truncate(path, size)
+                    os.utime(path, ns=(atime, mtime))
+            os.remove(self.changes)
 
     def database(self):
         """Start the server, made before if need be. -> the name of the database"""
@@ -101,7 +124,7 @@ class Data:
 
     def remove(self, out):
         no_file_system(out, self.environment())
-        shutil.rmtree(out)
+        shutil.rmtree(out, ignore_errors=True)
 
 
 class Bench:

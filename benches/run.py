@@ -38,7 +38,7 @@ def main():
     parser.add_argument("--scale", type=float, default=1, help="smaller data, to try the harness itself")
     parser.add_argument("--out", default=f"{os.environ.get('M', '/var/tmp/peerbench')}/results.jsonl")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that changed files are put back
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what a run made is removed
     for suite in SUITES if args.suite == "all" else [args.suite]:
         bench = Bench(args, suite)
         bench.versions()

@@ -24,23 +24,6 @@ def loaded(bench, original, restored):
     return bench.data.sql(count, original) == bench.data.sql(count, restored)
 
 
-def change_files(tree, seed):
-    """Append a line to every 20th file. -> how to undo it"""
-    paths = sorted(os.path.join(d, name) for d, _, names in os.walk(tree) for name in names)
-    files = [path for path in paths if not os.path.islink(path)][seed % 20 :: 20]
-    before = [(path, os.stat(path)) for path in files]
-    for i, path in enumerate(files):
-        with open(path, "a") as f:
-            f.write(f"changed line {seed} {i}\n")
-
-    def undo():
-        for path, stat in before:
-            os.truncate(path, stat.st_size)
-            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-    return undo
-
-
 def change_database(bench, db, how, seed):
     """1.5 % of the pages: transactions all over pgbench's tables, or a range of rows."""
     scale = bench.data.scale
@@ -78,7 +61,7 @@ def tree(bench):
 
     backup("first backup")
     backup("unchanged")
-    undo = change_files(path, bench.round)
+    bench.data.change_files(path, bench.round)
     try:
         backup("5 % of files changed")
         expected = stored(path)
@@ -87,7 +70,7 @@ def tree(bench):
             command, same = tool.restore(repo=repo, to=to), lambda: stored(to) == expected
             bench.measure("restore", tool, command, repo=repo, source=repo, size=to, right=same)
     finally:
-        undo()
+        bench.data.undo_changes()
     for tool in bench.turns():
         repo = bench.repo(tool)
         bench.measure("check --read-data", tool, tool.check(repo=repo), source=repo, size=repo)
