@@ -1,18 +1,20 @@
 //! A store that fails where a test wants it: the n-th call, before or after it took effect.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::key::Key;
 use crate::store::{Object, Range, Store, StoreError};
 
-/// What a fault does to one call.
+/// What a fault does to one call. Only `Denied` says that it is useless to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The call fails and nothing happened.
     Before,
     /// The call fails although it took effect, as with an answer lost on the way.
     After,
+    /// The call is refused for good, as with a missing right; nothing happened.
+    Denied,
 }
 
 /// Decides for each call: its number from 0, its name (`put`, `get`, `list`, `delete`) and its key or prefix.
@@ -48,16 +50,17 @@ impl<S: Store> FaultyStore<S> {
         work: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
-        let broken = || StoreError::Io {
+        let broken = |kind: ErrorKind| StoreError::Io {
             action,
             key: key.to_owned(),
             place: self.location(),
-            cause: io::Error::other("planned fault"),
+            cause: io::Error::new(kind, "planned fault"),
         };
         match (self.plan)(number, action, key) {
             None => work(),
-            Some(Fault::Before) => Err(broken()),
-            Some(Fault::After) => work().and_then(|_| Err(broken())),
+            Some(Fault::Before) => Err(broken(ErrorKind::TimedOut)),
+            Some(Fault::After) => work().and_then(|_| Err(broken(ErrorKind::TimedOut))),
+            Some(Fault::Denied) => Err(broken(ErrorKind::PermissionDenied)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! at all; once `put_new` has returned it survives a crash of the machine; it is never overwritten; a listing is
 //! complete or an error.
 
+use std::io::ErrorKind;
 use std::time::SystemTime;
 
 use crate::key::Key;
@@ -69,7 +70,7 @@ pub enum StoreError {
         key: String,
         /// Which store.
         place: String,
-        /// The system's words.
+        /// The system's words; their kind tells whether it is worth trying again.
         cause: std::io::Error,
     },
     /// An address that names no place this build can open.
@@ -91,6 +92,28 @@ impl StoreError {
     /// Whether an object of that name was there before.
     pub fn is_already_exists(&self) -> bool {
         matches!(self, Self::AlreadyExists { .. })
+    }
+
+    /// Whether the same call may succeed a little later: the connection broke, nobody answered in time, or the
+    /// store asked to be left in peace for a while ([`ErrorKind::ResourceBusy`]). Whether it took effect is open.
+    pub fn is_transient(&self) -> bool {
+        use ErrorKind::*;
+        let Self::Io { cause, .. } = self else { return false };
+        matches!(
+            cause.kind(),
+            ConnectionRefused
+                | ConnectionReset
+                | ConnectionAborted
+                | NotConnected
+                | BrokenPipe
+                | HostUnreachable
+                | NetworkUnreachable
+                | NetworkDown
+                | TimedOut
+                | Interrupted
+                | WouldBlock
+                | ResourceBusy
+        )
     }
 }
 
@@ -118,4 +141,26 @@ pub fn read(store: &dyn Store, key: &Key) -> Result<Vec<u8>, StoreError> {
     let mut content = Vec::new();
     store.get(key, Range::All, &mut content)?;
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_by_itself_is_transient() {
+        let error = |kind: ErrorKind| StoreError::Io {
+            action: "read",
+            key: "config".into(),
+            place: "memory".into(),
+            cause: kind.into(),
+        };
+        for kind in [ErrorKind::TimedOut, ErrorKind::ConnectionReset, ErrorKind::ResourceBusy] {
+            assert!(error(kind).is_transient(), "{kind}");
+        }
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::StorageFull, ErrorKind::Other] {
+            assert!(!error(kind).is_transient(), "{kind}");
+        }
+        assert!(!StoreError::NotFound { key: "config".into(), place: "memory".into() }.is_transient());
+    }
 }
