@@ -12,7 +12,19 @@ use model::secret::Secret;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 /// Variables that hold secrets.
-const SECRETS: [&str; 3] = ["MAINSTAY_PASSWORD", "MAINSTAY_TOKEN", "PGPASSWORD"];
+const SECRETS: [&str; 11] = [
+    "MAINSTAY_PASSWORD",
+    "MAINSTAY_TOKEN",
+    "PGPASSWORD",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_OAUTH_ACCESS_TOKEN",
+];
 /// Contract of older scripts: accepted, and taken out of the argument vector at once.
 const PASSWORD_FLAG: &str = "--db-password";
 
@@ -47,6 +59,11 @@ impl Environment {
     /// A variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// What stores behind a network are told.
+    pub(crate) fn store_settings(&self) -> remote::Settings {
+        remote::Settings::new(self.variables.clone())
     }
 
     /// A secret variable.

@@ -5,7 +5,7 @@ use files::error::Error as FilesError;
 use pg::QueryError;
 use pg::connection::{ConnectionError, SessionError};
 use repo::RepoError;
-use store::StoreError;
+use store::{Refusal, StoreError};
 
 /// Exit codes, as `docs/reference/exit-codes.md` lists them. 0 is success; there are no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +127,41 @@ impl From<StoreError> for CliError {
             StoreError::NotFound { .. } => Kind::NotFound,
             StoreError::AlreadyExists { .. } => Kind::Refused,
             StoreError::Short { .. } => Kind::Damaged,
-            StoreError::Io { .. } => Kind::Failed,
+            StoreError::Io { .. } | StoreError::Refused { .. } | StoreError::Wrong { .. } => Kind::Failed,
         };
-        Self::new(kind, error.to_string())
+        let shown = Self::new(kind, error.to_string());
+        match &error {
+            StoreError::Refused { why, .. } => shown.hint(what_to_mend(why)),
+            StoreError::Wrong { .. } => {
+                shown.hint("do not trust this store with backups before that is mended")
+            }
+            _ => shown,
+        }
+    }
+}
+
+/// The next step when a store says no.
+fn what_to_mend(why: &Refusal) -> &'static str {
+    match why {
+        Refusal::NoCredentials(_) => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (docs: reference/environment)"
+        }
+        Refusal::UnknownCredentials(_) => "is this the access key of this store, and is it still active?",
+        Refusal::WrongSecret => "check the secret; a missing character at its end is the usual reason",
+        Refusal::Expired => "get new temporary credentials, then run this again",
+        Refusal::Denied(_) => {
+            "the credentials need the rights to list the bucket, and to read and write below the prefix"
+        }
+        Refusal::NoBucket => "make the bucket first, or correct its name",
+        Refusal::WrongRegion(_) => "set AWS_REGION, or ?region=… in the address",
+        Refusal::Clock => "set this machine's clock (NTP); signatures are valid for 15 minutes",
+        Refusal::Untrusted(_) => {
+            "name the authority with ?ca-file=…, or pin the certificate with ?pin=sha256:…"
+        }
+        Refusal::Full(_) => {
+            "make room or raise the quota, then run this again; what is stored already is not sent twice"
+        }
+        Refusal::Other(_) => "the words in the message are the store's own",
     }
 }
 

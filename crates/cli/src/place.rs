@@ -35,19 +35,19 @@ pub(crate) fn address(global: &Global, environment: &Environment) -> Result<Stri
     }
 }
 
-/// The store at an address.
-pub(crate) fn store(url: &str) -> Result<Arc<dyn Store>> {
-    Ok(Arc::from(store::open::open(url)?))
+/// The store at an address. The only place that opens one.
+pub(crate) fn store(url: &str, environment: &Environment) -> Result<Arc<dyn Store>> {
+    Ok(Arc::from(remote::open(url, &environment.store_settings())?))
 }
 
 /// The repository of the global flags.
 pub(crate) fn open(global: &Global, environment: &Environment, face: &Face) -> Result<Arc<Repository>> {
-    open_at(&address(global, environment)?, &password::current(global, environment, face)?)
+    open_at(&address(global, environment)?, &password::current(global, environment, face)?, environment)
 }
 
 /// The repository at an address.
-pub(crate) fn open_at(url: &str, password: &Secret) -> Result<Arc<Repository>> {
-    Ok(Arc::new(Repository::open(store(url)?, password)?))
+pub(crate) fn open_at(url: &str, password: &Secret, environment: &Environment) -> Result<Arc<Repository>> {
+    Ok(Arc::new(Repository::open(store(url, environment)?, password)?))
 }
 
 /// Who we are.

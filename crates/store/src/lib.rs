@@ -9,4 +9,4 @@ pub mod conformance;
 pub mod open;
 
 pub use key::Key;
-pub use store::{Object, Range, Store, StoreError};
+pub use store::{Object, Range, Refusal, Store, StoreError};

@@ -34,6 +34,44 @@ pub struct Object {
     pub modified: SystemTime,
 }
 
+/// Why a store says no, named by what has to be mended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing was found to sign requests with.
+    #[error("no credentials: {0}")]
+    NoCredentials(String),
+    /// The store does not know the name that we use.
+    #[error("the store does not know these credentials ({0})")]
+    UnknownCredentials(String),
+    /// The name is known, the secret is not its own.
+    #[error("the secret does not belong to the access key")]
+    WrongSecret,
+    /// Temporary credentials that are no longer valid.
+    #[error("the credentials have expired")]
+    Expired,
+    /// Known, and without the right to do this.
+    #[error("permission denied ({0})")]
+    Denied(String),
+    /// There is no such bucket or container.
+    #[error("there is no such bucket or container")]
+    NoBucket,
+    /// The bucket is in another region.
+    #[error("the bucket is in another region{}", .0.as_deref().map(|region| format!(": {region}")).unwrap_or_default())]
+    WrongRegion(Option<String>),
+    /// Our clock and the store's are too far apart for signatures.
+    #[error("the clocks of this machine and of the store differ too much")]
+    Clock,
+    /// Who answers cannot prove who it is.
+    #[error("the server's identity is not proved: {0}")]
+    Untrusted(String),
+    /// Full, or over a quota.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// Another no, in the store's own words.
+    #[error("{0}")]
+    Other(String),
+}
+
 /// What went wrong, named by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -72,6 +110,30 @@ pub enum StoreError {
         place: String,
         /// The system's words; their kind tells whether it is worth trying again.
         cause: std::io::Error,
+    },
+    /// The store understood and said no; trying again changes nothing until somebody does something about it.
+    #[error("{action} {key} in {place}: {why}")]
+    Refused {
+        /// `write`, `read`, `list` or `delete`.
+        action: &'static str,
+        /// Which object or prefix.
+        key: String,
+        /// Which store.
+        place: String,
+        /// What is to be mended.
+        why: Refusal,
+    },
+    /// The store broke its own protocol: other bytes than asked for, a listing without its end.
+    #[error("{action} {key} in {place}: wrong answer of the store: {what}")]
+    Wrong {
+        /// `write`, `read`, `list` or `delete`.
+        action: &'static str,
+        /// Which object or prefix.
+        key: String,
+        /// Which store.
+        place: String,
+        /// How it was wrong.
+        what: String,
     },
     /// An address that names no place this build can open.
     #[error("{url:?}: {reason}")]

@@ -97,7 +97,7 @@ impl<'a> Stage<'a> {
         let password = Secret::generate().map_err(|error| CliError::new(Kind::Failed, error.to_string()))?;
         let place = directory.path().join("repository");
         let me = place::identity(environment);
-        let store = place::store(&place.to_string_lossy())?;
+        let store = place::store(&place.to_string_lossy(), environment)?;
         let repository = Arc::new(Repository::init(store, &password, &me.username, &me.hostname)?);
         let stage = Self {
             environment,

@@ -15,7 +15,7 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
         Some(url) => url.clone(),
         None => place::local(environment),
     };
-    let store = place::store(&url)?;
+    let store = place::store(&url, environment)?;
     // Before a password is drawn or asked for: refusing must leave nothing behind.
     if store::store::read(&*store, &"config".parse().expect("a plain name is a key")).is_ok() {
         return Err(repo::RepoError::Exists { place: store.location() }.into());
