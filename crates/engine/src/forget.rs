@@ -2,25 +2,41 @@
 //!
 //! What goes can come back until prune has taken it for good.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
-use model::retention::{self, Policy, Verdict};
+use model::digest::Digest;
+use model::retention::{self, Policy, Received, Verdict};
 use repo::lease::{Identity, Lease};
+use repo::repository::FileKind;
 use repo::{RepoError, Repository};
 
 use crate::delete::is_held;
 use crate::error::Result;
 
+/// When the store took each snapshot, by its own clock.
+pub type ReceiveTimes = HashMap<Digest, Timestamp>;
+
+/// Ask the store when it took the snapshots.
+///
+/// # Errors
+/// When it cannot list.
+pub fn receive_times(repository: &Repository) -> Result<ReceiveTimes> {
+    let listed = repository.list(FileKind::Snapshot)?.into_iter();
+    Ok(listed.filter_map(|listed| Some((listed.id, listed.modified.try_into().ok()?))).collect())
+}
+
 /// Decide about every record, source by source; the newest stand first in each.
 ///
 /// Sources are told apart by all that a record says of them, so that two of one name do not displace each other.
+/// A record of which `received` knows nothing is taken at its word.
 pub fn plan_forget(
     policy: &Policy,
     records: Vec<BackupRecord>,
+    received: &ReceiveTimes,
     now: Timestamp,
 ) -> Vec<(BackupRecord, Verdict)> {
     let mut sources: BTreeMap<_, Vec<BackupRecord>> = BTreeMap::new();
@@ -29,9 +45,13 @@ pub fn plan_forget(
         let key = (tenant, source, record.kind.as_str(), record.database.clone());
         sources.entry(key).or_default().push(record);
     }
+    let time_of = |record: &BackupRecord| {
+        record.snapshot.and_then(|id| received.get(&id).copied()).unwrap_or(record.created_at)
+    };
     let decide = |mut records: Vec<BackupRecord>| {
         records.sort_by_key(|record| std::cmp::Reverse(record.created_at));
-        let verdicts = retention::plan_forget(policy, &records, now);
+        let backups: Vec<_> = records.iter().map(|record| Received { record, at: time_of(record) }).collect();
+        let verdicts = retention::plan_forget(policy, &backups, now);
         records.into_iter().zip(verdicts)
     };
     sources.into_values().flat_map(decide).collect()

@@ -7,7 +7,7 @@ mod copy_world;
 use copy_world::world::{at, at_once, files, me, restore, run};
 use copy_world::{back_up, repository};
 use engine::delete::{delete, list_deleted, undelete};
-use engine::forget::{forget, plan_forget};
+use engine::forget::{forget, plan_forget, receive_times};
 use engine::{EngineError, catalog};
 use model::cancel::CancelToken;
 use model::retention::{Policy, Verdict};
@@ -44,7 +44,12 @@ fn a_held_backup_is_neither_deleted_nor_forgotten() {
     let old = back_up(&repository, "web", &files(&[("a", 1)]), 1);
     let new = back_up(&repository, "web", &files(&[("a", 2)]), 2);
     let policy = Policy { keep_last: Some(1), ..Policy::default() };
-    let plan = plan_forget(&policy, catalog::list(&repository).unwrap(), at(9));
+    let plan = plan_forget(
+        &policy,
+        catalog::list(&repository).unwrap(),
+        &receive_times(&repository).unwrap(),
+        at(9),
+    );
     assert_eq!(plan.len(), 2);
     assert_eq!((plan[1].0.id.clone(), plan[1].1), (old.id.clone(), Verdict::Forget));
     // Held after the plan was made.
@@ -69,7 +74,12 @@ fn sources_do_not_displace_each_other() {
         back_up(&repository, "db", &files(&[("b", 2)]), hour + 10);
     }
     let policy = Policy { keep_last: Some(1), ..Policy::default() };
-    let plan = plan_forget(&policy, catalog::list(&repository).unwrap(), at(99));
+    let plan = plan_forget(
+        &policy,
+        catalog::list(&repository).unwrap(),
+        &receive_times(&repository).unwrap(),
+        at(99),
+    );
     forget(&repository, &plan, &me(), at(99), &CancelToken::new()).unwrap();
     let left = catalog::list(&repository).unwrap();
     let ids: Vec<_> = left.iter().map(|record| record.id.to_string()).collect();
@@ -86,4 +96,23 @@ fn nothing_is_deleted_while_prune_is_alone() {
     assert!(undelete(&repository, "acme", &me()).is_err());
     drop(alone);
     delete(&repository, &record, &me(), at(2)).unwrap();
+}
+
+#[test]
+fn decoys_in_the_repository_push_nothing_out_threat_3() {
+    let (_, repository) = repository();
+    let real: Vec<_> = (1..=3).map(|hour| back_up(&repository, "web", &files(&[("a", 1)]), hour)).collect();
+    // Whoever can append knows the tags. World time is long before the store's, so 2090 is the future of both.
+    for hour in [-9_000, -8_000, -7_000, 600_000, 600_001, 600_002] {
+        back_up(&repository, "web", &files(&[("a", 2)]), hour);
+    }
+    let policy = Policy { keep_last: Some(3), ..Policy::default() };
+    let received = receive_times(&repository).unwrap();
+    assert_eq!(received.len(), 9);
+    let plan = plan_forget(&policy, catalog::list(&repository).unwrap(), &received, at(600_003));
+    let is_real = |record: &model::backup::BackupRecord| real.iter().any(|real| real.id == record.id);
+    assert_eq!(
+        plan.iter().filter(|(record, verdict)| is_real(record) && *verdict != Verdict::Forget).count(),
+        3
+    );
 }
