@@ -257,6 +257,9 @@ pub(crate) struct Restore {
     /// Restore over an existing directory: write only what differs
     #[arg(long)]
     pub(crate) delta: bool,
+    /// Give files the owners' numbers of the backup, not those that their names have here
+    #[arg(long)]
+    pub(crate) numeric_owner: bool,
     /// With --delta: remove what the backup does not have
     #[arg(long, requires = "delta")]
     pub(crate) delete: bool,

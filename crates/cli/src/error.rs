@@ -81,6 +81,8 @@ impl From<EngineError> for CliError {
             EngineError::Refused(_) => Self::new(Kind::Refused, message),
             EngineError::Unsuitable(_) => Self::usage(message),
             EngineError::Client(_) => Self::usage(message),
+            EngineError::DirectoryTooLong { .. } => Self::new(Kind::Failed, message)
+                .hint("leave it out with --exclude, or spread its entries over several directories"),
             EngineError::Files(error) => error.into(),
             _ => Self::new(Kind::Failed, message),
         }

@@ -148,7 +148,7 @@ fn save_all(
     order: &Order,
 ) -> Result<(Assembled, u64)> {
     let (progress, cancel) = (&order.progress, &order.cancel);
-    let parent = Parent::open(&writing.repository, &writing.index, parent)?;
+    let parent = Parent::open(&writing.repository, (&writing.index, &writing.marked), parent)?;
     let (root, failure) = (walk.root(), Mutex::new(None));
     let both = (progress.clone(), cancel.clone());
     let assembler = Assembler::new(writing.saver.hand()?, Arc::clone(&root), source.tell, both);

@@ -21,6 +21,19 @@ use crate::manifest::{MANIFEST_NAME, Manifest};
 /// Tag of every snapshot that mainstay made.
 pub const TAG: &str = "mainstay";
 
+/// The tenant of snapshots that name none: they were made by others.
+const FOREIGN_TENANT: &str = "restic";
+
+/// Whether mainstay made it.
+pub fn is_ours(snapshot: &SnapshotFile) -> bool {
+    snapshot.tags.iter().any(|tag| tag == TAG)
+}
+
+/// Whether the snapshot of `record` may be one that mainstay did not make; the snapshot itself says it for sure.
+pub fn may_be_foreign(record: &BackupRecord) -> bool {
+    record.tenant.as_str() == FOREIGN_TENANT
+}
+
 /// Every backup, newest first.
 ///
 /// # Errors
@@ -114,7 +127,7 @@ pub(crate) fn from_tags(id: &Digest, snapshot: &SnapshotFile) -> BackupRecord {
     };
     let path = snapshot.paths.first().map_or("", String::as_str);
     let source = SourceName::derived_from(&named("source", path.rsplit('/').next().unwrap_or(path)));
-    let tenant: TenantName = SourceName::derived_from(&named("tenant", "restic"))
+    let tenant: TenantName = SourceName::derived_from(&named("tenant", FOREIGN_TENANT))
         .as_str()
         .parse()
         .expect("a derived name is a legal name");

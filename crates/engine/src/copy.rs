@@ -1,9 +1,9 @@
 //! Copy backups from one repository into another, whose key and store may be different.
 //!
-//! The order is that of every write: blobs → packs → index → snapshot, so a copy that is cut short leaves nothing
-//! that anybody sees, and the next one goes on with what it stored. A snapshot that the target has is not copied
-//! again: its origin, tree and tags say which one it is. Memory: the names of the blobs, a range of a pack per
-//! thread, and the target's pipeline.
+//! The order is that of every write: blobs → packs → index → snapshot, in rounds of some snapshots each. So a copy that
+//! is cut short leaves nothing half that anybody sees, keeps the rounds that are done, and the next one goes on with
+//! what was stored of the others. A snapshot that the target has is not copied again: its origin, tree and tags say
+//! which one it is. Memory: the names of the blobs, a range of a pack per thread, and the target's pipeline.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,16 +12,23 @@ use model::backup::BackupRecord;
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::progress::Progress;
-use repo::index::Index;
+use repo::adopt;
+use repo::index::{IdSet, Index};
 use repo::lease::{Identity, Lease};
+use repo::reachable::{self, Reachable};
 use repo::reader::Wanted;
 use repo::saver::{Hand, SaveOptions, SaveStats, Saver};
 use repo::snapshot_file::SnapshotFile;
-use repo::{BlobKind, RepoError, Repository, reachable};
+use repo::{BlobKind, RepoError, Repository};
 use serde::Serialize;
 
 use crate::error::{EngineError, Result};
 use crate::{catalog, cutter};
+
+/// Bytes, before compression, after which what is there is committed: what a copy that is cut short loses at most.
+const ROUND_LEN: u64 = 256 << 20;
+/// Snapshots of one round at most: each round ends with packs that are not full, and an index file.
+const ROUND_SNAPSHOTS: usize = 16;
 
 /// What was copied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -40,6 +47,14 @@ pub struct CopyReport {
     /// Their bytes as stored in the target.
     #[serde(with = "model::backup::decimal")]
     pub stored_bytes: u64,
+}
+
+impl CopyReport {
+    fn add(&mut self, stats: SaveStats) {
+        self.blobs += stats.data_blobs + stats.tree_blobs;
+        self.bytes += stats.added;
+        self.stored_bytes += stats.stored;
+    }
 }
 
 /// A snapshot to copy.
@@ -66,20 +81,29 @@ pub fn copy(
     }
     let source_lease = Lease::beside(source, "copy", identity)?;
     let target_lease = Lease::beside(target, "copy", identity)?;
+    adopt::after_crash(target, identity, cancel)?;
     cutter::copy_seed(source, target)?;
     let mut known = known_snapshots(target)?;
     let (jobs, mut report) = jobs(source, target, records, &known)?;
-    let stats = copy_blobs(source, target, &jobs, progress, cancel)?;
-    report.blobs = stats.data_blobs + stats.tree_blobs;
-    report.bytes = stats.added;
-    report.stored_bytes = stats.stored;
-    source_lease.check()?;
-    for job in jobs {
-        cancel.check()?;
-        target_lease.check()?;
-        let id = commit(source, target, &job, &known)?;
-        known.insert(name_of(&job.id, &job.snapshot), id);
-        report.copied.push((job.id, id));
+    if jobs.is_empty() {
+        return Ok(report);
+    }
+    progress.begin("reading directories", 0);
+    let source_index = source.load_index()?;
+    let target_index = Arc::new(target.load_index_for_writing()?);
+    let rounds = plan_rounds(source, (&source_index, &target_index), jobs, cancel)?;
+    progress.begin("copying", rounds.iter().map(Round::bytes).sum());
+    for mut round in rounds {
+        let stats = round.carry(source, &source_index, (target, &target_index), progress, cancel)?;
+        report.add(stats);
+        source_lease.check()?;
+        for job in round.jobs {
+            cancel.check()?;
+            target_lease.check()?;
+            let id = commit(source, target, &job, &known)?;
+            known.insert(name_of(&job.id, &job.snapshot), id);
+            report.copied.push((job.id, id));
+        }
     }
     Ok(report)
 }
@@ -121,43 +145,78 @@ fn jobs<'a>(
     Ok((jobs, report))
 }
 
-/// Bring over every blob that the target lacks, each read once and compared with its name.
-fn copy_blobs(
-    source: &Arc<Repository>,
-    target: &Arc<Repository>,
-    jobs: &[Job<'_>],
-    progress: &Progress,
+/// Snapshots that become visible together, and what the target lacks for them.
+#[derive(Default)]
+struct Round<'a> {
+    jobs: Vec<Job<'a>>,
+    data: Vec<Wanted>,
+    trees: Vec<Wanted>,
+}
+
+/// What to carry in which round; nothing is carried where anything is missing. What one round carries, the later ones
+/// rely on.
+fn plan_rounds<'a>(
+    source: &Repository,
+    (source_index, target_index): (&Index, &Index),
+    jobs: Vec<Job<'a>>,
     cancel: &CancelToken,
-) -> Result<SaveStats> {
-    if jobs.is_empty() {
-        return Ok(SaveStats::default());
-    }
-    progress.begin("reading directories", 0);
-    let source_index = source.load_index()?;
-    let target_index = Arc::new(target.load_index_for_writing()?);
-    let roots: Vec<_> = jobs.iter().map(|job| (job.id, job.snapshot.tree)).collect();
-    let (found, broken) = reachable::collect(source, &source_index, &roots, cancel)?;
-    if let Some(first) = broken.into_iter().next() {
-        return Err(first.error.into());
-    }
-    let lacking = |kind, ids: repo::index::IdSet| -> Result<Vec<Wanted>> {
-        let ids = ids.into_iter().filter(|id| target_index.find(kind, id).is_none());
-        let wanted = ids.map(|id| Ok(Wanted { id, place: source_index.require(kind, &id)?, tag: 0 }));
+) -> Result<Vec<Round<'a>>> {
+    let lacking = |kind, ids: &IdSet| -> Result<Vec<Wanted>> {
+        let ids = ids.iter().filter(|id| target_index.find(kind, id).is_none());
+        let wanted = ids.map(|id| Ok(Wanted { id: *id, place: source_index.require(kind, id)?, tag: 0 }));
         wanted.collect()
     };
-    let mut data = lacking(BlobKind::Data, found.data)?;
-    let mut trees = lacking(BlobKind::Tree, found.trees)?;
-    let bytes = data.iter().chain(&trees).map(|one| u64::from(one.place.plain_length())).sum();
-    progress.begin("copying", bytes);
-    let options = SaveOptions { cancel: cancel.clone(), ..SaveOptions::default() };
-    let saver = Saver::start(target, &target_index, options)?;
-    let road = Road { source, source_index: &source_index, saver: &saver, progress, cancel };
-    let outcome = road.carry(BlobKind::Data, &mut data).and_then(|()| road.carry(BlobKind::Tree, &mut trees));
-    // When storing failed, that is the reason; what `outcome` says then only follows from it.
-    let stats = saver.finish();
-    match (outcome, stats) {
-        (Ok(()), stats) => Ok(stats?),
-        (Err(outcome), stats) => Err(stats.map_or_else(EngineError::from, |_| outcome)),
+    let mut seen = Reachable::default();
+    let mut rounds = vec![Round::default()];
+    for job in jobs {
+        if rounds.last().is_some_and(Round::is_full) {
+            rounds.push(Round::default());
+        }
+        let Some(round) = rounds.last_mut() else { break };
+        let root = [(job.id, job.snapshot.tree)];
+        let (found, broken) = reachable::collect_beyond(&seen, source, source_index, &root, cancel)?;
+        if let Some(first) = broken.into_iter().next() {
+            return Err(first.error.into());
+        }
+        round.data.extend(lacking(BlobKind::Data, &found.data)?);
+        round.trees.extend(lacking(BlobKind::Tree, &found.trees)?);
+        round.jobs.push(job);
+        seen.data.extend(found.data);
+        seen.trees.extend(found.trees);
+    }
+    Ok(rounds)
+}
+
+impl Round<'_> {
+    fn bytes(&self) -> u64 {
+        self.data.iter().chain(&self.trees).map(|one| u64::from(one.place.plain_length())).sum()
+    }
+
+    fn is_full(&self) -> bool {
+        self.jobs.len() >= ROUND_SNAPSHOTS || self.bytes() >= ROUND_LEN
+    }
+
+    /// Bring over every blob that the target lacks, each read once and compared with its name.
+    fn carry(
+        &mut self,
+        source: &Arc<Repository>,
+        source_index: &Index,
+        (target, target_index): (&Arc<Repository>, &Arc<Index>),
+        progress: &Progress,
+        cancel: &CancelToken,
+    ) -> Result<SaveStats> {
+        let options = SaveOptions { cancel: cancel.clone(), ..SaveOptions::default() };
+        let saver = Saver::start(target, target_index, options)?;
+        let road = Road { source, source_index, saver: &saver, progress, cancel };
+        let outcome = road
+            .carry(BlobKind::Data, &mut self.data)
+            .and_then(|()| road.carry(BlobKind::Tree, &mut self.trees));
+        // When storing failed, that is the reason; what `outcome` says then only follows from it.
+        let stats = saver.finish();
+        match (outcome, stats) {
+            (Ok(()), stats) => Ok(stats?),
+            (Err(outcome), stats) => Err(stats.map_or_else(EngineError::from, |_| outcome)),
+        }
     }
 }
 

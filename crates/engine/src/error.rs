@@ -70,6 +70,14 @@ pub enum EngineError {
         /// The backup.
         id: String,
     },
+    /// The format keeps a directory in one piece, which has an end.
+    #[error("{} has more entries than one directory of a repository can hold ({bytes_max} bytes of names and metadata)", path.display())]
+    DirectoryTooLong {
+        /// Which directory.
+        path: std::path::PathBuf,
+        /// Where it ends.
+        bytes_max: usize,
+    },
     /// It cannot be done with what was asked for.
     #[error("{0}")]
     Unsuitable(String),

@@ -1,8 +1,10 @@
 //! A backed-up directory as a tar stream, for machines that have no mainstay.
 //!
-//! Form: GNU tar with pax records for what its header cannot say: times to the nanosecond, extended attributes. Names
-//! are those below the backed-up directory. Sockets are left out. A damaged file ends the stream: half a file in an
-//! archive looks whole.
+//! Form: GNU tar with pax records for what its header cannot say: times to the nanosecond, extended attributes; files
+//! with long holes as [`sparse`] says. Names are those below the backed-up directory. Sockets are left out. A damaged
+//! file ends the stream: half a file in an archive looks whole.
+
+mod sparse;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -23,6 +25,7 @@ use crate::catalog;
 use crate::error::{EngineError, Result};
 use crate::stored_file::StoredFile;
 use crate::stored_tree::{Stored, StoredWalk, TreeSource, locate};
+use sparse::Zeros;
 
 /// Write the directory of `record` to `out` as a tar stream; returns the bytes of its files.
 ///
@@ -41,8 +44,14 @@ pub fn export_files(
     let mut trees = TreeSource::new(repository, index)?;
     let mut walk = StoredWalk::new(locate(&mut trees, &snapshot)?, vec![]);
     let out = std::io::BufWriter::with_capacity(1 << 20, out);
-    let mut archive =
-        Archive { repository, index, tar: Builder::new(out), first_names: HashMap::new(), bytes: 0 };
+    let mut archive = Archive {
+        repository,
+        index,
+        tar: Builder::new(out),
+        zeros: Zeros::default(),
+        first_names: HashMap::new(),
+        bytes: 0,
+    };
     while let Some(stored) = walk.next(&mut trees) {
         cancel.check()?;
         match stored {
@@ -64,6 +73,7 @@ struct Archive<'a, W: Write> {
     repository: &'a Arc<Repository>,
     index: &'a Arc<Index>,
     tar: Builder<W>,
+    zeros: Zeros,
     /// Files with several names, by device and inode.
     first_names: HashMap<(u64, u64), RelativePath>,
     bytes: u64,
@@ -79,15 +89,28 @@ impl<W: Write> Archive<'_, W> {
             let first =
                 self.first_names.entry((metadata.device_id, metadata.inode)).or_insert_with(|| path.clone());
             if first != path {
-                let (mut header, first) = (header(&node.entry, EntryType::Link), first.clone());
+                let (mut header, first) =
+                    (header(Header::new_gnu(), &node.entry, EntryType::Link), first.clone());
                 return self.tar.append_link(&mut header, path, &first).map_err(writing());
             }
         }
-        self.records(&node.entry)?;
-        let mut header = header(&node.entry, EntryType::Regular);
-        header.set_size(metadata.size);
+        let entry = node.entry.clone();
         let file = StoredFile::of(self.repository, self.index, node)?;
-        self.tar.append_data(&mut header, path, file.range(0, file.len())?).map_err(writing())?;
+        match self.zeros.member(&file) {
+            Some(member) => {
+                self.records(&entry, member.records(path.as_bytes()))?;
+                // GNU tar looks for these records only before a header of this form.
+                let mut header = header(Header::new_ustar(), &entry, EntryType::Regular);
+                header.set_size(member.len());
+                self.tar.append_data(&mut header, path, member.read(&file)).map_err(writing())?;
+            }
+            None => {
+                self.records(&entry, vec![])?;
+                let mut header = header(Header::new_gnu(), &entry, EntryType::Regular);
+                header.set_size(file.len());
+                self.tar.append_data(&mut header, path, file.range(0, file.len())?).map_err(writing())?;
+            }
+        }
         progress.advance(file.len());
         self.bytes += file.len();
         Ok(())
@@ -103,8 +126,8 @@ impl<W: Write> Archive<'_, W> {
             EntryKind::Fifo => (EntryType::Fifo, 0),
             EntryKind::Socket | EntryKind::File => return Ok(()),
         };
-        self.records(entry)?;
-        let mut header = header(entry, kind);
+        self.records(entry, vec![])?;
+        let mut header = header(Header::new_gnu(), entry, kind);
         if device > 0 {
             // As `makedev` of Linux lays them out.
             let major = (device >> 8 & 0xfff) | (device >> 32 & !0xfff);
@@ -124,11 +147,10 @@ impl<W: Write> Archive<'_, W> {
         appended.map_err(writing())
     }
 
-    /// What a header cannot say, before it.
-    fn records(&mut self, entry: &Entry) -> Result<()> {
+    /// What a header cannot say, before it; `records` are some already.
+    fn records(&mut self, entry: &Entry, mut records: Vec<(String, Vec<u8>)>) -> Result<()> {
         let mtime = entry.metadata.mtime;
         let (seconds, nanoseconds) = (mtime.as_second(), mtime.subsec_nanosecond());
-        let mut records: Vec<(String, Vec<u8>)> = vec![];
         if seconds >= 0 && nanoseconds > 0 {
             records.push(("mtime".to_owned(), format!("{seconds}.{nanoseconds:09}").into_bytes()));
         }
@@ -143,9 +165,8 @@ impl<W: Write> Archive<'_, W> {
     }
 }
 
-fn header(entry: &Entry, kind: EntryType) -> Header {
+fn header(mut header: Header, entry: &Entry, kind: EntryType) -> Header {
     let metadata = &entry.metadata;
-    let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(metadata.mode);
     header.set_uid(metadata.uid.into());

@@ -14,6 +14,7 @@ use repo::lease::{Identity, Lease};
 use repo::repository::FileKind;
 use repo::{RepoError, Repository};
 
+use crate::catalog;
 use crate::delete::is_held;
 use crate::error::Result;
 
@@ -29,20 +30,41 @@ pub fn receive_times(repository: &Repository) -> Result<ReceiveTimes> {
     Ok(listed.filter_map(|listed| Some((listed.id, listed.modified.try_into().ok()?))).collect())
 }
 
+/// Host and paths: what restic tells the sources of its snapshots apart by.
+pub type Origin = (String, Vec<String>);
+
+/// Where the snapshots come from that mainstay did not make: all that their records say is the last part of a path.
+///
+/// # Errors
+/// Damage to one of them.
+pub fn foreign_origins(repository: &Repository, records: &[BackupRecord]) -> Result<HashMap<Digest, Origin>> {
+    let mut origins = HashMap::new();
+    for id in records.iter().filter(|record| catalog::may_be_foreign(record)).filter_map(|it| it.snapshot) {
+        let mut snapshot = repository.load_snapshot(&id)?;
+        if !catalog::is_ours(&snapshot) {
+            snapshot.paths.sort();
+            origins.insert(id, (snapshot.hostname, snapshot.paths));
+        }
+    }
+    Ok(origins)
+}
+
 /// Decide about every record, source by source; the newest stand first in each.
 ///
-/// Sources are told apart by all that a record says of them, so that two of one name do not displace each other.
-/// A record of which `received` knows nothing is taken at its word.
+/// Sources are told apart by all that a record says of them, so that two of one name do not displace each other; those
+/// of others also by what `foreign` says. A record of which `received` knows nothing is taken at its word.
 pub fn plan_forget(
     policy: &Policy,
     records: Vec<BackupRecord>,
     received: &ReceiveTimes,
+    foreign: &HashMap<Digest, Origin>,
     now: Timestamp,
 ) -> Vec<(BackupRecord, Verdict)> {
     let mut sources: BTreeMap<_, Vec<BackupRecord>> = BTreeMap::new();
     for record in records {
         let (tenant, source) = (record.tenant.to_string(), record.source.to_string());
-        let key = (tenant, source, record.kind.as_str(), record.database.clone());
+        let origin = record.snapshot.and_then(|id| foreign.get(&id));
+        let key = (tenant, source, record.kind.as_str(), record.database.clone(), origin);
         sources.entry(key).or_default().push(record);
     }
     let time_of = |record: &BackupRecord| {

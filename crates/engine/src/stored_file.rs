@@ -21,6 +21,17 @@ pub struct StoredFile {
     starts: Arc<[u64]>,
 }
 
+/// A piece of a stored file.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// Its name.
+    pub id: Digest,
+    /// Bytes of the file.
+    pub plain: u32,
+    /// Bytes in the repository.
+    pub stored: u32,
+}
+
 impl StoredFile {
     /// The file `name` in the root of a tree.
     ///
@@ -73,6 +84,12 @@ impl StoredFile {
     /// Its pieces, in order.
     pub fn ids(&self) -> &[Digest] {
         &self.ids
+    }
+
+    /// The same with their lengths.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> {
+        let places = self.ids.iter().filter_map(|id| Some((*id, self.index.find(BlobKind::Data, id)?)));
+        places.map(|(id, place)| Piece { id, plain: place.plain_length(), stored: place.length })
     }
 
     /// `len` bytes from `offset`, as a stream; each piece is compared with its name before a byte of it is given.

@@ -9,14 +9,14 @@ use repo::index::Index;
 use repo::node::Node;
 use repo::opener::BlobOpener;
 use repo::snapshot_file::SnapshotFile;
-use repo::{BlobKind, Repository, tree};
+use repo::{BlobKind, RepoError, Repository, tree};
 
 use crate::error::{EngineError, Result};
 
 /// Reads trees, with buffers that are reused.
 pub struct TreeSource<'a> {
     repository: &'a Repository,
-    index: &'a Index,
+    indexes: Vec<&'a Index>,
     opener: BlobOpener,
     stored: Vec<u8>,
 }
@@ -28,7 +28,14 @@ impl<'a> TreeSource<'a> {
     /// When zstd gets no memory.
     pub fn new(repository: &'a Repository, index: &'a Index) -> Result<Self> {
         let opener = BlobOpener::new(repository.sealer())?;
-        Ok(Self { repository, index, opener, stored: vec![] })
+        Ok(Self { repository, indexes: vec![index], opener, stored: vec![] })
+    }
+
+    /// The same, with trees that only `index` knows.
+    #[must_use]
+    pub fn and(mut self, index: &'a Index) -> Self {
+        self.indexes.push(index);
+        self
     }
 
     /// The nodes of one tree.
@@ -36,8 +43,9 @@ impl<'a> TreeSource<'a> {
     /// # Errors
     /// Damage, or a missing tree.
     pub fn load(&mut self, id: &Digest) -> Result<Vec<Node>> {
-        let place = self.index.require(BlobKind::Tree, id)?;
-        self.repository.read_sealed(self.index, BlobKind::Tree, id, &mut self.stored)?;
+        let found = self.indexes.iter().find_map(|index| Some((*index, index.find(BlobKind::Tree, id)?)));
+        let (index, place) = found.ok_or(RepoError::MissingBlob { id: *id })?;
+        self.repository.read_sealed(index, BlobKind::Tree, id, &mut self.stored)?;
         let json = self.opener.open(id, &self.stored, place.compressed_from())?;
         Ok(tree::decode(json, &format_args!("tree {id}"))?)
     }

@@ -14,8 +14,10 @@ use model::name::{BackupId, SourceName, TenantName};
 use model::progress::Progress;
 use repo::BlobKind;
 use repo::Repository;
+use repo::adopt;
 use repo::index::Index;
 use repo::lease::{Identity, Lease};
+use repo::marks::Known;
 use repo::node::Node;
 use repo::repository::FileKind;
 use repo::saver::{SaveOptions, SaveStats, Saver};
@@ -57,6 +59,8 @@ pub struct Writing {
     pub repository: Arc<Repository>,
     /// What it held at the start.
     pub index: Arc<Index>,
+    /// What it held as well, but may lose: to be read, not to be relied on.
+    pub marked: Index,
     /// The pipeline.
     pub saver: Saver,
     /// The handle of the backup to be.
@@ -110,11 +114,14 @@ impl Writing {
     /// When the repository is held by somebody alone, or cannot be read.
     pub fn begin(repository: &Arc<Repository>, order: &Order) -> Result<Self> {
         let (id, lease) = claim(repository, order)?;
-        let index = Arc::new(repository.load_index_for_writing()?);
+        adopt::after_crash(repository, &order.identity, &order.cancel)?;
+        let Known { usable, marked } = repository.load_known()?;
+        let index = Arc::new(usable);
         let mut options = SaveOptions { cancel: order.cancel.clone(), ..SaveOptions::default() };
         options.level = order.level.unwrap_or(options.level);
         let saver = Saver::start(repository, &index, options)?;
-        Ok(Self { repository: Arc::clone(repository), index, saver, id, lease, order: order.clone() })
+        let repository = Arc::clone(repository);
+        Ok(Self { repository, index, marked, saver, id, lease, order: order.clone() })
     }
 
     /// The record of the backup to be, as far as it is known before the commit.
@@ -173,7 +180,6 @@ impl Writing {
 
 /// The id belongs to whoever holds the lease of that name, unless a backup has it already.
 fn claim(repository: &Arc<Repository>, order: &Order) -> Result<(BackupId, Lease)> {
-    repo::lease::clear_dead(repository, &order.identity)?;
     for nth in 1..=SAME_SECOND_MAX {
         let id = BackupId::new(&order.tenant, &order.source, order.now, nth);
         let Some(lease) = Lease::shared(repository, id.as_str(), &order.identity)? else { continue };

@@ -7,7 +7,7 @@ mod copy_world;
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use copy_world::world::{
     PASSWORD, Rewound, assert_sound, at, at_once, dead, files, init, me, noise, open, restore, run,
@@ -156,6 +156,32 @@ fn cut_short_at_any_call_nothing_half_is_seen_and_the_next_copy_finishes() {
             }
         }
     }
+}
+
+#[test]
+fn an_interrupted_copy_keeps_the_snapshots_that_were_done() {
+    let (_, source) = repository();
+    let records: Vec<_> =
+        (1..=40).map(|hour| back_up(&source, "web", &files(&[("a", hour as u64)]), hour)).collect();
+    let broken = Arc::new(AtomicBool::new(true));
+    let plan = {
+        let (broken, commits) = (Arc::clone(&broken), AtomicU64::new(0));
+        move |_: u64, action: &str, key: &str| {
+            let is_commit = action == "put" && key.starts_with("snapshots/");
+            let done = commits.fetch_add(u64::from(is_commit), Ordering::SeqCst);
+            let is_data = action == "put" && key.starts_with("data/");
+            (is_data && done > 0 && broken.load(Ordering::SeqCst)).then_some(Fault::Before)
+        }
+    };
+    let target = init(Arc::new(FaultyStore::new(Rewound::default(), Box::new(plan))));
+    copy(&source, &target, &records, &dead(), &Progress::new(), &CancelToken::new()).unwrap_err();
+    broken.store(false, Ordering::SeqCst);
+    assert_sound(&target, "cut short");
+    let done = catalog::list(&target).unwrap().len();
+    assert!((1..40).contains(&done), "{done} are there");
+    let report = copy_all(&source, &target);
+    assert_eq!((report.copied.len(), report.skipped), (40 - done, done));
+    assert_sound(&target, "finished");
 }
 
 fn restics() -> Vec<String> {

@@ -4,10 +4,12 @@
 
 mod copy_world;
 
+use std::collections::HashMap;
+
 use copy_world::world::{at, at_once, files, me, restore, run};
 use copy_world::{back_up, repository};
 use engine::delete::{delete, list_deleted, undelete};
-use engine::forget::{forget, plan_forget, receive_times};
+use engine::forget::{foreign_origins, forget, plan_forget, receive_times};
 use engine::{EngineError, catalog};
 use model::cancel::CancelToken;
 use model::retention::{Policy, Verdict};
@@ -48,6 +50,7 @@ fn a_held_backup_is_neither_deleted_nor_forgotten() {
         &policy,
         catalog::list(&repository).unwrap(),
         &receive_times(&repository).unwrap(),
+        &HashMap::new(),
         at(9),
     );
     assert_eq!(plan.len(), 2);
@@ -78,6 +81,7 @@ fn sources_do_not_displace_each_other() {
         &policy,
         catalog::list(&repository).unwrap(),
         &receive_times(&repository).unwrap(),
+        &HashMap::new(),
         at(99),
     );
     forget(&repository, &plan, &me(), at(99), &CancelToken::new()).unwrap();
@@ -109,10 +113,34 @@ fn decoys_in_the_repository_push_nothing_out_threat_3() {
     let policy = Policy { keep_last: Some(3), ..Policy::default() };
     let received = receive_times(&repository).unwrap();
     assert_eq!(received.len(), 9);
-    let plan = plan_forget(&policy, catalog::list(&repository).unwrap(), &received, at(600_003));
+    let plan =
+        plan_forget(&policy, catalog::list(&repository).unwrap(), &received, &HashMap::new(), at(600_003));
     let is_real = |record: &model::backup::BackupRecord| real.iter().any(|real| real.id == record.id);
     assert_eq!(
         plan.iter().filter(|(record, verdict)| is_real(record) && *verdict != Verdict::Forget).count(),
         3
     );
+}
+
+#[test]
+fn snapshots_of_restic_count_by_host_and_paths() {
+    let (_, repository) = repository();
+    let index = repository.load_index_for_writing().unwrap();
+    let tree = copy_world::world::save_tree(&repository, index, &files(&[("a", 1)]));
+    let from = [("one", "/srv/web"), ("other", "/srv/web"), ("one", "/var/web")];
+    for (hour, (host, path)) in (1..).zip(from.iter().cycle().take(6)) {
+        let json =
+            format!(r#"{{"time":"{}","tree":"{tree}","paths":["{path}"],"hostname":"{host}"}}"#, at(hour));
+        repository.commit_snapshot(&serde_json::from_str(&json).unwrap()).unwrap();
+    }
+    let own = back_up(&repository, "web", &files(&[("a", 2)]), 1);
+    let records = catalog::list(&repository).unwrap();
+    let foreign = foreign_origins(&repository, &records).unwrap();
+    assert_eq!((foreign.len(), foreign.contains_key(&own.snapshot.unwrap())), (6, false));
+    let policy = Policy { keep_last: Some(1), ..Policy::default() };
+    let plan = plan_forget(&policy, records, &HashMap::new(), &foreign, at(9));
+    let mut gone: Vec<_> = plan.iter().filter(|(_, verdict)| *verdict == Verdict::Forget).collect();
+    gone.sort_by_key(|(record, _)| record.created_at);
+    let hours: Vec<_> = gone.iter().map(|(record, _)| record.created_at).collect();
+    assert_eq!(hours, [at(1), at(2), at(3)], "the newest of each host and path stays");
 }

@@ -64,6 +64,19 @@ impl Excludes {
         Self { one_file_system: true, ..self }
     }
 
+    /// The pattern that means the directory `path` and nothing else; `None` for a name that no pattern can say.
+    pub fn pattern_for(path: &RelativePath) -> Option<String> {
+        let text = std::str::from_utf8(path.as_bytes()).ok().filter(|text| !text.contains(['\n', '\r']))?;
+        let mut pattern = String::from("/");
+        for letter in text.chars() {
+            let is_special = "\\*?[]{}!# ".contains(letter);
+            pattern.extend(is_special.then_some('\\'));
+            pattern.push(letter);
+        }
+        pattern.push('/');
+        Some(pattern)
+    }
+
     /// Whether a pattern leaves `path` out, given that the directories above it are not.
     pub fn is_excluded(&self, path: &RelativePath, is_dir: bool) -> bool {
         !self.patterns.is_empty()
@@ -108,6 +121,23 @@ mod tests {
         }
         assert!(Excludes::new(["*"]).unwrap().is_excluded(&RelativePath::parse(b"\xff\xfe").unwrap(), false));
         assert!(!Excludes::new(["*"]).unwrap().is_excluded(&RelativePath::root(), true));
+    }
+
+    #[test]
+    fn a_pattern_for_a_path_means_that_directory_alone() {
+        for name in ["plain", "a/b", "with space ", " #!", "!not", "*?[a-z]{b,c}", "back\\slash", "é"] {
+            let path = RelativePath::parse(name).unwrap();
+            let pattern = Excludes::pattern_for(&path).unwrap();
+            let excludes = Excludes::new([pattern.as_str()]).unwrap();
+            assert!(excludes.is_excluded(&path, true), "{pattern}");
+            assert!(!excludes.is_excluded(&path, false), "{pattern}");
+            for other in ["plainer", "x/plain", "b", "*", "az", "a/bc", "zz"] {
+                let other = RelativePath::parse(other).unwrap();
+                assert!(!excludes.is_excluded(&other, true), "{pattern} on {other}");
+            }
+        }
+        assert_eq!(Excludes::pattern_for(&RelativePath::parse(b"\xff").unwrap()), None);
+        assert_eq!(Excludes::pattern_for(&RelativePath::parse("a\nb").unwrap()), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod losses;
 mod apply;
 mod recent;
 pub mod directories;
+pub mod partial;
 mod site;
 pub mod write;
 mod remove;

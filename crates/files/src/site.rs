@@ -14,6 +14,7 @@ use crate::apply::{Grip, apply};
 use crate::directories::{DirHandle, Directories};
 use crate::error::Error;
 use crate::losses::Losses;
+use crate::partial;
 use crate::recent::Recent;
 use crate::relative::RelativePath;
 use crate::transfer::write_all;
@@ -73,10 +74,9 @@ impl Site {
             return Err(Errno::ISDIR);
         }
         loop {
-            let process = rustix::process::getpid().as_raw_nonzero();
-            let beside = format!(".mainstay-{process}-{}.partial", self.next_serial()).into_bytes();
+            let beside = partial::name(self.next_serial()).into_bytes();
             match dir.writing(|fd| openat(fd, &beside[..], CREATE, private)) {
-                Err(Errno::EXIST) => {} // left by a process that was killed
+                Err(Errno::EXIST) => {} // left by an earlier process of our number
                 outcome => return outcome.map(|fd| (fd, Some(beside))),
             }
         }

@@ -7,9 +7,10 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use model::entry::{Entry, EntryKind, Metadata};
-use rustix::fs::{AtFlags, FileType, Mode, linkat, mkdirat, mknodat, symlinkat, syncfs};
+use rustix::fs::{AtFlags, FileType, Mode, linkat, mkdirat, mknodat, symlinkat, syncfs, unlinkat};
 use rustix::io::Errno;
 
 use crate::apply::apply_pinned;
@@ -19,8 +20,9 @@ use crate::directories::{DirHandle, Directories};
 use crate::error::Error;
 use crate::listing::DIRECTORY;
 use crate::losses::Loss;
-use crate::metadata::{At, describe, is_kind, stat_open};
+use crate::metadata::{At, describe, is_kind, stat_at, stat_open};
 use crate::owner::Owners;
+use crate::partial;
 use crate::relative::RelativePath;
 use crate::remove::{names, remove_tree};
 use crate::site::{Existing, Site};
@@ -188,6 +190,23 @@ impl Target {
         names.retain(|name| !is_kept(name));
         names.sort_unstable();
         Ok(names.iter().map(|name| dir.child(name)).collect())
+    }
+
+    /// Remove from a directory what killed restores left unfinished. It is only litter: where it cannot be removed, it
+    /// stays.
+    pub fn remove_abandoned(&self, dir: &RelativePath) {
+        let Ok(handle) = self.0.directories.get(dir) else { return };
+        let Ok(own) = beneath::open(handle.fd(), &RelativePath::root(), DIRECTORY) else { return };
+        for name in names(own.as_fd()).unwrap_or_default() {
+            let modified = || {
+                let stat = stat_at(own.as_fd(), &name).ok()?;
+                let seconds = u64::try_from(stat.stx_mtime.tv_sec).ok()?;
+                Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+            };
+            if partial::is_abandoned(&name, modified) {
+                handle.writing(|fd| unlinkat(fd, &name[..], AtFlags::empty())).ok();
+            }
+        }
     }
 
     /// Remove what is at `path` with all below it; that there is nothing is fine.

@@ -9,6 +9,9 @@ pub type BlobId = Digest;
 /// Plaintext bytes of a blob at most: far above any chunk; restic's largest trees fit.
 pub const BLOB_LEN_MAX: u32 = 1 << 30;
 
+/// Plaintext bytes that fit in any case: sealed as they are, they are within [`BLOB_LEN_MAX`] too.
+pub const PLAIN_LEN_MAX: usize = BLOB_LEN_MAX as usize - crate::crypto::OVERHEAD;
+
 /// What a blob holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BlobKind {

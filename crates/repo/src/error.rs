@@ -80,6 +80,14 @@ pub enum RepoError {
         /// How many.
         count: usize,
     },
+    /// Nobody could read it again.
+    #[error("{bytes} bytes in one piece are too many: at most {bytes_max} can be read again")]
+    TooLong {
+        /// How many there are.
+        bytes: u64,
+        /// How many there may be.
+        bytes_max: u64,
+    },
     /// What was asked for would lose the last way in.
     #[error("{0}")]
     Refused(String),

@@ -148,6 +148,16 @@ impl Lease {
         let limit = DOUBTFUL_AFTER.as_secs() as i64;
         if age > limit { Err(RepoError::LeaseLost { seconds: (age - limit) as u64 }) } else { Ok(()) }
     }
+
+    /// Go without giving anything back.
+    #[cfg(test)]
+    pub(crate) fn leave_as_a_kill_does(mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+        std::mem::forget(self);
+    }
 }
 
 impl Held {
@@ -240,25 +250,34 @@ fn is_process(pid: u32) -> bool {
     std::path::Path::new("/proc/self").exists() && std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// Remove leases whose holder is dead: [`DEAD_AFTER`] by the store's time, or its process on this host is gone.
+/// Leases whose holder is dead: [`DEAD_AFTER`] by the store's time, or its process on this host is gone.
+///
+/// # Errors
+/// When the store fails.
+pub fn find_dead(repository: &Repository, me: &Identity) -> Result<Vec<String>> {
+    let mut dead = vec![];
+    for (name, object) in repository.list_notes("lease")? {
+        let name = format!("lease/{name}");
+        let is_dead = is_old(object.modified)
+            || match repository.load_note::<LockForm>(&name) {
+                Ok(form) => is_dead(&form, object.modified, me),
+                // Its holder ended between the two looks.
+                Err(RepoError::Store(error)) if error.is_not_found() => false,
+                Err(error) => return Err(error),
+            };
+        if is_dead {
+            dead.push(name);
+        }
+    }
+    Ok(dead)
+}
+
+/// Remove the leases of the dead.
 ///
 /// # Errors
 /// When the store fails.
 pub fn clear_dead(repository: &Repository, me: &Identity) -> Result<()> {
-    for (name, object) in repository.list_notes("lease")? {
-        let name = format!("lease/{name}");
-        if is_old(object.modified) {
-            repository.delete_note(&name)?;
-            continue;
-        }
-        match repository.load_note::<LockForm>(&name) {
-            Ok(form) if is_dead(&form, object.modified, me) => repository.delete_note(&name)?,
-            Ok(_) => {}
-            Err(RepoError::Store(error)) if error.is_not_found() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    find_dead(repository, me)?.iter().try_for_each(|lease| repository.delete_note(lease))
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod lease;
+pub mod adopt;
 pub mod keys;
 pub mod deleted;
 pub mod reachable;

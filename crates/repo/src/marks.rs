@@ -57,19 +57,36 @@ fn name(generation: u64) -> String {
     format!("mark/{generation:010}")
 }
 
+/// All blobs of the repository, as a writer must see them.
+pub struct Known {
+    /// What it may rely on.
+    pub usable: Index,
+    /// What stands in marked packs alone: to be read while a lease is held, and stored anew where it is needed.
+    pub marked: Index,
+}
+
 impl Repository {
     /// The index for a writer: blobs of marked packs do not count, so that they are stored anew rather than
     /// relied upon.
     ///
     /// # Errors
     /// As [`Repository::load_index_files`].
-    pub fn load_index_for_writing(&self) -> Result<Index> {
+    pub fn load_known(&self) -> Result<Known> {
         let marks = load(self)?;
-        let mut index = Index::default();
+        let (mut usable, mut marked) = (Index::default(), Index::default());
         for (_, packs) in self.load_index_files()? {
-            index.add(&packs, |pack| marks.contains_key(pack));
+            usable.add(&packs, |pack| marks.contains_key(pack));
+            marked.add(&packs, |pack| !marks.contains_key(pack));
         }
-        Ok(index)
+        Ok(Known { usable, marked })
+    }
+
+    /// What of it a writer may rely on.
+    ///
+    /// # Errors
+    /// As [`Repository::load_index_files`].
+    pub fn load_index_for_writing(&self) -> Result<Index> {
+        Ok(self.load_known()?.usable)
     }
 }
 

@@ -176,10 +176,9 @@ impl Uploads {
                 self.failure.set(RepoError::System("a storing thread stopped unexpectedly".to_owned()));
             }
         }
-        match self.failure.take() {
-            Some(error) => Err(error),
-            None => write_index(&self.repository, std::mem::take(&mut *lock(&self.batch))),
-        }
+        let indexed = write_index(&self.repository, std::mem::take(&mut *lock(&self.batch)));
+        // Also after a failure: what is stored need not be sent again by the next run.
+        self.failure.take().map_or(indexed, Err)
     }
 }
 

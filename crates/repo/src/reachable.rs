@@ -56,6 +56,8 @@ struct Visit {
 struct Walk<'a> {
     repository: &'a Repository,
     index: &'a Index,
+    /// What is left out.
+    seen: &'a Reachable,
     found: Mutex<Reachable>,
     broken: Mutex<Vec<Broken>>,
     /// Visits that are queued or under way; the walk ends when there are none.
@@ -72,9 +74,24 @@ pub fn collect(
     roots: &[(Digest, BlobId)],
     cancel: &CancelToken,
 ) -> Result<(Reachable, Vec<Broken>)> {
+    collect_beyond(&Reachable::default(), repository, index, roots, cancel)
+}
+
+/// The same without what was `seen` before, or is reached through it alone.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_beyond(
+    seen: &Reachable,
+    repository: &Repository,
+    index: &Index,
+    roots: &[(Digest, BlobId)],
+    cancel: &CancelToken,
+) -> Result<(Reachable, Vec<Broken>)> {
     let walk = Walk {
         repository,
         index,
+        seen,
         found: Mutex::default(),
         broken: Mutex::default(),
         outstanding: AtomicUsize::new(0),
@@ -101,7 +118,7 @@ pub fn collect(
 impl Walk<'_> {
     /// Queue a tree that was not seen before.
     fn enter(&self, queue: &Sender<Option<Visit>>, visit: Visit) {
-        if lock(&self.found).trees.insert(visit.tree) {
+        if !self.seen.trees.contains(&visit.tree) && lock(&self.found).trees.insert(visit.tree) {
             self.outstanding.fetch_add(1, Ordering::SeqCst);
             drop(queue.send(Some(visit)));
         }
@@ -149,7 +166,8 @@ impl Walk<'_> {
                 self.enter(queue, Visit { snapshot: visit.snapshot, path: path(), tree });
             }
         }
-        lock(&self.found).data.extend(nodes.iter().flat_map(|node| node.content.iter().copied()));
+        let data = nodes.iter().flat_map(|node| node.content.iter().copied());
+        lock(&self.found).data.extend(data.filter(|id| !self.seen.data.contains(id)));
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use model::cancel::CancelToken;
 
-use crate::blob::{BlobId, BlobKind, PackedBlob, id_of};
+use crate::blob::{BlobId, BlobKind, PLAIN_LEN_MAX, PackedBlob, id_of};
 use crate::compression::{Compressor, LEVEL_DEFAULT};
 use crate::error::{RepoError, Result};
 use crate::index::{IdSet, Index};
@@ -232,6 +232,9 @@ impl Hand {
     /// When the pipeline has failed or is cancelled.
     pub fn save(&mut self, kind: BlobKind, plain: &[u8]) -> Result<Saved> {
         self.shared.check()?;
+        if plain.len() > PLAIN_LEN_MAX {
+            return Err(RepoError::TooLong { bytes: plain.len() as u64, bytes_max: PLAIN_LEN_MAX as u64 });
+        }
         let id = id_of(plain);
         if self.shared.index.find(kind, &id).is_some() || !self.shared.claim(kind, &id) {
             return Ok(Saved { id, is_new: false });

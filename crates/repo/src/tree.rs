@@ -8,6 +8,7 @@ use crate::error::{RepoError, Result};
 use crate::node::{Node, NodeForm};
 
 const OPENING: &[u8] = b"{\"nodes\":[";
+const CLOSING: &[u8] = b"]}\n";
 
 #[derive(Deserialize)]
 struct TreeRead {
@@ -36,12 +37,22 @@ impl TreeWriter {
         serde_json::to_writer(&mut self.json, &NodeForm::from(node)).expect("a node is text and numbers");
     }
 
+    /// Bytes so far. A tree is one blob, so it ends at [`PLAIN_LEN_MAX`](crate::blob::PLAIN_LEN_MAX).
+    pub fn len(&self) -> usize {
+        self.json.len() + CLOSING.len()
+    }
+
+    /// Whether there is no node in it yet.
+    pub fn is_empty(&self) -> bool {
+        self.json.is_empty()
+    }
+
     /// The bytes of the tree.
     pub fn finish(mut self) -> Vec<u8> {
         if self.json.is_empty() {
             self.json.extend_from_slice(OPENING);
         }
-        self.json.extend_from_slice(b"]}\n");
+        self.json.extend_from_slice(CLOSING);
         self.json
     }
 }

@@ -4,6 +4,7 @@ pub mod rich;
 pub mod tree;
 pub mod program;
 pub mod restic;
+pub mod disk;
 pub mod site;
 pub mod procfs;
 pub mod moments;

@@ -83,7 +83,7 @@ struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     fn set(order: &Demo, environment: &'a Environment, face: &'a Face) -> Result<Self> {
-        let cancel = interrupt::watch()?;
+        let cancel = interrupt::watch_patiently()?;
         let bin_dir = server_programs(order, environment)?;
         let clients = Clients::discover(Some(&bin_dir), std::ffi::OsStr::new(""))
             .map_err(CliError::io("looking for PostgreSQL's client programs"))?;

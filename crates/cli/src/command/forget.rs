@@ -24,7 +24,8 @@ pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, fa
     let mut records = catalog::list(&repository)?;
     records.retain(|record| order.tenant.as_deref().is_none_or(|tenant| record.tenant.as_str() == tenant));
     let now = Timestamp::now();
-    let plan = forget::plan_forget(&policy, records, &forget::receive_times(&repository)?, now);
+    let foreign = forget::foreign_origins(&repository, &records)?;
+    let plan = forget::plan_forget(&policy, records, &forget::receive_times(&repository)?, &foreign, now);
     let forgotten = match order.dry_run {
         true => vec![],
         false => forget::forget(&repository, &plan, &place::identity(environment), now, &cancel)?,

@@ -64,13 +64,14 @@ pub(super) struct Parent<'a> {
 }
 
 impl<'a> Parent<'a> {
-    /// `snapshot` as the parent; without one everything is new. A parent that cannot be read is no parent.
+    /// `snapshot` as the parent; without one everything is new. A parent that cannot be read is no parent. Its trees
+    /// may lie in packs that prune has `marked`: they stay as long as we hold a lease, and are stored anew.
     pub(super) fn open(
         repository: &'a Repository,
-        index: &'a Index,
+        (index, marked): (&'a Index, &'a Index),
         snapshot: Option<&SnapshotFile>,
     ) -> Result<Self> {
-        let mut trees = TreeSource::new(repository, index)?;
+        let mut trees = TreeSource::new(repository, index)?.and(marked);
         let subject = snapshot.and_then(|snapshot| locate(&mut trees, snapshot).ok());
         let began = |snapshot: &SnapshotFile| {
             let start = snapshot.summary.as_ref().map_or(snapshot.time, |summary| summary.backup_start);

@@ -72,7 +72,8 @@ impl<'a> Collector<'a> {
     pub(super) fn take(&mut self, stored: Stored) -> Result<()> {
         self.order.cancel.check()?;
         let (path, outcome) = match stored {
-            Stored::Enter { path, entry, is_whole } => {
+            Stored::Enter { path, mut entry, is_whole } => {
+                entry.iter_mut().for_each(|entry| self.order.owners.settle(&mut entry.metadata));
                 let outcome = self.enter(&path, entry, is_whole);
                 (path, outcome)
             }
@@ -81,7 +82,8 @@ impl<'a> Collector<'a> {
                 (path, outcome)
             }
             Stored::Broken { path, error } => (path, Err(error)),
-            Stored::Entry { path, node } => {
+            Stored::Entry { path, mut node } => {
+                self.order.owners.settle(&mut node.entry.metadata);
                 let outcome = self.entry(&path, *node);
                 (path, outcome)
             }
@@ -114,6 +116,10 @@ impl<'a> Collector<'a> {
         let kept = (self.order.delete && is_whole).then(Vec::new);
         self.stack.push(Open { entry, kept, is_ours: true });
         let found = if path.is_root() { None } else { self.found(path)? };
+        let is_there = path.is_root() || found.as_ref().is_some_and(Entry::is_dir);
+        if let (true, Some(target), Some(_)) = (is_there, self.target(), &self.place.existing) {
+            target.remove_abandoned(path);
+        }
         if let Some(found) = &found {
             if found.is_dir() {
                 // On the way to what was asked for: it stays as it is.

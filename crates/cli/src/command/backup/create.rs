@@ -9,6 +9,7 @@ use engine::back_up_files::{DirectoryReport, DirectorySource, back_up_files};
 use engine::writing::Order;
 use files::exclude::{Excludes, PatternError};
 use files::owner::Owners;
+use files::relative::RelativePath;
 use jiff::Timestamp;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
@@ -42,7 +43,7 @@ pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, fa
     let url = destination(global, order, environment)?;
     let cancel = interrupt::watch()?;
     let repository = place::open_at(&url, &password::current(global, environment, face)?, environment)?;
-    let creating = Creating { order, tenant, repository, environment, face, cancel };
+    let creating = Creating { order, tenant, url, repository, environment, face, cancel };
     let (records, failures) = match &order.what.directory {
         Some(directory) => (vec![creating.directory(directory)?], vec![]),
         None => creating.databases()?,
@@ -69,6 +70,7 @@ fn destination(global: &Global, order: &Create, environment: &Environment) -> Re
 struct Creating<'a> {
     order: &'a Create,
     tenant: TenantName,
+    url: String,
     repository: Arc<Repository>,
     environment: &'a Environment,
     face: &'a Face,
@@ -117,10 +119,34 @@ impl Creating<'_> {
         self.timed(name, |order| Ok(back_up_dump(&self.repository, &source, order)?))
     }
 
+    /// The pattern that leaves the repository itself out, where it lies in `directory`: it would grow while it is read.
+    fn own_place_in(&self, directory: &Path) -> Result<Option<String>> {
+        let place = std::fs::canonicalize(store::open::local_path(&self.url)?);
+        // What is not there is said by the walk, in its own words.
+        let (Ok(place), Ok(directory)) = (place, std::fs::canonicalize(directory)) else { return Ok(None) };
+        let refuse = |why| {
+            let message = format!("{} {why} {}", directory.display(), place.display());
+            Err(CliError::new(Kind::Refused, message)
+                .hint("back up another directory, or into another place"))
+        };
+        if directory.starts_with(&place) {
+            return refuse("is, or lies in, the repository");
+        }
+        let Ok(below) = place.strip_prefix(&directory) else { return Ok(None) };
+        let below = RelativePath::parse(below.as_os_str().as_encoded_bytes()).ok();
+        let Some(pattern) = below.as_ref().and_then(Excludes::pattern_for) else {
+            return refuse("contains, under a name that no pattern can leave out, the repository");
+        };
+        self.face.note(&format!("the repository {} lies in it and is left out", place.display()));
+        Ok(Some(pattern))
+    }
+
     fn directory(&self, directory: &Path) -> Result<BackupRecord> {
         let order = self.order;
         let pattern = |error: PatternError| CliError::usage(error.to_string());
-        let mut excludes = Excludes::new(&order.exclude).map_err(pattern)?;
+        let mut patterns = order.exclude.clone();
+        patterns.extend(self.own_place_in(directory)?);
+        let mut excludes = Excludes::new(&patterns).map_err(pattern)?;
         if order.exclude_caches {
             excludes = excludes.without_caches();
         }
@@ -132,7 +158,7 @@ impl Creating<'_> {
         let source = DirectorySource {
             path: directory,
             excludes,
-            patterns: &order.exclude,
+            patterns: &patterns,
             owners: Arc::new(owners),
             tell: &tell,
         };

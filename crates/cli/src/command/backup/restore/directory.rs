@@ -42,6 +42,7 @@ pub(super) fn run(
     let only = order.path.iter().map(|path| below(path, &snapshot)).collect::<Result<_>>()?;
     let cancel = interrupt::watch()?;
     let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
+    let owners = if order.numeric_owner { owners.by_number() } else { owners };
     let named = Mutex::new((vec![], vec![]));
     let tell = |notice: &Notice| show(notice, order, face, &named);
     let progress = Progress::new();

@@ -1,55 +1,15 @@
-//! Directories through the binary: flags, exit codes, a kill, a full disk.
-
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+//! Directories through the binary: there and back, flags, exit codes, a full disk.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use testkit::program::{Program, Ran};
+use testkit::disk::SmallDisk;
+use testkit::program::Program;
 use testkit::site::Site;
 use testkit::tree::{Tree, assert_same_tree, differences};
 
-const MAINSTAY: &str = env!("CARGO_BIN_EXE_mainstay");
-
-fn site() -> (Site, PathBuf) {
-    let site = Site::new(MAINSTAY);
-    let data = site.path().join("data");
-    fs::create_dir(&data).unwrap();
-    (site, data)
-}
-
-fn create(site: &Site, data: &Path, more: &[&str]) -> Ran {
-    let mut arguments = vec!["backup", "create", "acme", "--directory", data.to_str().unwrap()];
-    arguments.extend(more);
-    site.run(&arguments)
-}
-
-fn id(ran: &Ran) -> String {
-    let line = ran.stderr.lines().find(|line| line.starts_with("backup ok ")).unwrap();
-    line.split_whitespace().find_map(|word| word.strip_prefix("id=")).unwrap().to_owned()
-}
-
-fn restore(site: &Site, id: &str, more: &[&str]) -> Ran {
-    let mut arguments = vec!["backup", "restore", id];
-    arguments.extend(more);
-    site.run(&arguments)
-}
-
-fn fill(data: &Path, files: u32, len: usize) {
-    for number in 0..files {
-        let dir = data.join(format!("d{}", number % 50));
-        fs::create_dir_all(&dir).unwrap();
-        let mut bytes = vec![0; len];
-        let mut state = u64::from(number) << 20 | 1;
-        for chunk in bytes.chunks_mut(8) {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            chunk.copy_from_slice(&(state >> 7).to_le_bytes()[..chunk.len()]);
-        }
-        fs::write(dir.join(format!("f{number}")), bytes).unwrap();
-    }
-}
+use crate::{MAINSTAY, create, fill, id, restore, site};
 
 #[test]
 fn a_directory_there_and_back_with_words_and_codes() {
@@ -86,7 +46,7 @@ fn exported_as_tar_it_is_the_same_without_mainstay() {
     let (archive, place) = (archive.to_str().unwrap(), to.to_str().unwrap());
     let flags = ["--xattrs", "--xattrs-include=*", "-xpf", archive, "-C", place];
     Program::new("tar").run(&flags).ok();
-    // tar has no word for a socket, fills holes, and its header no time before 1970.
+    // tar has no word for a socket, none for short holes, and its header no time before 1970.
     let is_lost = |line: &String| {
         ["holes should be", "socket", "attributes"].iter().any(|part| line.contains(part))
             || line.contains("mtime should be -")
@@ -150,25 +110,6 @@ fn an_unreadable_directory_makes_it_incomplete_with_exit_3() {
 }
 
 #[test]
-fn killed_at_any_moment_the_repository_is_sound_and_the_next_backup_works() {
-    let (site, data) = site();
-    fill(&data, 3000, 20_000);
-    let arguments = ["backup", "create", "acme", "--directory", data.to_str().unwrap()];
-    for wait_ms in [30, 120, 300, 700, 1200] {
-        let mut child = site.program().start(&arguments);
-        std::thread::sleep(Duration::from_millis(wait_ms));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        site.run(&["check", "--read-data"]).ok();
-    }
-    let id = id(&create(&site, &data, &[]).ok());
-    site.assert_sound();
-    let to = site.path().join("restored");
-    restore(&site, &id, &["--to", to.to_str().unwrap()]).ok();
-    assert_same_tree(&data, &to);
-}
-
-#[test]
 fn damage_is_named_file_by_file_with_exit_4_and_the_rest_is_restored() {
     let (site, data) = site();
     fill(&data, 20, 5_000);
@@ -205,28 +146,122 @@ fn a_full_disk_stops_the_restore_with_its_reason() {
     let (site, data) = site();
     fill(&data, 60, 200_000);
     let id = id(&create(&site, &data, &[]).ok());
-    let small = site.path().join("small");
-    fs::create_dir(&small).unwrap();
-    let mount = Program::new("mount");
-    let mounted = mount.run(&["-t", "tmpfs", "-o", "size=4m", "tmpfs", small.to_str().unwrap()]);
-    assert_eq!(mounted.code, Some(0), "only root can make a small disk: {}", mounted.stderr);
-    let to = small.join("to");
-    let ran = restore(&site, &id, &["--to", to.to_str().unwrap()]);
-    Program::new("umount").run(&[small.to_str().unwrap()]).ok();
+    let Some(small) = SmallDisk::mount(&site.path().join("small"), "4m") else { return };
+    let ran = restore(&site, &id, &["--to", small.path().join("to").to_str().unwrap()]);
     ran.exits(1).says("No space left on device").says("--delta");
 }
 
 #[test]
-fn memory_stays_flat_for_fifty_sparse_gigabytes() {
+fn a_full_or_read_only_disk_under_the_repository_costs_nothing() {
+    let site = Site::bare(MAINSTAY);
+    let data = site.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fill(&data, 4, 100_000);
+    let Some(disk) = SmallDisk::mount(&site.repository(), "3m") else { return };
+    site.run(&["init", "--no-recovery-key"]).ok();
+    let first = id(&create(&site, &data, &[]).ok());
+    fill(&data, 60, 100_000);
+    for _ in 0..3 {
+        create(&site, &data, &[]).exits(1).says("No space left");
+    }
+    assert_eq!(site.ids(), std::slice::from_ref(&first));
+    site.run(&["check", "--read-data"]).ok();
+    disk.remount("ro");
+    create(&site, &data, &[]).exits(1).says("Read-only");
+    for arguments in [&["backup", "delete", &first][..], &["forget", "--keep-last", "1"], &["prune"]] {
+        site.run(arguments).exits(1).says("Read-only");
+    }
+    // Reading needs no right to write.
+    site.run(&["check", "--read-data"]).ok();
+    site.run(&["backup", "verify", &first]).exits(1).says("Read-only");
+    restore(&site, &first, &["--to", site.path().join("to").to_str().unwrap()]).ok();
+    disk.remount("rw,size=200m");
+    create(&site, &data, &[]).ok();
+    site.assert_sound();
+}
+
+#[test]
+fn the_repository_inside_the_directory_is_left_out_and_never_deleted() {
+    let site = Site::bare(MAINSTAY);
+    let data = site.path().join("data");
+    fs::create_dir_all(data.join("deep [x]* \\")).unwrap();
+    fs::write(data.join("file"), "one").unwrap();
+    let repository = data.join("deep [x]* \\/repository");
+    let program = site.program().with("MAINSTAY_REPOSITORY", &repository);
+    program.run(&["init", "--no-recovery-key"]).ok();
+    let path = data.to_str().unwrap();
+    let arguments = ["backup", "create", "acme", "--directory", path];
+    for _ in 0..2 {
+        let ran = program.run(&arguments).ok().says("repository").says("is left out").says("1 left out");
+        assert!(!ran.stderr.contains("config"), "{}", ran.stderr);
+    }
+    let listed = program.run(&["backup", "export", "acme/data"]);
+    assert_eq!(listed.code, Some(5), "an export asks for an id: {}", listed.stderr);
+    let newest = program.run(&["backup", "list"]).ok().text();
+    let newest = newest.lines().nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let archive = program.run(&["backup", "export", &newest]).ok().stdout;
+    assert!(archive.windows(4).any(|bytes| bytes == b"file"));
+    assert!(!archive.windows(9).any(|bytes| bytes == b"snapshots"), "the repository is in its own backup");
+    // Restored in place, what the backup does not have goes; the repository is none of that.
+    fs::write(data.join("extra"), "extra").unwrap();
+    let yes = format!("--yes={path}");
+    program.run(&["backup", "restore", &newest, "--delta", "--delete", &yes]).ok();
+    assert!(!data.join("extra").exists() && repository.join("config").exists());
+    program.run(&["check", "--read-data"]).ok();
+    // The repository itself, or a part of it, is no directory to back up.
+    for inside in [repository.clone(), repository.join("keys")] {
+        let arguments = ["backup", "create", "acme", "--directory", inside.to_str().unwrap()];
+        program.run(&arguments).exits(6).says("in, the repository");
+    }
+}
+
+#[test]
+fn a_file_with_holes_is_exported_with_holes() {
     let (site, data) = site();
-    fs::File::create(data.join("sparse")).unwrap().set_len(50_000_000_000).unwrap();
-    let peak = |arguments: &[&str]| -> u64 {
-        let ran = site.program().under(&["/usr/bin/time", "-f", "peak %M"]).run(arguments).ok();
-        let line = ran.stderr.lines().rev().find_map(|line| line.strip_prefix("peak ")).unwrap();
-        line.parse().unwrap()
+    let file = fs::File::create(data.join("sparse")).unwrap();
+    file.set_len(900 << 20).unwrap();
+    file.write_all_at(b"begin", 0).unwrap();
+    file.write_all_at(b"middle", 400_000_000).unwrap();
+    let only = fs::File::create(data.join("hole only")).unwrap();
+    only.set_len(700 << 20).unwrap();
+    let id = id(&create(&site, &data, &[]).ok());
+    let (archive, to) = (site.path().join("a.tar"), site.path().join("to"));
+    site.run(&["backup", "export", &id, "--output", archive.to_str().unwrap()]).ok();
+    assert!(fs::metadata(&archive).unwrap().len() < 30 << 20, "holes are not in the archive");
+    fs::create_dir(&to).unwrap();
+    let (archive, place) = (archive.to_str().unwrap(), to.to_str().unwrap());
+    Program::new("tar").run(&["-xpf", archive, "-C", place]).ok();
+    let left = differences(&data, &to);
+    assert!(left.iter().all(|line| line.contains("attributes")), "{left:#?}");
+    // A second reader, which we did not write either.
+    let script = "import sys, tarfile\nfor m in tarfile.open(sys.argv[1]): print(m.name, m.size)";
+    let names = Program::new("python3").run(&["-c", script, archive]).ok().text();
+    assert!(names.contains(&format!("sparse {}\n", 900 << 20)), "{names}");
+    assert!(names.contains(&format!("hole only {}\n", 700 << 20)), "{names}");
+}
+
+#[test]
+fn owners_go_by_their_names_unless_by_number() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Nobody else may give files away.
+    }
+    let (site, data) = site();
+    let file = data.join("file");
+    fs::write(&file, "x").unwrap();
+    // A number that a name elsewhere has; the name that it has here is another one's.
+    std::os::unix::fs::chown(&file, Some(1), Some(1)).unwrap();
+    create(&site, &data, &[]).ok();
+    let owner = |place: &Path| {
+        let about = fs::metadata(place.join("file")).unwrap();
+        (std::os::unix::fs::MetadataExt::uid(&about), std::os::unix::fs::MetadataExt::gid(&about))
     };
-    let made = peak(&["backup", "create", "acme", "--directory", data.to_str().unwrap()]);
-    let to = site.path().join("to");
-    let restored = peak(&["backup", "restore", "acme/data", "--to", to.to_str().unwrap()]);
-    assert!(made < 150 << 10 && restored < 150 << 10, "{made} and {restored} KiB");
+    for (flags, expected) in [(&[][..], (71, 72)), (&["--numeric-owner"], (1, 1))] {
+        let to = site.path().join(format!("to-{}", flags.len()));
+        let script = "mount -t tmpfs tmpfs /etc && printf 'daemon:x:71:72::/:/bin/sh\\n' > /etc/passwd && \
+            printf 'daemon:x:72:\\n' > /etc/group && exec \"$@\"";
+        let mut arguments = vec!["backup", "restore", "acme/data", "--to", to.to_str().unwrap()];
+        arguments.extend(flags);
+        site.program().under(&["unshare", "--mount", "sh", "-c", script, "sh"]).run(&arguments).ok();
+        assert_eq!(owner(&to), expected, "{flags:?}");
+    }
 }

@@ -1,0 +1,229 @@
+//! Bad input of every kind, with directories: a clear error, the documented exit code, nothing lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use testkit::program::{Program, Ran};
+use testkit::site::Site;
+use testkit::tree::assert_same_tree;
+
+use crate::{MAINSTAY, create, fill, id, restore, site};
+
+/// The first file below a part of the repository, and the largest.
+fn stored(site: &Site, part: &str) -> Vec<PathBuf> {
+    let files = testkit::site::files_below(&site.repository().join(part));
+    let mut files: Vec<_> = files.into_iter().map(|(name, bytes)| (bytes.len(), name)).collect();
+    files.sort();
+    files.into_iter().map(|(_, name)| site.repository().join(part).join(name)).collect()
+}
+
+/// A file that is changed as long as the value lives.
+struct Changed {
+    path: PathBuf,
+    before: Vec<u8>,
+}
+
+impl Changed {
+    fn new(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Self {
+        let before = fs::read(path).unwrap();
+        let mut bytes = before.clone();
+        change(&mut bytes);
+        write(path, &bytes);
+        Self { path: path.to_owned(), before }
+    }
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        write(&self.path, &self.before);
+    }
+}
+
+/// Objects are read-only, so they are replaced.
+fn write(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[track_caller]
+fn assert_damage(ran: &Ran, what: &str) {
+    assert_eq!(ran.code, Some(4), "{what}: {}", ran.stderr);
+    assert!(ran.stderr.contains("integrity check failed"), "{what}: {}", ran.stderr);
+}
+
+#[test]
+fn a_flipped_or_cut_byte_in_any_kind_of_file_is_damage_and_named() {
+    let (site, data) = site();
+    fill(&data, 30, 60_000);
+    let id = id(&create(&site, &data, &[]).ok());
+    let packs = stored(&site, "data");
+    let [trees, blobs] = &packs[..] else { panic!("one pack of trees, one of data: {packs:?}") };
+    let one = |part: &str| stored(&site, part).pop().unwrap();
+    // Kind, file, and which of `backup list`, `backup restore` and `check` must see the damage.
+    let kinds: [(&str, PathBuf, [bool; 3]); 6] = [
+        ("config", site.repository().join("config"), [true, true, true]),
+        ("key", one("keys"), [true, true, true]),
+        ("index", one("index"), [false, true, true]),
+        ("snapshot", one("snapshots"), [false, true, true]),
+        ("tree", trees.clone(), [false, true, true]),
+        ("data", blobs.clone(), [false, true, false]),
+    ];
+    let to = site.path().join("to");
+    for (kind, file, [lists, restores, checks]) in &kinds {
+        let length = fs::metadata(file).unwrap().len() as usize;
+        let flips = [0, 17, length / 2];
+        let cuts = [0, 1, length / 2, length - 1];
+        let changes = flips.iter().map(|at| (true, *at)).chain(cuts.iter().map(|at| (false, *at)));
+        for (is_flip, at) in changes {
+            let what = format!("{kind} {} at {at} of {length}", if is_flip { "flipped" } else { "cut" });
+            let changed =
+                Changed::new(file, |bytes| if is_flip { bytes[at] ^= 4 } else { bytes.truncate(at) });
+            if *lists {
+                assert_damage(&site.run(&["backup", "list"]), &format!("list, {what}"));
+            }
+            // A pack that was cut behind what is needed still gives it.
+            if *restores && (is_flip || at < length / 2 + 1) {
+                let ran = restore(&site, &id, &["--to", to.to_str().unwrap()]);
+                assert_damage(&ran, &format!("restore, {what}"));
+                fs::remove_dir_all(&to).ok();
+            }
+            if *checks && (is_flip || *kind != "tree" || at < length / 2 + 1) {
+                assert_damage(&site.run(&["check"]), &format!("check, {what}"));
+            }
+            assert_damage(&site.run(&["check", "--read-data"]), &format!("check --read-data, {what}"));
+            drop(changed);
+        }
+    }
+    // A header at a pack's end is needed by nobody but by who must make the index again: a full check sees it.
+    for pack in [trees, blobs] {
+        for back in [1, 5, 30] {
+            let _changed = Changed::new(pack, |bytes| {
+                let at = bytes.len() - back;
+                bytes[at] ^= 1;
+            });
+            assert_damage(&site.run(&["check", "--read-data"]), &format!("header, {back} from the end"));
+            restore(&site, &id, &["--to", to.to_str().unwrap()]).ok();
+            fs::remove_dir_all(&to).unwrap();
+        }
+    }
+    // Nothing was lost by any of the attempts.
+    site.assert_sound();
+    restore(&site, &id, &["--to", to.to_str().unwrap()]).ok();
+    assert_same_tree(&data, &to);
+}
+
+#[test]
+fn a_missing_file_of_any_kind_is_said() {
+    let (site, data) = site();
+    fill(&data, 5, 60_000);
+    let id = id(&create(&site, &data, &[]).ok());
+    let away = site.path().join("away");
+    let one = |part: &str| stored(&site, part).pop().unwrap();
+    let kinds = [
+        ("config", site.repository().join("config"), 5, "no repository"),
+        ("key", one("keys"), 2, "wrong password"),
+        ("index", one("index"), 4, "integrity check failed"),
+        ("snapshot", one("snapshots"), 5, &id),
+        ("data", one("data"), 4, "integrity check failed"),
+    ];
+    for (kind, file, code, words) in kinds {
+        fs::rename(&file, &away).unwrap();
+        let to = site.path().join(kind);
+        let ran = restore(&site, &id, &["--to", to.to_str().unwrap()]);
+        assert_eq!(ran.code, Some(code), "{kind}: {}", ran.stderr);
+        assert!(ran.stderr.contains(words), "{kind}: {}", ran.stderr);
+        fs::rename(&away, &file).unwrap();
+    }
+    site.assert_sound();
+}
+
+#[test]
+fn a_repository_of_another_kind_is_no_repository_of_ours() {
+    let site = Site::bare(MAINSTAY);
+    let data = site.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::create_dir(site.repository()).unwrap();
+    // As borg makes one.
+    let borg = "[repository]\nversion = 1\nsegments_per_dir = 1000\nid = 00\nkey = aaaa\n";
+    fs::write(site.repository().join("config"), borg).unwrap();
+    let before = site.files();
+    for arguments in
+        [&["backup", "list"][..], &["check"], &["stats"], &["prune"], &["forget", "--keep-last", "1"]]
+    {
+        let ran = site.run(arguments);
+        assert!([2, 4, 5].contains(&ran.code.unwrap()), "{arguments:?}: {:?} {}", ran.code, ran.stderr);
+        assert!(ran.stdout.is_empty() && !ran.stderr.contains("panicked"), "{}", ran.stderr);
+    }
+    assert_ne!(create(&site, &data, &[]).code, Some(0));
+    site.run(&["init", "--no-recovery-key"]).exits(6).says("exists already");
+    assert!(site.files() == before, "nothing was touched");
+    // A directory of other things, and one that is no directory.
+    fs::remove_file(site.repository().join("config")).unwrap();
+    fs::write(site.repository().join("holiday.jpg"), "x").unwrap();
+    site.run(&["backup", "list"]).exits(5).says("no repository");
+    let file = site.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let program = site.program().with("MAINSTAY_REPOSITORY", &file);
+    let ran = program.run(&["backup", "list"]);
+    assert!([1, 5].contains(&ran.code.unwrap()) && ran.stderr.contains("file"), "{}", ran.stderr);
+}
+
+#[test]
+fn directories_and_paths_that_do_not_suit_are_refused() {
+    let (site, data) = site();
+    fs::write(data.join("file"), "x").unwrap();
+    let id = id(&create(&site, &data, &[]).ok());
+    create(&site, &site.path().join("nowhere"), &[]).exits(5).says("nowhere");
+    create(&site, &data, &["--exclude", "{a,"]).exits(2).says("{a,");
+    create(&site, &data, &["--name", "../x"]).exits(2);
+    create(&site, &data, &["--name", ".."]).exits(2);
+    create(&site, &data, &["--compression", "99"]).exits(2).says("99");
+    create(&site, &data, &["--all-databases"]).exits(2).says("cannot be used");
+    std::os::unix::fs::symlink(&data, site.path().join("link")).unwrap();
+    create(&site, &site.path().join("link"), &[]).exits(1).says("is a symbolic link to");
+    let to = site.path().join("to");
+    let to = to.to_str().unwrap();
+    for path in ["../file", "a/../../file", "/etc/passwd"] {
+        let ran = restore(&site, &id, &["--to", to, "--path", path]);
+        assert!([2, 5].contains(&ran.code.unwrap()), "{path}: {:?} {}", ran.code, ran.stderr);
+    }
+    restore(&site, &id, &["--to", to, "--delete"]).exits(2).says("--delta");
+    restore(&site, &id, &["--to", to, "--database", "x"]).exits(2).says("cannot be used");
+    for id in ["..", "../..", "/etc/passwd", "acme/../other", "", "%s", "\u{202e}"] {
+        for verb in ["get", "verify", "export", "hold", "unhold", "delete", "undelete"] {
+            let ran = site.run(&["backup", verb, id]);
+            assert_eq!(ran.code, Some(5), "{verb} {id:?}: {}", ran.stderr);
+        }
+    }
+    for verb in ["verify", "export", "hold", "delete", "get"] {
+        site.run(&["backup", verb]).exits(2);
+        site.run(&["backup", verb, &id, "--no-such-flag"]).exits(2).says("--no-such-flag");
+    }
+    for command in ["check", "stats", "forget", "prune", "copy", "init", "demo"] {
+        site.run(&[command, "--no-such-flag"]).exits(2).says("--no-such-flag");
+    }
+    assert_eq!(site.ids(), std::slice::from_ref(&id));
+    let place = site.path().join("there");
+    fs::write(&place, "mine").unwrap();
+    site.run(&["backup", "export", &id, "-o", place.to_str().unwrap()]).exits(6).says("exists already");
+    assert_eq!(fs::read(&place).unwrap(), b"mine");
+    let nowhere = site.path().join("no/where");
+    site.run(&["backup", "export", &id, "-o", nowhere.to_str().unwrap()]).exits(1).says("No such file");
+    site.run(&["man", "/proc/nowhere"]).exits(1).says("/proc/nowhere");
+}
+
+#[test]
+fn a_closed_pipe_ends_an_export_without_a_word_of_panic() {
+    let (site, data) = site();
+    fill(&data, 20, 500_000);
+    let id = id(&create(&site, &data, &[]).ok());
+    let shell = Program::new("bash").with("MAINSTAY_PASSWORD", testkit::site::PASSWORD);
+    let line = format!(
+        "set -o pipefail; {MAINSTAY} -r {} backup export {id} | head -c 1000 | wc -c",
+        site.repository().display()
+    );
+    let ran = shell.run(&["-c", &line]);
+    assert_ne!(ran.code, Some(0), "a stream that nobody took is no success");
+    assert_eq!(ran.text().trim(), "1000");
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}

@@ -1,0 +1,67 @@
+//! Very many entries, and very large files: bounded memory, and every restic reads them.
+
+use std::fs;
+
+use crate::{create, id, restore, site};
+
+/// Entries of one directory, or directories: what restic's format keeps in one tree, or in as many trees.
+const MANY: u32 = 200_000;
+
+/// Peak memory of a run in KiB.
+fn peak(site: &testkit::site::Site, arguments: &[&str]) -> u64 {
+    let ran = site.program().under(&["/usr/bin/time", "-f", "peak %M"]).run(arguments).ok();
+    let line = ran.stderr.lines().rev().find_map(|line| line.strip_prefix("peak ")).unwrap();
+    line.parse().unwrap()
+}
+
+#[test]
+fn memory_stays_flat_for_fifty_sparse_gigabytes() {
+    let (site, data) = site();
+    fs::File::create(data.join("sparse")).unwrap().set_len(50_000_000_000).unwrap();
+    let made = peak(&site, &["backup", "create", "acme", "--directory", data.to_str().unwrap()]);
+    let to = site.path().join("to");
+    let restored = peak(&site, &["backup", "restore", "acme/data", "--to", to.to_str().unwrap()]);
+    assert!(made < 150 << 10 && restored < 150 << 10, "{made} and {restored} KiB");
+}
+
+/// What every judge sees of it: the names of the first and the last, and how many there are.
+#[track_caller]
+fn judge(site: &testkit::site::Site, entries: u32) {
+    site.assert_sound();
+    for restic in testkit::restic::installed() {
+        let listed = site.restic(&restic, &["ls", "latest"]).ok().text();
+        let count = listed.lines().filter(|line| line.contains("/data/n")).count();
+        assert_eq!(count, entries as usize, "{}", restic.version());
+    }
+}
+
+#[test]
+fn a_directory_of_200_000_entries_is_backed_up_and_restored() {
+    let (site, data) = site();
+    for number in 0..MANY {
+        fs::write(data.join(format!("n{number:07}")), []).unwrap();
+    }
+    let made = id(&create(&site, &data, &[]).ok());
+    judge(&site, MANY);
+    create(&site, &data, &[]).ok().says("200000 unmodified");
+    let to = site.path().join("to");
+    restore(&site, &made, &["--to", to.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_dir(&to).unwrap().count(), MANY as usize);
+}
+
+#[test]
+fn two_hundred_thousand_directories_take_no_more_memory_than_a_few() {
+    let (site, data) = site();
+    for number in 0..MANY / 1000 {
+        for inner in 0..1000 {
+            fs::create_dir_all(data.join(format!("n{number:03}/{inner:03}"))).unwrap();
+        }
+    }
+    let path = data.to_str().unwrap();
+    let made = peak(&site, &["backup", "create", "acme", "--directory", path]);
+    let again = peak(&site, &["backup", "create", "acme", "--directory", path]);
+    judge(&site, MANY + MANY / 1000);
+    let to = site.path().join("to");
+    let restored = peak(&site, &["backup", "restore", "acme/data", "--to", to.to_str().unwrap()]);
+    assert!(made.max(again).max(restored) < 150 << 10, "{made}, {again}, {restored} KiB");
+}
