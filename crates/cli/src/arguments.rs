@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Forget(Forget),
     /// Delete what no backup needs any more
     Prune(Prune),
+    /// Make a damaged repository give what it still has
+    Repair(Repair),
     /// Copy backups to another repository
     Copy(Copy),
     /// Passwords that open the repository
@@ -309,6 +311,31 @@ pub(crate) struct Prune {
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `mainstay repair`
+#[derive(Args)]
+pub(crate) struct Repair {
+    /// One step alone; without it all three, in this order
+    #[arg(value_enum)]
+    pub(crate) step: Option<RepairStep>,
+    /// Delete broken backups once their mended ones are there (undelete brings them back)
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Say what would be done, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// A step of `mainstay repair`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RepairStep {
+    /// Compare the index with the packs that are there
+    Index,
+    /// Move what is sound out of damaged packs (reads all data)
+    Packs,
+    /// Make new backups without what is lost
+    Snapshots,
 }
 
 /// `mainstay copy`

@@ -7,6 +7,7 @@ mod key;
 mod stats;
 mod forget;
 mod prune;
+mod repair;
 mod copy;
 mod demo;
 mod generated;
@@ -30,6 +31,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Stats { waste } => stats::run(&global, waste, environment, face),
         Command::Forget(order) => forget::run(&global, &order, environment, face),
         Command::Prune(order) => prune::run(&global, &order, environment, face),
+        Command::Repair(order) => repair::run(&global, &order, environment, face),
         Command::Copy(order) => copy::run(&global, &order, environment, face),
     }
 }

@@ -113,7 +113,9 @@ fn find_again(repository: &Repository, id: &Digest, index: &mut Option<Index>) -
             None => index.insert(repository.load_index()?),
         };
         if let Ok(manifest) = load_manifest(repository, index, &snapshot) {
-            return Ok(manifest.record);
+            // A mended snapshot still holds the manifest of the one that it was made from.
+            let tags = from_tags(id, &snapshot);
+            return Ok(BackupRecord { id: tags.id, incomplete: tags.incomplete, ..manifest.record });
         }
     }
     Ok(from_tags(id, &snapshot))

@@ -19,5 +19,6 @@ pub mod delete;
 pub mod forget;
 pub mod stats;
 pub mod copy;
+pub mod repair_snapshots;
 
 pub use error::EngineError;

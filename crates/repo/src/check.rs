@@ -4,24 +4,19 @@
 //! snapshot needs is indexed. Data: each pack's header lists what the index says, each blob
 //! decrypts, decompresses and fits its name. Nothing is changed.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{HashMap, HashSet};
 
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::progress::Progress;
-use store::Range;
 
-use crate::blob::{BlobId, PackedBlob};
+use crate::blob::{BlobId, BlobKind, PackedBlob};
 use crate::error::{RepoError, Result};
+use crate::examine::{Examined, examine_all};
 use crate::index::{Index, IndexedPack};
-use crate::opener::BlobOpener;
-use crate::pack;
 use crate::reachable;
 use crate::repository::{FileKind, Repository};
-use crate::threads::cores;
+use crate::touched::{self, Touched};
 
 /// How thorough to be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +30,10 @@ pub struct CheckOptions {
 pub struct CheckReport {
     /// What is wrong; empty for a sound repository.
     pub problems: Vec<String>,
+    /// Files that cannot be restored whole: all of them, or the first [`touched::NAMED_MAX`].
+    pub touched: Vec<Touched>,
+    /// How many there are.
+    pub touched_files: usize,
     /// What is odd and harmless, like packs that a crash left behind.
     pub remarks: Vec<String>,
     /// Snapshots that were looked at.
@@ -73,18 +72,43 @@ pub fn check(
         let read = read_packs(repository, &packs, options, progress, cancel);
         (trees.join().unwrap_or_else(|_| Err(RepoError::System("a walking thread stopped".to_owned()))), read)
     });
-    for reachable::Broken { snapshot, path, error } in trees?.1 {
-        report.problems.push(format!(
-            "snapshot {}: /{}: {error}",
-            snapshot.short(),
-            path.trim_start_matches('/')
-        ));
+    let (broken, found) = (trees?.1, read?);
+    report.problems.extend(found.problems);
+    report.packs_read = found.packs_read;
+    report.bytes_read = found.bytes_read;
+    let unsound = without_sound_copy(found.unsound, &packs);
+    if !broken.is_empty() || !unsound.is_empty() {
+        progress.begin("looking for what is touched", 0);
+        let is_unsound = |kind, id: &BlobId| unsound.contains(&(kind, *id));
+        (report.touched, report.touched_files) =
+            touched::touched(repository, &index, &roots, &is_unsound, cancel)?;
     }
-    let mut read = read?;
-    report.problems.append(&mut read.problems);
-    report.packs_read = read.packs_read;
-    report.bytes_read = read.bytes_read;
+    // What kept a tree from being read and was gone at the second look must not go unsaid.
+    if report.touched.is_empty() {
+        report.problems.extend(broken.into_iter().map(|broken| {
+            let path = broken.path.trim_start_matches('/');
+            format!("snapshot {}: /{path}: {}", broken.snapshot.short(), broken.error)
+        }));
+    }
     Ok(report)
+}
+
+/// What of `unsound` has no copy that is sound, as far as was read.
+fn without_sound_copy(
+    unsound: Vec<(Digest, PackedBlob)>,
+    packs: &[IndexedPack],
+) -> HashSet<(BlobKind, BlobId)> {
+    let mut lost: HashSet<_> = unsound.iter().map(|(_, blob)| (blob.kind, blob.id)).collect();
+    if lost.is_empty() {
+        return lost;
+    }
+    let places: HashSet<_> = unsound.into_iter().map(|(pack, blob)| (pack, blob.offset)).collect();
+    for pack in packs {
+        for blob in pack.blobs.iter().filter(|blob| !places.contains(&(pack.id, blob.offset))) {
+            lost.remove(&(blob.kind, blob.id));
+        }
+    }
+    lost
 }
 
 fn check_snapshots(repository: &Repository, report: &mut CheckReport) -> Result<Vec<(Digest, BlobId)>> {
@@ -128,7 +152,7 @@ fn check_packs(repository: &Repository, packs: &[IndexedPack], report: &mut Chec
             Some(_) => {}
         }
     }
-    let indexed: std::collections::HashSet<_> = packs.iter().map(|pack| pack.id).collect();
+    let indexed: HashSet<_> = packs.iter().map(|pack| pack.id).collect();
     let unindexed = stored.keys().filter(|id| !indexed.contains(id)).count();
     if unindexed > 0 {
         report.remarks.push(format!(
@@ -138,43 +162,34 @@ fn check_packs(repository: &Repository, packs: &[IndexedPack], report: &mut Chec
     Ok(())
 }
 
-/// Read the chosen packs; only the three fields of reading are set in the report.
+/// What reading the data told.
+#[derive(Default)]
+struct Found {
+    problems: Vec<String>,
+    /// Blobs that do not open, with the pack in which they lie.
+    unsound: Vec<(Digest, PackedBlob)>,
+    packs_read: usize,
+    bytes_read: u64,
+}
+
+/// Read the chosen packs.
 fn read_packs(
     repository: &Repository,
     packs: &[IndexedPack],
     options: CheckOptions,
     progress: &Progress,
     cancel: &CancelToken,
-) -> Result<CheckReport> {
+) -> Result<Found> {
     let chosen = choose(packs, options.read_percent)?;
     progress.begin("reading data", chosen.iter().map(|pack| pack.blobs_len()).sum());
-    let next = AtomicUsize::new(0);
-    let problems = Mutex::new(vec![]);
-    let work = || -> Result<()> {
-        let mut opener = BlobOpener::new(repository.sealer())?;
-        let mut stored = vec![];
-        while let Some(pack) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-            cancel.check()?;
-            if let Err(error) = read_pack(repository, pack, &mut stored, &mut opener) {
-                problems
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(format!("pack {}: {error}", pack.id));
-            }
-            progress.advance(pack.blobs_len());
-            progress.item();
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores().min(chosen.len())).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|_| Err(RepoError::System("a reading thread stopped".to_owned())))
-        })
-    })?;
-    let problems = problems.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let bytes_read = progress.look().bytes;
-    Ok(CheckReport { problems, packs_read: chosen.len(), bytes_read, ..CheckReport::default() })
+    let mut found = Found { packs_read: chosen.len(), ..Found::default() };
+    for (pack, examined) in chosen.iter().zip(examine_all(repository, &chosen, progress, cancel)?) {
+        let Examined { unsound, problem } = examined.unwrap_or_else(Examined::unread);
+        found.unsound.extend(unsound.into_iter().map(|blob| (pack.id, blob)));
+        found.problems.extend(problem.map(|error| format!("pack {}: {error}", pack.id)));
+    }
+    found.bytes_read = progress.look().bytes;
+    Ok(found)
 }
 
 /// A random share of the packs, rounded up, so that repeated checks see others.
@@ -190,32 +205,4 @@ fn choose(packs: &[IndexedPack], percent: u8) -> Result<Vec<&IndexedPack>> {
     // The largest first, so that all cores end together.
     chosen.sort_by_key(|pack| std::cmp::Reverse(pack.blobs_len()));
     Ok(chosen)
-}
-
-/// Every byte of a pack is covered: blobs and header have their tags, the trailer says where the header is, and each
-/// blob fits its name. So the SHA-256 that names the pack would tell nothing more, and is not computed.
-fn read_pack(
-    repository: &Repository,
-    pack: &IndexedPack,
-    stored: &mut Vec<u8>,
-    opener: &mut BlobOpener,
-) -> Result<()> {
-    repository.store().get(&FileKind::Pack.object(&pack.id), Range::All, stored)?;
-    let what = format!("pack {}", pack.id.short());
-    let mut listed = pack.blobs.clone();
-    listed.sort_by_key(|blob| blob.offset);
-    let is_damaged = |blob: &&PackedBlob| {
-        let sealed = stored.get(blob.offset as usize..blob.offset as usize + blob.length as usize);
-        sealed.is_none_or(|sealed| opener.open(&blob.id, sealed, blob.raw_length).is_err())
-    };
-    let damaged: Vec<_> = listed.iter().filter(is_damaged).map(|blob| blob.id.short()).collect();
-    if !damaged.is_empty() {
-        let reason =
-            format!("{} of its {} blobs are damaged: {}", damaged.len(), listed.len(), damaged.join(" "));
-        return Err(RepoError::damaged(what, reason));
-    }
-    if pack::blobs_of(stored, repository.sealer(), &what)? != listed {
-        return Err(RepoError::damaged(what, "its header and the index list different blobs"));
-    }
-    Ok(())
 }

@@ -34,8 +34,11 @@ pub mod adopt;
 pub mod keys;
 pub mod deleted;
 pub mod reachable;
+pub mod touched;
+mod examine;
 pub mod check;
 pub mod prune;
+pub mod repair;
 
 pub use blob::{BlobId, BlobKind};
 pub use error::RepoError;

@@ -24,13 +24,25 @@ pub fn be_polite() {
 /// # Errors
 /// Only where a thread stopped unexpectedly; what `work` says of an item stands in its place.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
+    map_with(items, || Ok(()), |(), item| work(item))
+}
+
+/// [`map`] with something that each thread makes for itself and uses for all of its items, like buffers.
+///
+/// # Errors
+/// Where `begin` fails, or a thread stopped unexpectedly.
+pub fn map_with<T: Sync, R: Send, W>(
+    items: &[T],
+    begin: impl Fn() -> Result<W> + Sync,
+    work: impl Fn(&mut W, &T) -> R + Sync,
+) -> Result<Vec<R>> {
     let next = AtomicUsize::new(0);
     let take = || {
-        let mut done = vec![];
+        let (mut own, mut done) = (begin()?, vec![]);
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(number) else { return done };
-            done.push((number, work(item)));
+            let Some(item) = items.get(number) else { return Ok(done) };
+            done.push((number, work(&mut own, item)));
         }
     };
     let parts = std::thread::scope(|scope| {
@@ -39,6 +51,7 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Resu
         parts.into_iter().collect::<std::thread::Result<Vec<_>>>()
     });
     let parts = parts.map_err(|_| RepoError::System("a thread stopped unexpectedly".to_owned()))?;
+    let parts: Vec<Vec<_>> = parts.into_iter().collect::<Result<_>>()?;
     let mut done: Vec<_> = parts.into_iter().flatten().collect();
     done.sort_unstable_by_key(|(number, _)| *number);
     Ok(done.into_iter().map(|(_, result)| result).collect())

@@ -95,7 +95,7 @@ pub fn save_index_without(
 }
 
 /// Cut `packs` into the contents of index files.
-fn batches(packs: &[IndexedPack]) -> impl Iterator<Item = &[IndexedPack]> {
+pub(crate) fn batches(packs: &[IndexedPack]) -> impl Iterator<Item = &[IndexedPack]> {
     let mut blobs = 0;
     packs.chunk_by(move |pack, next| {
         blobs += pack.blobs.len();
