@@ -5,6 +5,11 @@ pub mod store;
 pub mod local;
 pub mod memory;
 pub mod faulty;
+pub mod clock;
+pub mod retry;
+pub mod limit;
+pub mod prefix;
+pub mod meter;
 pub mod conformance;
 pub mod open;
 

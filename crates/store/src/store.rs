@@ -5,6 +5,7 @@
 //! complete or an error.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::key::Key;
@@ -197,6 +198,32 @@ pub trait Store: Send + Sync {
     /// The address, without secrets, as people and records see it.
     fn location(&self) -> String;
 }
+
+/// Shared and boxed stores are stores, so that wrappers fit around each of them.
+macro_rules! passed_on {
+    ($pointer:ident) => {
+        impl<S: Store + ?Sized> Store for $pointer<S> {
+            fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+                (**self).put_new(key, content)
+            }
+            fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+                (**self).get(key, range, into)
+            }
+            fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+                (**self).list(prefix)
+            }
+            fn delete(&self, key: &Key) -> Result<(), StoreError> {
+                (**self).delete(key)
+            }
+            fn location(&self) -> String {
+                (**self).location()
+            }
+        }
+    };
+}
+
+passed_on!(Arc);
+passed_on!(Box);
 
 /// The whole object.
 pub fn read(store: &dyn Store, key: &Key) -> Result<Vec<u8>, StoreError> {

@@ -1,0 +1,255 @@
+//! A store that does not give up at once: transient errors are tried again, with growing random pauses.
+//!
+//! The pause before the n-th new try is drawn evenly from zero to `pause_first · 2ⁿ`, at most `pause_max`
+//! (full jitter), so that many clients of a store that comes back do not return in one wave. No new try begins
+//! after the deadline; then the last error is passed on.
+//!
+//! **A put whose answer was lost** may have taken effect. If a later try finds the name taken, the object is read
+//! and compared: our bytes mean that we made it. So whoever wants to know that it was *he* who took a name puts
+//! bytes there that nobody else would, as everything sealed is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::key::Key;
+use crate::store::{Object, Range, Store, StoreError};
+
+/// How long to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Upper bound of the first pause.
+    pub pause_first: Duration,
+    /// Upper bound of every pause.
+    pub pause_max: Duration,
+    /// After this time from the beginning of a call nothing is tried again.
+    pub deadline: Duration,
+}
+
+impl Default for Patience {
+    /// Rides out a restart or a short outage of a store or network, as restic's fifteen minutes do.
+    fn default() -> Self {
+        Self {
+            pause_first: Duration::from_millis(500),
+            pause_max: Duration::from_secs(30),
+            deadline: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// Evenly distributed numbers.
+pub type Dice = Box<dyn Fn() -> u32 + Send + Sync>;
+/// Told before each pause: what went wrong, and how long the pause is.
+pub type Witness = Box<dyn Fn(&StoreError, Duration) + Send + Sync>;
+
+/// A store, tried again.
+pub struct RetryStore<S> {
+    inside: S,
+    patience: Patience,
+    clock: Arc<dyn Clock>,
+    dice: Dice,
+    witness: Witness,
+}
+
+impl<S: Store> RetryStore<S> {
+    /// `inside`, by the machine's clock and randomness.
+    pub fn new(inside: S, patience: Patience) -> Self {
+        // Without randomness the longest pause is taken: slow is the safe side.
+        let dice = || getrandom::u32().unwrap_or(u32::MAX);
+        Self::with(inside, patience, Arc::new(SystemClock::new()), Box::new(dice))
+    }
+
+    /// `inside`, by a clock and randomness of the caller's.
+    pub fn with(inside: S, patience: Patience, clock: Arc<dyn Clock>, dice: Dice) -> Self {
+        Self { inside, patience, clock, dice, witness: Box::new(|_, _| ()) }
+    }
+
+    /// The same, where `witness` hears of each pause.
+    #[must_use]
+    pub fn witnessed(mut self, witness: Witness) -> Self {
+        self.witness = witness;
+        self
+    }
+
+    /// Call until there is a result that trying again would not better.
+    fn persist<T>(&self, mut call: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let begin = self.clock.now();
+        let mut bound = self.patience.pause_first;
+        loop {
+            let error = match call() {
+                Err(error) if error.is_transient() => error,
+                done => return done,
+            };
+            let pause = bound.min(self.patience.pause_max).mul_f64(f64::from((self.dice)()) / f64::from(u32::MAX));
+            if self.clock.now() - begin + pause > self.patience.deadline {
+                return Err(error);
+            }
+            (self.witness)(&error, pause);
+            self.clock.sleep(pause);
+            bound = bound.saturating_mul(2);
+        }
+    }
+
+    /// Whether the object under `key` is `content`; `None` where there is no object any more.
+    fn holds(&self, key: &Key, content: &[u8]) -> Result<Option<bool>, StoreError> {
+        let mut found = vec![];
+        match self.inside.get(key, Range::All, &mut found) {
+            Ok(()) => Ok(Some(found == content)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<S: Store> Store for RetryStore<S> {
+    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+        let mut in_doubt = false;
+        self.persist(|| match self.inside.put_new(key, content) {
+            Err(taken) if taken.is_already_exists() && in_doubt => match self.holds(key, content)? {
+                Some(true) => Ok(()),
+                Some(false) => Err(taken),
+                // Made and deleted since, by whomever: the name is free again.
+                None => self.inside.put_new(key, content),
+            },
+            done => {
+                in_doubt |= done.as_ref().is_err_and(StoreError::is_transient);
+                done
+            }
+        })
+    }
+
+    fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.persist(|| self.inside.get(key, range, into))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+        self.persist(|| self.inside.list(prefix))
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.persist(|| self.inside.delete(key))
+    }
+
+    fn location(&self) -> String {
+        self.inside.location()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::clock::StandingClock;
+    use crate::faulty::{Fault, FaultyStore, Plan};
+    use crate::memory::MemoryStore;
+    use crate::store::read;
+
+    fn key(text: &str) -> Key {
+        text.parse().unwrap()
+    }
+
+    /// A store with faults, tried again by a standing clock with the longest pauses.
+    fn trying(plan: Plan) -> (RetryStore<FaultyStore<MemoryStore>>, Arc<StandingClock>) {
+        let clock = Arc::new(StandingClock::new());
+        let inside = FaultyStore::new(MemoryStore::new(), plan);
+        (RetryStore::with(inside, Patience::default(), clock.clone(), Box::new(|| u32::MAX)), clock)
+    }
+
+    #[test]
+    fn conforms_also_when_two_of_three_calls_fail_before_or_after_their_effect() {
+        crate::conformance::run(&trying(Box::new(|_, _, _| None)).0);
+        for fault in [Fault::Before, Fault::After] {
+            let calls = AtomicU32::new(0);
+            let plan = move |_, _: &str, _: &str| {
+                (calls.fetch_add(1, Ordering::Relaxed) % 3 != 2).then_some(fault)
+            };
+            let clock = Arc::new(StandingClock::new());
+            let inside = FaultyStore::new(MemoryStore::new(), Box::new(plan));
+            // Eight threads share the faults, so one may meet many in a row: time is free here.
+            let patience = Patience { deadline: Duration::from_secs(1 << 30), ..Patience::default() };
+            let random = AtomicU32::new(1);
+            let dice = move || random.fetch_add(0x9e37_79b9, Ordering::Relaxed);
+            crate::conformance::run(&RetryStore::with(inside, patience, clock, Box::new(dice)));
+        }
+    }
+
+    #[test]
+    fn a_put_whose_answer_was_lost_is_known_by_its_bytes() {
+        let (store, _) = trying(Box::new(|number, _, _| (number == 0).then_some(Fault::After)));
+        store.put_new(&key("locks/mine"), b"mine").unwrap();
+        assert_eq!(read(&store, &key("locks/mine")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn somebody_elses_object_is_never_taken_for_ours() {
+        let (store, _) = trying(Box::new(|number, _, _| (number == 1).then_some(Fault::Before)));
+        store.put_new(&key("locks/one"), b"theirs").unwrap();
+        let error = store.put_new(&key("locks/one"), b"ours").unwrap_err();
+        assert!(error.is_already_exists(), "{error}");
+        // Without a doubt, not even the same bytes count: the other one was first.
+        assert!(store.put_new(&key("locks/one"), b"theirs").unwrap_err().is_already_exists());
+    }
+
+    #[test]
+    fn an_object_that_came_and_went_is_put_again() {
+        struct Vanishing(MemoryStore, AtomicU32);
+        impl Store for Vanishing {
+            fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+                let place = self.location();
+                match self.1.fetch_add(1, Ordering::Relaxed) {
+                    0 => Err(StoreError::Io {
+                        action: "write",
+                        key: key.to_string(),
+                        place,
+                        cause: std::io::ErrorKind::TimedOut.into(),
+                    }),
+                    1 => Err(StoreError::AlreadyExists { key: key.to_string(), place }),
+                    _ => self.0.put_new(key, content),
+                }
+            }
+            fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+                self.0.get(key, range, into)
+            }
+            fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+                self.0.list(prefix)
+            }
+            fn delete(&self, key: &Key) -> Result<(), StoreError> {
+                self.0.delete(key)
+            }
+            fn location(&self) -> String {
+                self.0.location()
+            }
+        }
+        let inside = Vanishing(MemoryStore::new(), AtomicU32::new(0));
+        let clock = Arc::new(StandingClock::new());
+        let store = RetryStore::with(inside, Patience::default(), clock, Box::new(|| 0));
+        store.put_new(&key("a"), b"x").unwrap();
+        assert_eq!(read(&store, &key("a")).unwrap(), b"x");
+    }
+
+    #[test]
+    fn pauses_double_up_to_their_bound_and_end_with_the_deadline() {
+        let (store, clock) = trying(Box::new(|_, _, _| Some(Fault::Before)));
+        let pauses = Arc::new(std::sync::Mutex::new(vec![]));
+        let seen = pauses.clone();
+        let store = store.witnessed(Box::new(move |_, pause| seen.lock().unwrap().push(pause.as_millis())));
+        let error = read(&store, &key("config")).unwrap_err();
+        assert!(error.to_string().contains("planned fault"), "{error}");
+        let pauses = pauses.lock().unwrap();
+        assert_eq!(pauses[..8], [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
+        let Patience { deadline, pause_max, .. } = Patience::default();
+        assert!(clock.now() <= deadline && clock.now() + pause_max > deadline, "{:?}", clock.now());
+    }
+
+    #[test]
+    fn what_will_not_pass_by_itself_is_said_at_once() {
+        let (store, clock) = trying(Box::new(|_, _, _| Some(Fault::Denied)));
+        read(&store, &key("config")).unwrap_err();
+        store.put_new(&key("config"), b"x").unwrap_err();
+        assert_eq!((store.inside.calls(), clock.now()), (2, Duration::ZERO));
+        let (store, _) = trying(Box::new(|_, _, _| None));
+        assert!(read(&store, &key("config")).unwrap_err().is_not_found());
+        assert_eq!(store.inside.calls(), 1);
+    }
+}
