@@ -253,7 +253,9 @@ mod tests {
         std::thread::scope(|scope| {
             for thread in 0..16 {
                 let store = &store;
-                scope.spawn(move || (0..100).for_each(|number| store.put_new(&key(thread * number), b"").unwrap()));
+                scope.spawn(move || {
+                    (0..100).for_each(|number| store.put_new(&key(thread * number), b"").unwrap())
+                });
             }
         });
         let most = store.inside.1.load(Ordering::SeqCst);

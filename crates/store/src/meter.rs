@@ -179,14 +179,8 @@ mod tests {
         read(&store, &key("a/b")).unwrap();
         store.list("a").unwrap();
         store.delete(&key("a/b")).unwrap();
-        let want = Traffic {
-            puts: 1,
-            gets: 2,
-            lists: 1,
-            deletes: 1,
-            uploaded_bytes: 100,
-            downloaded_bytes: 130,
-        };
+        let want =
+            Traffic { puts: 1, gets: 2, lists: 1, deletes: 1, uploaded_bytes: 100, downloaded_bytes: 130 };
         assert_eq!((meter.traffic(), want.requests()), (want, 5));
     }
 

@@ -80,7 +80,8 @@ impl<S: Store> RetryStore<S> {
                 Err(error) if error.is_transient() => error,
                 done => return done,
             };
-            let pause = bound.min(self.patience.pause_max).mul_f64(f64::from((self.dice)()) / f64::from(u32::MAX));
+            let pause =
+                bound.min(self.patience.pause_max).mul_f64(f64::from((self.dice)()) / f64::from(u32::MAX));
             if self.clock.now() - begin + pause > self.patience.deadline {
                 return Err(error);
             }
@@ -104,16 +105,23 @@ impl<S: Store> RetryStore<S> {
 impl<S: Store> Store for RetryStore<S> {
     fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
         let mut in_doubt = false;
-        self.persist(|| match self.inside.put_new(key, content) {
-            Err(taken) if taken.is_already_exists() && in_doubt => match self.holds(key, content)? {
-                Some(true) => Ok(()),
-                Some(false) => Err(taken),
+        // Once the name was found taken there is only to be read whose bytes it has.
+        let mut taken = None;
+        self.persist(|| {
+            if taken.is_none() {
+                match self.inside.put_new(key, content) {
+                    Err(error) if error.is_already_exists() && in_doubt => taken = Some(error),
+                    done => {
+                        in_doubt |= done.as_ref().is_err_and(StoreError::is_transient);
+                        return done;
+                    }
+                }
+            }
+            match (self.holds(key, content)?, taken.take()) {
+                (Some(false), Some(error)) => Err(error),
                 // Made and deleted since, by whomever: the name is free again.
-                None => self.inside.put_new(key, content),
-            },
-            done => {
-                in_doubt |= done.as_ref().is_err_and(StoreError::is_transient);
-                done
+                (None, _) => self.inside.put_new(key, content),
+                _ => Ok(()),
             }
         })
     }
@@ -161,9 +169,8 @@ mod tests {
         crate::conformance::run(&trying(Box::new(|_, _, _| None)).0);
         for fault in [Fault::Before, Fault::After] {
             let calls = AtomicU32::new(0);
-            let plan = move |_, _: &str, _: &str| {
-                (calls.fetch_add(1, Ordering::Relaxed) % 3 != 2).then_some(fault)
-            };
+            let plan =
+                move |_, _: &str, _: &str| (calls.fetch_add(1, Ordering::Relaxed) % 3 != 2).then_some(fault);
             let clock = Arc::new(StandingClock::new());
             let inside = FaultyStore::new(MemoryStore::new(), Box::new(plan));
             // Eight threads share the faults, so one may meet many in a row: time is free here.

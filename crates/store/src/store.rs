@@ -65,6 +65,15 @@ pub enum Refusal {
     /// Who answers cannot prove who it is.
     #[error("the server's identity is not proved: {0}")]
     Untrusted(String),
+    /// A server with SSH shows a host key of which nothing is known.
+    #[error("{0}")]
+    UnknownHostKey(String),
+    /// It shows another host key than it should, or one that was revoked.
+    #[error("{0}")]
+    WrongHostKey(String),
+    /// It takes none of our keys.
+    #[error("{0}")]
+    NoLogin(String),
     /// Full, or over a quota.
     #[error("the store is full: {0}")]
     Full(String),
