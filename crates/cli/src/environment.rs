@@ -12,7 +12,7 @@ use model::secret::Secret;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 /// Variables that hold secrets.
-const SECRETS: [&str; 11] = [
+const SECRETS: [&str; 12] = [
     "MAINSTAY_PASSWORD",
     "MAINSTAY_TOKEN",
     "PGPASSWORD",
@@ -24,6 +24,7 @@ const SECRETS: [&str; 11] = [
     "AZURE_CLIENT_SECRET",
     "GOOGLE_SERVICE_ACCOUNT_KEY",
     "GOOGLE_OAUTH_ACCESS_TOKEN",
+    "MAINSTAY_SFTP_KEY_PASSPHRASE",
 ];
 /// Contract of older scripts: accepted, and taken out of the argument vector at once.
 const PASSWORD_FLAG: &str = "--db-password";

@@ -160,6 +160,16 @@ fn what_to_mend(why: &Refusal) -> &'static str {
         Refusal::Untrusted(_) => {
             "name the authority with ?ca-file=…, or pin the certificate with ?pin=sha256:…"
         }
+        Refusal::UnknownHostKey(_) => {
+            "compare the fingerprint with the server's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there), \
+             then log in once with ssh, or pin it with --sftp-host-key SHA256:…"
+        }
+        Refusal::WrongHostKey(_) => {
+            "somebody may stand between; ask who runs the server for the fingerprint, and only then replace the old key"
+        }
+        Refusal::NoLogin(_) => {
+            "give a key that the server knows: --sftp-key FILE, ssh-add, or a file in ~/.ssh; ~/.ssh/config is not read"
+        }
         Refusal::Full(_) => {
             "make room or raise the quota, then run this again; what is stored already is not sent twice"
         }

@@ -28,6 +28,21 @@ pub struct Traffic {
     pub downloaded_bytes: u64,
 }
 
+impl std::ops::Add for Traffic {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            puts: self.puts + other.puts,
+            gets: self.gets + other.gets,
+            lists: self.lists + other.lists,
+            deletes: self.deletes + other.deletes,
+            uploaded_bytes: self.uploaded_bytes + other.uploaded_bytes,
+            downloaded_bytes: self.downloaded_bytes + other.downloaded_bytes,
+        }
+    }
+}
+
 impl Traffic {
     /// All requests.
     pub fn requests(&self) -> u64 {

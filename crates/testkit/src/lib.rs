@@ -8,3 +8,4 @@ pub mod disk;
 pub mod site;
 pub mod procfs;
 pub mod moments;
+pub mod sshd;

@@ -1,0 +1,151 @@
+//! The store: from calls that block to work on a connection, and from its errors to those of stores.
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use model::secret::Secret;
+use store::{Key, Object, Range, Refusal, Store, StoreError};
+
+use super::address::Address;
+use super::link::{Dial, Link};
+use super::login::Login;
+use super::pool::Pool;
+use super::trust::{HostKeyTrouble, Trust};
+use super::{folder, object};
+use crate::runtime::block_on;
+use crate::settings::Settings;
+
+/// A directory on a server with SSH.
+pub struct SftpStore {
+    pool: Pool,
+    location: String,
+    has_cleaned: AtomicBool,
+}
+
+impl SftpStore {
+    /// Connect to `address`, with the keys and the trust of `settings`. Waits for no server that does not answer:
+    /// at the beginning somebody is there to mend it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where the host key is not believed or nobody lets us in; of the network.
+    pub fn open(address: Address, settings: &Settings) -> Result<Self, StoreError> {
+        let location = address.to_string();
+        let fail = |cause| store_error("open", "", &location, cause);
+        let dial = dial(address, settings).map_err(fail)?;
+        let pool = Pool::new(dial);
+        let root = block_on(pool.with(async |link| Ok(link.root.clone()))).map_err(fail)?;
+        let location = pool.location(&root);
+        Ok(Self { pool, location, has_cleaned: AtomicBool::new(false) })
+    }
+
+    fn run<T>(
+        &self,
+        action: &'static str,
+        key: &str,
+        work: impl AsyncFnOnce(&Arc<Link>) -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        block_on(self.pool.with(work)).map_err(|cause| store_error(action, key, &self.location, cause))
+    }
+}
+
+impl Store for SftpStore {
+    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+        self.run("write", key.as_str(), async |link| {
+            object::put_new(link, &path(link, key.as_str()), content).await?;
+            if !self.has_cleaned.swap(true, Ordering::Relaxed) {
+                // The object is safe; what cannot be cleaned now is cleaned by another run.
+                drop(object::remove_leftovers(link).await);
+            }
+            Ok(())
+        })
+    }
+
+    fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.run("read", key.as_str(), async |link| {
+            object::get(link, &path(link, key.as_str()), range, into).await
+        })
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+        self.run("list", prefix, async |link| {
+            let files = folder::files(link, &path(link, prefix)).await?;
+            let inside = |path: &str| path.strip_prefix(&*link.root)?.strip_prefix('/')?.parse().ok();
+            let object = |(path, about): (String, russh_sftp::protocol::FileAttributes)| {
+                let size = about.size.ok_or(ErrorKind::InvalidData)?;
+                let modified = UNIX_EPOCH + Duration::from_secs(about.mtime.unwrap_or_default().into());
+                Ok(inside(&path).map(|key| Object { key, size, modified }))
+            };
+            files.into_iter().filter_map(|file| object(file).transpose()).collect()
+        })
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.run("delete", key.as_str(), async |link| object::delete(link, &path(link, key.as_str())).await)
+    }
+
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+}
+
+fn path(link: &Link, key: &str) -> String {
+    format!("{}/{key}", link.root)
+}
+
+/// What flags and environment say: who logs in with what, and whom to believe.
+fn dial(address: Address, settings: &Settings) -> io::Result<Dial> {
+    let told = |option: &str, variable: &str| settings.chosen(option).or_else(|| settings.variable(variable));
+    let home = settings.variable("HOME").map(PathBuf::from);
+    let name = || settings.variable("USER").or_else(|| settings.variable("LOGNAME")).map(str::to_owned);
+    let user = address.user.clone().or_else(name);
+    let user =
+        user.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "no user: write sftp://USER@host/…"))?;
+    let login = Login {
+        user,
+        agent: settings.variable("SSH_AUTH_SOCK").map(PathBuf::from),
+        key_file: told("sftp-key", "MAINSTAY_SFTP_KEY").map(PathBuf::from),
+        passphrase: settings.variable("MAINSTAY_SFTP_KEY_PASSPHRASE").map(Secret::new),
+        home: home.clone(),
+    };
+    let mut trust = Trust::default();
+    if let Some(pins) = told("sftp-host-key", "MAINSTAY_SFTP_HOST_KEY") {
+        trust = trust.pinned(pins);
+    }
+    let own = home.map(|home| home.join(".ssh/known_hosts"));
+    let files = match settings.variable("MAINSTAY_SFTP_KNOWN_HOSTS") {
+        Some(file) => vec![PathBuf::from(file)],
+        None => own.into_iter().chain([PathBuf::from("/etc/ssh/ssh_known_hosts")]).collect(),
+    };
+    for file in files {
+        match std::fs::read(&file) {
+            Ok(text) => trust = trust.known(&file.display().to_string(), &String::from_utf8_lossy(&text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
+        }
+    }
+    Ok(Dial { address, login, trust })
+}
+
+fn store_error(action: &'static str, key: &str, place: &str, cause: io::Error) -> StoreError {
+    let (key, place) = (key.to_owned(), place.to_owned());
+    let refused = |why| StoreError::Refused { action, key: key.clone(), place: place.clone(), why };
+    if let Some(trouble) = cause.get_ref().and_then(|inner| inner.downcast_ref::<HostKeyTrouble>()) {
+        return refused(match trouble {
+            HostKeyTrouble::Unknown { .. } => Refusal::UnknownHostKey(trouble.to_string()),
+            _ => Refusal::WrongHostKey(trouble.to_string()),
+        });
+    }
+    match cause.kind() {
+        ErrorKind::PermissionDenied if action == "open" => refused(Refusal::NoLogin(cause.to_string())),
+        ErrorKind::PermissionDenied => refused(Refusal::Denied(cause.to_string())),
+        ErrorKind::StorageFull => refused(Refusal::Full(cause.to_string())),
+        // A missing folder while writing is a broken place, not a missing object.
+        ErrorKind::NotFound if action == "read" => StoreError::NotFound { key, place },
+        ErrorKind::AlreadyExists => StoreError::AlreadyExists { key, place },
+        ErrorKind::UnexpectedEof => StoreError::Short { key, place },
+        _ => StoreError::Io { action, key, place, cause },
+    }
+}
