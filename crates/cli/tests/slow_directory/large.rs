@@ -43,7 +43,8 @@ fn a_directory_of_200_000_entries_is_backed_up_and_restored() {
     }
     let made = id(&create(&site, &data, &[]).ok());
     judge(&site, MANY);
-    create(&site, &data, &[]).ok().says("200000 unmodified");
+    // Those that were made just before count as changed: a later change may bear the same time.
+    create(&site, &data, &[]).ok().says("files: 0 new, ");
     let to = site.path().join("to");
     restore(&site, &made, &["--to", to.to_str().unwrap()]).ok();
     assert_eq!(fs::read_dir(&to).unwrap().count(), MANY as usize);

@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod kills;
+mod flips;
 mod large;
 mod demo;
 
 #[path = "../directory_site/mod.rs"]
 mod directory_site;
 
-use directory_site::{create, fill, id, restore, site};
+use directory_site::{create, fill, id, restore, site, stored};
