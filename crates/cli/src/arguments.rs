@@ -84,6 +84,9 @@ pub(crate) struct Init {
     /// Make no recovery key
     #[arg(long)]
     pub(crate) no_recovery_key: bool,
+    /// Begin anew in a place whose repository is gone
+    #[arg(long)]
+    pub(crate) again: bool,
 }
 
 /// `mainstay backup …`

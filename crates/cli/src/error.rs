@@ -106,6 +106,10 @@ impl From<RepoError> for CliError {
             RepoError::NoRepository { .. } => {
                 Self::new(Kind::NotFound, message).hint("`mainstay init` makes one; is the address right?")
             }
+            // Not 5: a script that makes what is missing must not make this.
+            RepoError::Gone { .. } => Self::new(Kind::Refused, message).hint(
+                "bring it back from a copy or the bucket's versions; `mainstay init --again` begins anew",
+            ),
             RepoError::Exists { .. } => {
                 Self::new(Kind::Refused, message).hint("an existing repository is never overwritten")
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::secret::Secret;
 use repo::Repository;
+use repo::cache::CacheDir;
 use repo::lease::Identity;
 use store::Store;
 
@@ -42,12 +43,36 @@ pub(crate) fn store(url: &str, environment: &Environment) -> Result<Arc<dyn Stor
 
 /// The repository of the global flags.
 pub(crate) fn open(global: &Global, environment: &Environment, face: &Face) -> Result<Arc<Repository>> {
-    open_at(&address(global, environment)?, &password::current(global, environment, face)?, environment)
+    let password = password::current(global, environment, face)?;
+    open_at(&address(global, environment)?, &password, environment, face)
 }
 
 /// The repository at an address.
-pub(crate) fn open_at(url: &str, password: &Secret, environment: &Environment) -> Result<Arc<Repository>> {
-    Ok(Arc::new(Repository::open(store(url, environment)?, password)?))
+pub(crate) fn open_at(
+    url: &str,
+    password: &Secret,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Arc<Repository>> {
+    let repository = Repository::open_with(store(url, environment)?, password, cache(environment))?;
+    if let Some(before) = repository.replaces() {
+        face.warn(&format!(
+            "the repository in {} is another one than on {:.0}, when it was {}",
+            repository.store().location(),
+            before.seen,
+            before.id.short()
+        ));
+    }
+    Ok(Arc::new(repository))
+}
+
+/// Where this machine keeps what can be made again: `$XDG_CACHE_HOME/mainstay`, else `~/.cache/mainstay`. Without a
+/// place that is ours alone there is none, and everything works nevertheless.
+pub(crate) fn cache(environment: &Environment) -> Option<CacheDir> {
+    let absolute = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
+    let home = absolute("XDG_CACHE_HOME").map(Path::to_owned);
+    let home = home.or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    CacheDir::open(&home.join("mainstay")).ok()
 }
 
 /// Who we are.

@@ -162,9 +162,13 @@ fn plan_rounds<'a>(
     cancel: &CancelToken,
 ) -> Result<Vec<Round<'a>>> {
     let lacking = |kind, ids: &IdSet| -> Result<Vec<Wanted>> {
-        let ids = ids.iter().filter(|id| target_index.find(kind, id).is_none());
-        let wanted = ids.map(|id| Ok(Wanted { id: *id, place: source_index.require(kind, id)?, tag: 0 }));
-        wanted.collect()
+        let mut wanted = vec![];
+        for id in ids {
+            if !target_index.has(kind, id)? {
+                wanted.push(Wanted { id: *id, place: source_index.require(kind, id)?, tag: 0 });
+            }
+        }
+        Ok(wanted)
     };
     let mut seen = Reachable::default();
     let mut rounds = vec![Round::default()];

@@ -88,7 +88,8 @@ impl StoredFile {
 
     /// The same with their lengths.
     pub fn pieces(&self) -> impl Iterator<Item = Piece> {
-        let places = self.ids.iter().filter_map(|id| Some((*id, self.index.find(BlobKind::Data, id)?)));
+        let places =
+            self.ids.iter().filter_map(|id| Some((*id, self.index.require(BlobKind::Data, id).ok()?)));
         places.map(|(id, place)| Piece { id, plain: place.plain_length(), stored: place.length })
     }
 

@@ -43,8 +43,11 @@ impl<'a> TreeSource<'a> {
     /// # Errors
     /// Damage, or a missing tree.
     pub fn load(&mut self, id: &Digest) -> Result<Vec<Node>> {
-        let found = self.indexes.iter().find_map(|index| Some((*index, index.find(BlobKind::Tree, id)?)));
-        let (index, place) = found.ok_or(RepoError::MissingBlob { id: *id })?;
+        let found = self.indexes.iter().find_map(|index| {
+            let place = index.find(BlobKind::Tree, id).transpose()?;
+            Some(place.map(|place| (*index, place)))
+        });
+        let (index, place) = found.ok_or(RepoError::MissingBlob { id: *id })??;
         self.repository.read_sealed(index, BlobKind::Tree, id, &mut self.stored)?;
         let json = self.opener.open(id, &self.stored, place.compressed_from())?;
         Ok(tree::decode(json, &format_args!("tree {id}"))?)

@@ -148,7 +148,7 @@ mod tests {
         fn known(&self) -> usize {
             let index = self.repository.load_index_for_writing().unwrap();
             let kinds = [BlobKind::Data, BlobKind::Tree].into_iter().zip(&self.blobs);
-            kinds.filter(|(kind, id)| index.find(*kind, id).is_some()).count()
+            kinds.filter(|(kind, id)| index.find(*kind, id).is_ok_and(|found| found.is_some())).count()
         }
     }
 

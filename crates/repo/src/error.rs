@@ -16,6 +16,16 @@ pub enum RepoError {
         /// Address of the place.
         place: String,
     },
+    /// There was a repository, and it is not there any more.
+    #[error("the repository {} that was in {place} on {seen:.0} is gone", id.short())]
+    Gone {
+        /// Address of the place.
+        place: String,
+        /// Which repository.
+        id: Digest,
+        /// When it was last opened from this machine.
+        seen: jiff::Timestamp,
+    },
     /// `init` found one.
     #[error("a repository exists already in {place}")]
     Exists {

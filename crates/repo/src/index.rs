@@ -1,102 +1,22 @@
-//! Where each blob is: the index files of the repository, and their sum in memory.
+//! Where each blob is: the sum of all index files, in memory or, for most of a large repository, in a table on disk.
 //!
-//! Form of a file: `{"packs":[{"id","blobs":[{"id","type","offset","length","uncompressed_length"?}]}]}`. All
-//! blobs of a pack stand in one file; a pack may stand in several files, a blob in several packs.
+//! Invariant: what it says is what the index files say. A table that turns out to be damaged is given up, and the
+//! files are read into memory instead: slower, never wrong.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use model::digest::Digest;
-use serde::{Deserialize, Serialize};
 
-use crate::blob::{BLOB_LEN_MAX, BlobId, BlobKind, PackedBlob};
+use crate::blob::{BlobId, BlobKind};
 use crate::crypto::OVERHEAD;
 use crate::error::{RepoError, Result};
-
-/// Blobs of one index file at most, by restic's convention.
-pub const FILE_BLOBS_MAX: usize = 50_000;
-
-/// One pack and its blobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexedPack {
-    /// Name of the pack.
-    pub id: Digest,
-    /// What it holds, in order of their offsets.
-    pub blobs: Vec<PackedBlob>,
-}
-
-impl IndexedPack {
-    /// Bytes of the pack's blobs, without its header.
-    pub fn blobs_len(&self) -> u64 {
-        self.blobs.iter().map(|blob| u64::from(blob.length)).sum()
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct FileForm {
-    packs: Vec<PackForm>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PackForm {
-    id: Digest,
-    blobs: Vec<BlobForm>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct BlobForm {
-    id: Digest,
-    r#type: KindForm,
-    offset: u32,
-    length: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    uncompressed_length: Option<u32>,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum KindForm {
-    Data,
-    Tree,
-}
-
-/// The JSON of an index file.
-pub fn encode_file(packs: &[IndexedPack]) -> Vec<u8> {
-    let blob = |blob: &PackedBlob| BlobForm {
-        id: blob.id,
-        r#type: if blob.kind == BlobKind::Tree { KindForm::Tree } else { KindForm::Data },
-        offset: blob.offset,
-        length: blob.length,
-        uncompressed_length: blob.raw_length,
-    };
-    let pack = |pack: &IndexedPack| PackForm { id: pack.id, blobs: pack.blobs.iter().map(blob).collect() };
-    let form = FileForm { packs: packs.iter().map(pack).collect() };
-    serde_json::to_vec(&form).expect("numbers and digits always serialise")
-}
-
-/// Read the JSON of an index file called `what`.
-///
-/// # Errors
-/// [`RepoError::Damaged`].
-pub fn decode_file(json: &[u8], what: &str) -> Result<Vec<IndexedPack>> {
-    let form: FileForm = serde_json::from_slice(json).map_err(|error| RepoError::damaged(what, error))?;
-    let blob = |blob: BlobForm| {
-        let kind = if matches!(blob.r#type, KindForm::Tree) { BlobKind::Tree } else { BlobKind::Data };
-        let fits = blob.length as usize >= OVERHEAD && blob.offset.checked_add(blob.length).is_some();
-        // restic writes 0 or leaves it out for blobs that are not compressed.
-        let raw_length = blob.uncompressed_length.filter(|len| *len > 0);
-        // As in a pack's own header: nobody reserves room for more.
-        let fits = fits && blob.length <= BLOB_LEN_MAX && raw_length.is_none_or(|len| len <= BLOB_LEN_MAX);
-        fits.then_some(PackedBlob { id: blob.id, kind, offset: blob.offset, length: blob.length, raw_length })
-    };
-    let pack = |pack: PackForm| {
-        let blobs: Option<Vec<_>> = pack.blobs.into_iter().map(blob).collect();
-        Some(IndexedPack { id: pack.id, blobs: blobs? })
-    };
-    let packs: Option<Vec<_>> = form.packs.into_iter().map(pack).collect();
-    packs.ok_or_else(|| RepoError::damaged(what, "lists a blob beyond any pack"))
-}
+pub use crate::index_file::{FILE_BLOBS_MAX, IndexedPack, decode_file, encode_file};
+use crate::table::record::Record;
+use crate::table::sorted::Table;
 
 /// Where one blob is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,18 +69,45 @@ pub type IdSet = std::collections::HashSet<BlobId, BuildHasherDefault<IdHasher>>
 /// All blobs of the repository.
 #[derive(Default)]
 pub struct Index {
+    /// Numbers of packs: first the rows of the table, then these, then those of the stand-in.
     packs: Vec<Digest>,
     data: IdMap<Place>,
     trees: IdMap<Place>,
+    table: Option<Backed>,
+}
+
+/// Makes an index of all index files in memory.
+pub type Reload = Box<dyn Fn() -> Result<Index> + Send + Sync>;
+
+/// A table with what must be known beside it.
+struct Backed {
+    table: Table,
+    hidden: Vec<u64>,
+    reload: Reload,
+    /// In place of a table that is damaged.
+    stand_in: OnceLock<Box<Index>>,
+    /// Held by the thread that makes it.
+    making: Mutex<()>,
 }
 
 impl Index {
+    /// What `table` says, but for rows that are `hidden`; `reload` is asked where it turns out to be damaged.
+    pub fn with_table(table: Table, hidden: impl Fn(u32) -> bool, reload: Reload) -> Self {
+        let rows = table.rows().len() as u32;
+        let mut bits = vec![0u64; table.rows().len().div_ceil(64)];
+        for row in (0..rows).filter(|row| hidden(*row)) {
+            bits[row as usize / 64] |= 1 << (row % 64);
+        }
+        let (stand_in, making) = (OnceLock::new(), Mutex::new(()));
+        let backed = Backed { table, hidden: bits, reload, stand_in, making };
+        Self { table: Some(backed), ..Self::default() }
+    }
+
     /// Take in the packs of one index file, leaving out those that `is_doomed`.
     pub fn add(&mut self, packs: &[IndexedPack], is_doomed: impl Fn(&Digest) -> bool) {
         for pack in packs.iter().filter(|pack| !is_doomed(&pack.id)) {
-            let number = self.packs.len() as u32;
+            let number = self.rows() + self.packs.len() as u32;
             self.packs.push(pack.id);
-            self.map(BlobKind::Data).reserve(pack.blobs.len());
             for blob in &pack.blobs {
                 let raw_length = blob.raw_length.unwrap_or(0);
                 let place = Place { pack: number, offset: blob.offset, length: blob.length, raw_length };
@@ -171,6 +118,11 @@ impl Index {
         }
     }
 
+    /// Rows of the table.
+    fn rows(&self) -> u32 {
+        self.table.as_ref().map_or(0, |backed| backed.table.rows().len() as u32)
+    }
+
     fn map(&mut self, kind: BlobKind) -> &mut IdMap<Place> {
         match kind {
             BlobKind::Data => &mut self.data,
@@ -179,29 +131,53 @@ impl Index {
     }
 
     /// Where a blob is, if it is anywhere.
-    pub fn find(&self, kind: BlobKind, id: &BlobId) -> Option<Place> {
-        match kind {
+    ///
+    /// # Errors
+    /// When a table is damaged and the index files cannot be read either.
+    pub fn find(&self, kind: BlobKind, id: &BlobId) -> Result<Option<Place>> {
+        let found = match kind {
             BlobKind::Data => self.data.get(id).copied(),
             BlobKind::Tree => self.trees.get(id).copied(),
+        };
+        match (found, &self.table) {
+            (None, Some(backed)) => backed.find(kind, id, self.rows() + self.packs.len() as u32),
+            _ => Ok(found),
         }
+    }
+
+    /// Whether a blob is anywhere.
+    ///
+    /// # Errors
+    /// As [`Index::find`].
+    pub fn has(&self, kind: BlobKind, id: &BlobId) -> Result<bool> {
+        Ok(self.find(kind, id)?.is_some())
     }
 
     /// The same, as an error where it is nowhere.
     ///
     /// # Errors
-    /// [`RepoError::MissingBlob`].
+    /// [`RepoError::MissingBlob`], or as [`Index::find`].
     pub fn require(&self, kind: BlobKind, id: &BlobId) -> Result<Place> {
-        self.find(kind, id).ok_or(RepoError::MissingBlob { id: *id })
+        self.find(kind, id)?.ok_or(RepoError::MissingBlob { id: *id })
     }
 
     /// Name of a pack by its number.
     pub fn pack_id(&self, number: u32) -> Digest {
-        self.packs[number as usize]
+        let (number, rows) = (number as usize, self.rows() as usize);
+        match &self.table {
+            Some(backed) if number < rows => backed.table.rows()[number].pack,
+            Some(backed) if number >= rows + self.packs.len() => {
+                let stand_in = backed.stand_in.get().expect("its numbers come from nowhere else");
+                stand_in.packs[number - rows - self.packs.len()]
+            }
+            _ => self.packs[number - rows],
+        }
     }
 
-    /// Number of blobs.
+    /// Number of blobs; copies that a table has of one blob count each.
     pub fn len(&self) -> usize {
-        self.data.len() + self.trees.len()
+        let table = self.table.as_ref().map_or(0, |backed| backed.table.records());
+        self.data.len() + self.trees.len() + usize::try_from(table).unwrap_or(usize::MAX)
     }
 
     /// Whether it knows no blob at all.
@@ -210,41 +186,57 @@ impl Index {
     }
 }
 
+impl Backed {
+    /// Look into the table, or into what stands in for it: its packs are numbered from `base`.
+    fn find(&self, kind: BlobKind, id: &BlobId, base: u32) -> Result<Option<Place>> {
+        let stand_in = match self.stand_in.get() {
+            Some(stand_in) => stand_in,
+            None => match self.look(kind, id) {
+                Ok(record) => return Ok(record.map(place_of)),
+                Err(_) => self.stand_in()?,
+            },
+        };
+        let found = stand_in.find(kind, id)?;
+        Ok(found.map(|place| Place { pack: place.pack + base, ..place }))
+    }
+
+    fn look(&self, kind: BlobKind, id: &BlobId) -> io::Result<Option<Record>> {
+        self.table.find(kind, id, |row| self.hidden[row as usize / 64] & (1 << (row % 64)) == 0)
+    }
+
+    fn stand_in(&self) -> Result<&Index> {
+        let _alone = lock(&self.making);
+        if let Some(stand_in) = self.stand_in.get() {
+            return Ok(stand_in);
+        }
+        let made = (self.reload)()?;
+        Ok(self.stand_in.get_or_init(|| Box::new(made)))
+    }
+}
+
+fn place_of(record: Record) -> Place {
+    let Record { row, offset, length, raw_length, .. } = record;
+    Place { pack: row, offset, length, raw_length }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sample() -> Vec<IndexedPack> {
-        let blob = |n: u8, kind, raw_length| PackedBlob {
-            id: Digest([n; 32]),
-            kind,
-            offset: 5,
-            length: 40,
-            raw_length,
-        };
-        vec![
-            IndexedPack {
-                id: Digest([9; 32]),
-                blobs: vec![blob(1, BlobKind::Data, Some(77)), blob(2, BlobKind::Data, None)],
-            },
-            IndexedPack { id: Digest([8; 32]), blobs: vec![blob(1, BlobKind::Tree, None)] },
-        ]
-    }
-
-    #[test]
-    fn a_file_is_read_back() {
-        assert_eq!(decode_file(&encode_file(&sample()), "index").unwrap(), sample());
-    }
+    use crate::index_file::tests::sample;
 
     #[test]
     fn kinds_are_kept_apart_and_lengths_told() {
         let mut index = Index::default();
         index.add(&sample(), |_| false);
-        let data = index.find(BlobKind::Data, &Digest([1; 32])).unwrap();
-        let tree = index.find(BlobKind::Tree, &Digest([1; 32])).unwrap();
+        let data = index.require(BlobKind::Data, &Digest([1; 32])).unwrap();
+        let tree = index.require(BlobKind::Tree, &Digest([1; 32])).unwrap();
         assert_eq!((data.plain_length(), tree.plain_length()), (77, 40 - 32));
         assert_eq!((index.pack_id(data.pack), index.pack_id(tree.pack)), (Digest([9; 32]), Digest([8; 32])));
-        assert!(index.find(BlobKind::Tree, &Digest([2; 32])).is_none());
+        assert!(!index.has(BlobKind::Tree, &Digest([2; 32])).unwrap());
     }
 
     #[test]
@@ -252,15 +244,5 @@ mod tests {
         let mut index = Index::default();
         index.add(&sample(), |pack| *pack == Digest([9; 32]));
         assert_eq!(index.len(), 1);
-    }
-
-    #[test]
-    fn damaged_files_are_named() {
-        let short =
-            String::from_utf8(encode_file(&sample())).unwrap().replace("\"length\":40", "\"length\":4");
-        for json in [&b""[..], b"{}", b"[1]", short.as_bytes()] {
-            let error = decode_file(json, "index ab").unwrap_err();
-            assert!(error.is_damage() && error.to_string().contains("index ab"), "{error}");
-        }
     }
 }

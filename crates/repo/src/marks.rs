@@ -65,31 +65,6 @@ pub struct Known {
     pub marked: Index,
 }
 
-impl Repository {
-    /// The index for a writer: blobs of marked packs do not count, so that they are stored anew rather than
-    /// relied upon.
-    ///
-    /// # Errors
-    /// As [`Repository::load_index_files`].
-    pub fn load_known(&self) -> Result<Known> {
-        let marks = load(self)?;
-        let (mut usable, mut marked) = (Index::default(), Index::default());
-        for (_, packs) in self.load_index_files()? {
-            usable.add(&packs, |pack| marks.contains_key(pack));
-            marked.add(&packs, |pack| !marks.contains_key(pack));
-        }
-        Ok(Known { usable, marked })
-    }
-
-    /// What of it a writer may rely on.
-    ///
-    /// # Errors
-    /// As [`Repository::load_index_files`].
-    pub fn load_index_for_writing(&self) -> Result<Index> {
-        Ok(self.load_known()?.usable)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +81,7 @@ mod tests {
         save(&repository, &Marks::from([(pack, Timestamp::UNIX_EPOCH)])).unwrap();
         assert_eq!(load(&repository).unwrap(), Marks::from([(pack, Timestamp::UNIX_EPOCH)]));
         assert_eq!(generations(&repository).unwrap(), [1]);
-        assert!(repository.load_index_for_writing().unwrap().find(BlobKind::Data, &id).is_none());
-        assert!(repository.load_index().unwrap().find(BlobKind::Data, &id).is_some());
+        assert!(!repository.load_index_for_writing().unwrap().has(BlobKind::Data, &id).unwrap());
+        assert!(repository.load_index().unwrap().has(BlobKind::Data, &id).unwrap());
     }
 }

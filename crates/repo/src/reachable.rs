@@ -157,10 +157,10 @@ impl Walk<'_> {
         let nodes = tree::decode(json, &format_args!("tree {}", visit.tree))?;
         for node in &nodes {
             let path = || format!("{}/{}", visit.path, crate::go_quote::quote(&node.entry.name));
-            if let Some(missing) =
-                node.content.iter().find(|id| self.index.find(BlobKind::Data, id).is_none())
+            if let Err(error) =
+                node.content.iter().try_for_each(|id| self.index.require(BlobKind::Data, id).map(drop))
             {
-                self.report(visit, &path(), RepoError::MissingBlob { id: *missing });
+                self.report(visit, &path(), error);
             }
             if let Some(tree) = node.subtree {
                 self.enter(queue, Visit { snapshot: visit.snapshot, path: path(), tree });

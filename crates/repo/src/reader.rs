@@ -48,7 +48,7 @@ pub(crate) struct Opened<'a> {
 type Piece<'a> = (&'a [Wanted], Sender<Result<Vec<u8>>>);
 
 /// Takes one blob, or why it cannot be had.
-type UseBlob<'a, E> = &'a mut dyn FnMut(&Wanted, Result<Opened<'_>>) -> Result<(), E>;
+pub(crate) type UseBlob<'a, E> = &'a mut dyn FnMut(&Wanted, Result<Opened<'_>>) -> Result<(), E>;
 
 impl Repository {
     /// The plaintext of one blob.
@@ -114,6 +114,20 @@ impl Repository {
             let outcomes: Vec<_> = outcomes.collect();
             outcomes.into_iter().try_for_each(|outcome| outcome.unwrap_or_else(|error| Err(error.into())))
         })
+    }
+
+    /// Read `wanted` on this thread, what lies together at once, and hand each to `use_blob` (`wanted` is sorted here).
+    pub(crate) fn read_few<E>(
+        &self,
+        index: &Index,
+        wanted: &mut [Wanted],
+        stored: &mut Vec<u8>,
+        opener: &mut BlobOpener,
+        use_blob: UseBlob<'_, E>,
+    ) -> Result<(), E> {
+        wanted.sort_unstable_by_key(|wanted| (wanted.place.pack, wanted.place.offset));
+        let mut ranges = ranges(wanted).into_iter();
+        ranges.try_for_each(|range| self.read_range(index, range, stored, opener, use_blob))
     }
 
     fn read_range<E>(
@@ -214,14 +228,11 @@ impl Repository {
         // Read as they lie, put down where they belong: several threads wrote them, so the two orders differ.
         let mut as_stored: Vec<Wanted> =
             piece.iter().zip(starts).map(|(one, tag)| Wanted { tag, ..*one }).collect();
-        as_stored.sort_unstable_by_key(|wanted| (wanted.place.pack, wanted.place.offset));
-        for range in ranges(&as_stored) {
-            self.read_range(index, range, stored, opener, &mut |wanted, bytes| {
-                let bytes = bytes?.plain;
-                plain[wanted.tag..wanted.tag + bytes.len()].copy_from_slice(bytes);
-                Ok::<(), RepoError>(())
-            })?;
-        }
+        self.read_few(index, &mut as_stored, stored, opener, &mut |wanted, bytes| {
+            let bytes = bytes?.plain;
+            plain[wanted.tag..wanted.tag + bytes.len()].copy_from_slice(bytes);
+            Ok::<(), RepoError>(())
+        })?;
         Ok(plain)
     }
 }

@@ -1,8 +1,7 @@
-//! An open repository: its store, its key, its configuration, and the files that stand by themselves.
+//! An open repository: its store, its key, its configuration, and what this machine remembers of it.
 //!
-//! Form of such a file (index, snapshot, lock): an envelope of `02 ‖ zstd(JSON)`, or of JSON that begins with
-//! `{` or `[`; its name is the SHA-256 of the stored bytes, and every load compares them. Invariant: a repository
-//! is never made where anything of one exists.
+//! Invariants: a repository is never made where anything of one exists; one that is gone is not taken for one that
+//! never was, where this machine has seen it.
 
 use std::sync::Arc;
 
@@ -12,86 +11,26 @@ use sha2::{Digest as _, Sha256};
 use store::{Key as ObjectKey, Range, Store, StoreError};
 
 use crate::blob::{self, BlobId, BlobKind};
-use crate::compression::{Compressor, LEVEL_DEFAULT, decompress_file};
+use crate::cache::CacheDir;
 use crate::config::Config;
 use crate::crypto::{Key, Sealer};
 use crate::error::{RepoError, Result};
-use crate::index::{self, Index, IndexedPack};
+use crate::index::{Index, IndexedPack};
 use crate::key_file::KeyFile;
+use crate::known::{self, Known};
+use crate::sealed_file::{self, SealedFiles};
+pub use crate::sealed_file::{FileKind, Listed};
 use crate::snapshot_file::SnapshotFile;
 use crate::threads;
 
-/// Decompressed bytes of a file at most.
-const FILE_LEN_MAX: u64 = 1 << 30;
-const COMPRESSED_MARK: u8 = 2;
-
-/// The kinds of files that are named by their hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// Where blobs are.
-    Index,
-    /// What was backed up.
-    Snapshot,
-    /// Who is at work; restic's form.
-    Lock,
-    /// Ways in.
-    Key,
-    /// Packs of blobs.
-    Pack,
-}
-
-impl FileKind {
-    /// Its folder in the store.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Self::Index => "index",
-            Self::Snapshot => "snapshots",
-            Self::Lock => "locks",
-            Self::Key => "keys",
-            Self::Pack => "data",
-        }
-    }
-
-    /// The word for messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Index => "index",
-            Self::Snapshot => "snapshot",
-            Self::Lock => "lock",
-            Self::Key => "key",
-            Self::Pack => "pack",
-        }
-    }
-
-    /// The object that keeps the file `id`.
-    pub fn object(self, id: &Digest) -> ObjectKey {
-        let id = id.to_hex();
-        let name = match self {
-            Self::Pack => format!("data/{}/{id}", &id[..2]),
-            _ => format!("{}/{id}", self.folder()),
-        };
-        name.parse().expect("digits and slashes are a key")
-    }
-}
-
-/// A file's name, size and age, from a listing.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// Its name.
-    pub id: Digest,
-    /// Stored bytes.
-    pub size: u64,
-    /// When it was stored, by the store's clock.
-    pub modified: std::time::SystemTime,
-}
-
 /// An open repository.
 pub struct Repository {
-    store: Arc<dyn Store>,
+    files: SealedFiles,
     key: Key,
-    sealer: Sealer,
     config: Config,
     key_id: Digest,
+    cache: Option<CacheDir>,
+    before: Option<Known>,
 }
 
 impl Repository {
@@ -119,7 +58,7 @@ impl Repository {
             .seal(&serde_json::to_vec(&config).map_err(|e| RepoError::System(e.to_string()))?, &mut sealed)?;
         // The configuration comes last and decides between two that begin at once.
         match store.put_new(&config_object(), &sealed) {
-            Ok(()) => Ok(Self { store, key, sealer, config, key_id }),
+            Ok(()) => Ok(Self::new(store, key, config, key_id)),
             Err(error) if error.is_already_exists() => {
                 store.delete(&FileKind::Key.object(&key_id))?;
                 Err(RepoError::Exists { place })
@@ -133,22 +72,63 @@ impl Repository {
     /// # Errors
     /// [`RepoError::NoRepository`], [`RepoError::WrongPassword`], [`RepoError::Version`], or damage.
     pub fn open(store: Arc<dyn Store>, password: &Secret) -> Result<Self> {
+        Self::open_with(store, password, None)
+    }
+
+    /// The same, with a directory for what may be kept on this machine.
+    ///
+    /// # Errors
+    /// As [`Repository::open`], and [`RepoError::Gone`] where the cache remembers a repository in this place.
+    pub fn open_with(store: Arc<dyn Store>, password: &Secret, cache: Option<CacheDir>) -> Result<Self> {
         let place = store.location();
+        let before = cache.as_ref().and_then(|cache| known::recall(cache, &place));
         let sealed_config = match store::store::read(&*store, &config_object()) {
-            Err(StoreError::NotFound { .. }) => return Err(RepoError::NoRepository { place }),
+            Err(StoreError::NotFound { .. }) => {
+                return Err(match before {
+                    Some(Known { id, seen }) => RepoError::Gone { place, id, seen },
+                    None => RepoError::NoRepository { place },
+                });
+            }
             other => other?,
         };
         let (key, key_id) = find_key(&*store, password)?;
-        let sealer = key.sealer();
         let mut json = vec![];
-        sealer.open(&sealed_config, &mut json, &"config")?;
+        key.sealer().open(&sealed_config, &mut json, &"config")?;
         let config = Config::parse(&json, &place)?;
-        Ok(Self { store, key, sealer, config, key_id })
+        Ok(Self { cache, before, ..Self::new(store, key, config, key_id) }.remembered())
+    }
+
+    fn new(store: Arc<dyn Store>, key: Key, config: Config, key_id: Digest) -> Self {
+        let files = SealedFiles { store, sealer: key.sealer(), compress: config.has_compression() };
+        Self { files, key, config, key_id, cache: None, before: None }
+    }
+
+    /// A memory that cannot be kept is no reason not to work.
+    fn remembered(self) -> Self {
+        if let Some(cache) = &self.cache {
+            known::remember(cache, &self.store().location(), &self.config.id).ok();
+        }
+        self
+    }
+
+    /// Another repository that was in this place when it was last opened from this machine.
+    pub fn replaces(&self) -> Option<Known> {
+        self.before.filter(|before| before.id != self.config.id)
+    }
+
+    /// Where this machine may keep what belongs to this repository.
+    pub(crate) fn cache_folder(&self) -> Option<std::path::PathBuf> {
+        self.cache.as_ref()?.of_repository(&self.config.id).ok()
+    }
+
+    /// The files that stand by themselves.
+    pub(crate) fn files(&self) -> &SealedFiles {
+        &self.files
     }
 
     /// Where the repository is kept.
     pub fn store(&self) -> &dyn Store {
-        &*self.store
+        &*self.files.store
     }
 
     /// The configuration.
@@ -158,7 +138,7 @@ impl Repository {
 
     /// What seals and opens every byte.
     pub fn sealer(&self) -> &Sealer {
-        &self.sealer
+        &self.files.sealer
     }
 
     /// The repository's key, for sealing it under another password.
@@ -176,7 +156,7 @@ impl Repository {
     /// # Errors
     /// When the store cannot list.
     pub fn list(&self, kind: FileKind) -> Result<Vec<Listed>> {
-        list(&*self.store, kind)
+        sealed_file::list(self.store(), kind)
     }
 
     /// Seal, compress and keep `json`.
@@ -184,12 +164,7 @@ impl Repository {
     /// # Errors
     /// When the store does not take it.
     pub fn save_file(&self, kind: FileKind, json: &[u8]) -> Result<Digest> {
-        let sealed = self.seal_json(json)?;
-        let id = blob::id_of(&sealed);
-        match self.store.put_new(&kind.object(&id), &sealed) {
-            Err(error) if !error.is_already_exists() => Err(error.into()),
-            _ => Ok(id),
-        }
+        self.files.save(kind, json)
     }
 
     /// The JSON of a file.
@@ -197,36 +172,15 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Damaged`] where its bytes are not what its name says, or do not open.
     pub fn load_file(&self, kind: FileKind, id: &Digest) -> Result<Vec<u8>> {
-        let what = format!("{} {id}", kind.as_str());
-        let sealed = store::store::read(&*self.store, &kind.object(id))?;
-        if blob::id_of(&sealed) != *id {
-            return Err(RepoError::damaged(what, "its bytes do not fit its name"));
-        }
-        self.open_json(&sealed, &what)
+        self.files.load(kind, id)
     }
 
     pub(crate) fn seal_json(&self, json: &[u8]) -> Result<Vec<u8>> {
-        let mut sealed = vec![];
-        if !self.config.has_compression() {
-            self.sealer.seal(json, &mut sealed)?;
-            return Ok(sealed);
-        }
-        let mut compressor = Compressor::new(LEVEL_DEFAULT)?;
-        match compressor.shorter(json) {
-            Some(compressed) => self.sealer.seal(&[&[COMPRESSED_MARK], compressed].concat(), &mut sealed)?,
-            None => self.sealer.seal(json, &mut sealed)?,
-        }
-        Ok(sealed)
+        self.files.seal(json)
     }
 
     pub(crate) fn open_json(&self, sealed: &[u8], what: &str) -> Result<Vec<u8>> {
-        let mut plain = vec![];
-        self.sealer.open(sealed, &mut plain, &what)?;
-        match plain.first() {
-            Some(b'{' | b'[') => Ok(plain),
-            Some(&COMPRESSED_MARK) => decompress_file(&plain[1..], FILE_LEN_MAX, what),
-            _ => Err(RepoError::damaged(what, "opens to something unknown")),
-        }
+        self.files.open(sealed, what)
     }
 
     /// Every index file with what it lists, or why that cannot be said.
@@ -234,12 +188,7 @@ impl Repository {
     /// # Errors
     /// When the store cannot list.
     pub fn try_load_index_files(&self) -> Result<Vec<(Digest, Result<Vec<IndexedPack>>)>> {
-        let listed = self.list(FileKind::Index)?;
-        threads::map(&listed, |listed| {
-            let json = self.load_file(FileKind::Index, &listed.id);
-            let packs = json.and_then(|json| index::decode_file(&json, &format!("index {}", listed.id)));
-            (listed.id, packs)
-        })
+        self.files.try_load_index(&self.list(FileKind::Index)?)
     }
 
     /// Every index file with what it lists.
@@ -250,25 +199,15 @@ impl Repository {
         self.try_load_index_files()?.into_iter().map(|(id, packs)| Ok((id, packs?))).collect()
     }
 
-    /// The index in memory, for reading: every pack counts.
-    ///
-    /// # Errors
-    /// As [`Repository::load_index_files`].
-    pub fn load_index(&self) -> Result<Index> {
-        let mut index = Index::default();
-        for (_, packs) in self.load_index_files()? {
-            index.add(&packs, |_| false);
-        }
-        Ok(index)
-    }
-
     /// Every snapshot.
     ///
     /// # Errors
     /// Damage to any of them.
     pub fn load_snapshots(&self) -> Result<Vec<(Digest, SnapshotFile)>> {
-        let ids = self.list(FileKind::Snapshot)?.into_iter().map(|listed| listed.id);
-        ids.map(|id| Ok((id, self.load_snapshot(&id)?))).collect()
+        let listed = self.list(FileKind::Snapshot)?;
+        let loaded =
+            threads::map_waiting(&listed, |listed| Ok((listed.id, self.load_snapshot(&listed.id)?)))?;
+        loaded.into_iter().collect()
     }
 
     /// One snapshot.
@@ -302,7 +241,7 @@ impl Repository {
 
     /// Bytes of a pack that an index names: one that is not there is lost, and that is damage.
     pub(crate) fn read_pack(&self, object: &ObjectKey, range: Range, into: &mut Vec<u8>) -> Result<()> {
-        match self.store.get(object, range, into) {
+        match self.store().get(object, range, into) {
             Err(error) if error.is_not_found() => Err(RepoError::damaged(object.as_str(), "is gone")),
             read => Ok(read?),
         }
@@ -311,15 +250,6 @@ impl Repository {
 
 fn config_object() -> ObjectKey {
     "config".parse().expect("a plain name is a key")
-}
-
-fn list(store: &dyn Store, kind: FileKind) -> Result<Vec<Listed>> {
-    let objects = store.list(kind.folder())?.into_iter();
-    let listed = objects.filter_map(|object| {
-        let id = object.key.name().parse().ok()?;
-        Some(Listed { id, size: object.size, modified: object.modified })
-    });
-    Ok(listed.collect())
 }
 
 /// Keep a key file; its name is the hash of its plain JSON.
@@ -341,7 +271,7 @@ pub(crate) struct KeyFiles {
 /// Every key file.
 pub(crate) fn load_keys(store: &dyn Store) -> Result<KeyFiles> {
     let (mut sound, mut damage) = (vec![], None);
-    let mut listed = list(store, FileKind::Key)?;
+    let mut listed = sealed_file::list(store, FileKind::Key)?;
     listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
     for Listed { id, .. } in listed {
         let json = store::store::read(store, &FileKind::Key.object(&id))?;

@@ -236,7 +236,7 @@ impl Hand {
             return Err(RepoError::TooLong { bytes: plain.len() as u64, bytes_max: PLAIN_LEN_MAX as u64 });
         }
         let id = id_of(plain);
-        if self.shared.index.find(kind, &id).is_some() || !self.shared.claim(kind, &id) {
+        if self.shared.index.has(kind, &id)? || !self.shared.claim(kind, &id) {
             return Ok(Saved { id, is_new: false });
         }
         let stored = self.store(kind, id, plain).inspect_err(|error| {

@@ -19,12 +19,23 @@ pub fn be_polite() {
     rustix::process::setpriority_process(None, POLITE).ok();
 }
 
+/// Requests for small objects at one time: a store far away answers each after tens of milliseconds.
+const WAITING: usize = 16;
+
 /// `work` on each of `items`, on all cores; the results are in the order of the items.
 ///
 /// # Errors
 /// Only where a thread stopped unexpectedly; what `work` says of an item stands in its place.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
-    map_with(items, || Ok(()), |(), item| work(item))
+    map_on(cores(), items, || Ok(()), |(), item| work(item))
+}
+
+/// [`map`] for work that mostly waits for a store.
+///
+/// # Errors
+/// As [`map`].
+pub fn map_waiting<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
+    map_on(WAITING.max(cores()), items, || Ok(()), |(), item| work(item))
 }
 
 /// [`map`] with something that each thread makes for itself and uses for all of its items, like buffers.
@@ -32,6 +43,15 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Resu
 /// # Errors
 /// Where `begin` fails, or a thread stopped unexpectedly.
 pub fn map_with<T: Sync, R: Send, W>(
+    items: &[T],
+    begin: impl Fn() -> Result<W> + Sync,
+    work: impl Fn(&mut W, &T) -> R + Sync,
+) -> Result<Vec<R>> {
+    map_on(cores(), items, begin, work)
+}
+
+fn map_on<T: Sync, R: Send, W>(
+    threads: usize,
     items: &[T],
     begin: impl Fn() -> Result<W> + Sync,
     work: impl Fn(&mut W, &T) -> R + Sync,
@@ -46,7 +66,7 @@ pub fn map_with<T: Sync, R: Send, W>(
         }
     };
     let parts = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores().min(items.len())).map(|_| scope.spawn(take)).collect();
+        let threads: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(take)).collect();
         let parts: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         parts.into_iter().collect::<std::thread::Result<Vec<_>>>()
     });

@@ -141,7 +141,7 @@ impl Search<'_> {
 
     /// What a file lacks: its first lost blob, and how many there are.
     fn lack(&self, node: &Node) -> Option<String> {
-        let is_missing = |id: &BlobId| self.index.find(BlobKind::Data, id).is_none();
+        let is_missing = |id: &BlobId| self.index.require(BlobKind::Data, id).is_err();
         let is_lost = |id: &&BlobId| is_missing(id) || (self.unsound)(BlobKind::Data, id);
         let first = node.content.iter().find(is_lost)?;
         let count = node.content.iter().filter(is_lost).count();

@@ -16,12 +16,12 @@ use crate::{interrupt, password, place};
 pub(crate) fn run(global: &Global, order: &Copy, environment: &Environment, face: &Face) -> Result<()> {
     let cancel = interrupt::watch()?;
     let own = password::current(global, environment, face)?;
-    let from = place::open_at(&place::address(global, environment)?, &own, environment)?;
+    let from = place::open_at(&place::address(global, environment)?, &own, environment, face)?;
     let other = match &order.to_password_file {
         Some(file) => password::from_file(file, face)?,
         None => own,
     };
-    let to = place::open_at(&order.to, &other, environment)?;
+    let to = place::open_at(&order.to, &other, environment, face)?;
     let mut records = catalog::list(&from)?;
     if !order.ids.is_empty() {
         let choose = |id: &String| Ok(catalog::choose(records.clone(), id)?);

@@ -1,7 +1,9 @@
 //! `mainstay init`: make a repository and, shown once, its recovery key.
 
 use model::secret::Secret;
-use repo::Repository;
+use repo::cache::CacheDir;
+use repo::known::{self, Known};
+use repo::{RepoError, Repository};
 use serde_json::json;
 
 use crate::arguments::{Global, Init};
@@ -18,7 +20,11 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
     let store = place::store(&url, environment)?;
     // Before a password is drawn or asked for: refusing must leave nothing behind.
     if store::store::read(&*store, &"config".parse().expect("a plain name is a key")).is_ok() {
-        return Err(repo::RepoError::Exists { place: store.location() }.into());
+        return Err(RepoError::Exists { place: store.location() }.into());
+    }
+    let cache = place::cache(environment);
+    if !order.again {
+        refuse_where_one_is_gone(cache.as_ref(), &store.location())?;
     }
     let password = match &order.generate_password {
         Some(file) => password::generate(file)?,
@@ -31,8 +37,19 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
         true => None,
         false => Some(recovery_key(&repository, &me.hostname)?),
     };
+    if let Some(cache) = &cache {
+        known::remember(cache, &repository.store().location(), &repository.config().id).ok();
+    }
     show(&repository, recovery.as_ref(), face);
     Ok(())
+}
+
+/// An empty bucket where a repository was is no place to begin as if nothing had happened (H10).
+fn refuse_where_one_is_gone(cache: Option<&CacheDir>, place: &str) -> Result<()> {
+    match cache.and_then(|cache| known::recall(cache, place)) {
+        Some(Known { id, seen }) => Err(RepoError::Gone { place: place.to_owned(), id, seen }.into()),
+        None => Ok(()),
+    }
 }
 
 fn recovery_key(repository: &Repository, hostname: &str) -> Result<Secret> {

@@ -57,6 +57,30 @@ fn no_repository_is_said_and_none_is_made() {
 }
 
 #[test]
+fn h10_a_wiped_place_is_noticed_and_begun_anew_only_when_told() {
+    let site = site();
+    site.run(&["backup", "list"]).ok();
+    std::fs::remove_dir_all(site.repository()).unwrap();
+    for arguments in [&["backup", "list"][..], &["check"], &["backup", "create", "a", "--database", "b"]] {
+        site.run(arguments).exits(6).says("is gone").says("--again");
+    }
+    site.run(&["init", "--no-recovery-key"]).exits(6).says("is gone").says("--again");
+    assert!(!site.repository().exists(), "refusing leaves nothing behind");
+    // A machine that never saw it knows of no loss.
+    let elsewhere = site.program().with("XDG_CACHE_HOME", site.path().join("elsewhere"));
+    elsewhere.run(&["backup", "list"]).exits(5).says("no repository");
+
+    site.run(&["init", "--no-recovery-key", "--again"]).ok();
+    let listed = site.run(&["backup", "list"]).ok();
+    assert!(!listed.stderr.contains("warning"), "{}", listed.stderr);
+    std::fs::remove_dir_all(site.repository()).unwrap();
+    elsewhere.run(&["init", "--no-recovery-key"]).ok();
+    site.run(&["backup", "list"]).ok().says("another one than");
+    let listed = site.run(&["backup", "list"]).ok();
+    assert!(!listed.stderr.contains("warning"), "said once: {}", listed.stderr);
+}
+
+#[test]
 fn c8_names_that_escape_are_refused_before_anything_is_asked() {
     let site = site();
     for name in ["..", "a/b", "a\\b", "../x", "", "a\nb", ".", "a b"] {

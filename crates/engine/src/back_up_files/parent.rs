@@ -121,7 +121,8 @@ impl<'a> Parent<'a> {
 
     fn is_unmodified(&self, node: &Node, entry: &Entry) -> bool {
         let (was, is) = (&node.entry.metadata, &entry.metadata);
-        let length = |id| Some(u64::from(self.index.find(BlobKind::Data, id)?.plain_length()));
+        // Not found, or not to be found out: then the file is read.
+        let length = |id| Some(u64::from(self.index.find(BlobKind::Data, id).ok()??.plain_length()));
         node.entry.is_file()
             && (was.size, was.mtime, was.ctime, was.inode) == (is.size, is.mtime, is.ctime, is.inode)
             && is.ctime < self.trusted_until

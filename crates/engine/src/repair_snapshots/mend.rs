@@ -104,16 +104,20 @@ impl<'a> Mender<'a> {
     }
 
     fn mend_file(&mut self, node: &mut Node) -> Result<bool> {
-        let length = |id: &Digest| self.index.find(BlobKind::Data, id).map(|place| place.plain_length());
-        let lost: Vec<Digest> = node.content.iter().filter(|id| length(id).is_none()).copied().collect();
+        let length = |id: &Digest| -> Result<_> {
+            Ok(self.index.find(BlobKind::Data, id)?.map(|place| place.plain_length()))
+        };
+        let lengths = node.content.iter().map(length).collect::<Result<Vec<_>>>()?;
+        let lost = node.content.iter().zip(&lengths).filter(|(_, length)| length.is_none());
+        let lost: Vec<Digest> = lost.map(|(id, _)| *id).collect();
         let Some(first) = lost.first() else { return Ok(false) };
         // One lost chunk, however often it stands in the file, is as long as what the others leave.
-        let kept: u64 = node.content.iter().filter_map(length).map(u64::from).sum();
+        let kept: u64 = lengths.iter().flatten().copied().map(u64::from).sum();
         let rest = node.entry.metadata.size.checked_sub(kept).filter(|_| lost.iter().all(|id| id == first));
         let only = rest.map(|rest| rest / lost.len() as u64).and_then(|len| u32::try_from(len).ok());
         let (mut content, mut offset, mut words) = (vec![], 0, String::new());
-        for id in std::mem::take(&mut node.content) {
-            if let Some(length) = self.index.find(BlobKind::Data, &id).map(|place| place.plain_length()) {
+        for (id, length) in std::mem::take(&mut node.content).into_iter().zip(lengths) {
+            if let Some(length) = length {
                 content.push(id);
                 offset += u64::from(length);
                 continue;

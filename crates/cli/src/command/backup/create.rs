@@ -42,7 +42,8 @@ pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, fa
     order.name.as_deref().map(str::parse::<SourceName>).transpose().map_err(bad)?;
     let url = destination(global, order, environment)?;
     let cancel = interrupt::watch()?;
-    let repository = place::open_at(&url, &password::current(global, environment, face)?, environment)?;
+    let password = password::current(global, environment, face)?;
+    let repository = place::open_at(&url, &password, environment, face)?;
     let creating = Creating { order, tenant, url, repository, environment, face, cancel };
     let (records, failures) = match &order.what.directory {
         Some(directory) => (vec![creating.directory(directory)?], vec![]),
