@@ -64,10 +64,8 @@ impl Table {
         let mut page = Page::default();
         // The page before the first fence that is not less may end with it; several may begin alike.
         let first = fences.partition_point(|other| *other < fence).saturating_sub(1);
-        for number in first..fences.len() {
-            if number > first && fences[number] > fence {
-                break;
-            }
+        let pages = (first..).zip(&fences[first..]);
+        for (number, _) in pages.take_while(|(number, other)| *number == first || **other <= fence) {
             let records = page.read(&self.file, self.roll.nonce, number as u32, &self.sealer)?;
             let start = records.partition_point(|record| record[..32] < id.0[..]);
             // In full: a fence is only the beginning of an id.
