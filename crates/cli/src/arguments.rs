@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::wire_arguments::WireArguments;
+
 /// Backups of PostgreSQL and directories that prove they can be restored.
 #[derive(Parser)]
 #[command(name = "mainstay", version, disable_help_subcommand = true, arg_required_else_help = true)]
@@ -17,7 +19,7 @@ pub(crate) struct Arguments {
 /// Flags of every command.
 #[derive(Args, Clone)]
 pub(crate) struct Global {
-    /// Where the repository is: a directory or file:///path
+    /// Where the repository is: a directory, file:///path, sftp://user@host//path or sftp:user@host:/path
     #[arg(short, long, global = true, value_name = "URL", env = "MAINSTAY_REPOSITORY")]
     pub(crate) repository: Option<String>,
     /// File with the repository's password (also: MAINSTAY_PASSWORD)
@@ -32,6 +34,8 @@ pub(crate) struct Global {
     /// No progress line
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+    #[command(flatten)]
+    pub(crate) wire: WireArguments,
 }
 
 /// The verbs.

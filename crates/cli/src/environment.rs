@@ -3,6 +3,7 @@
 //! Invariant: after [`Environment::take`] no child inherits a password of ours or of PostgreSQL; after [`harden`]
 //! `/proc` does not show one in our own command line or environment either.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,6 +11,10 @@ use std::os::unix::fs::FileExt;
 
 use model::secret::Secret;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+use crate::face::Face;
+use crate::wire::Wire;
+use crate::wire_arguments::WireArguments;
 
 /// Variables that hold secrets.
 const SECRETS: [&str; 12] = [
@@ -33,6 +38,7 @@ const PASSWORD_FLAG: &str = "--db-password";
 pub(crate) struct Environment {
     variables: HashMap<String, String>,
     argument_password: std::cell::RefCell<Option<Secret>>,
+    wire: OnceCell<Wire>,
 }
 
 /// No core dumps, no password in what `/proc` shows of our start, and no other process of this user may look into
@@ -54,7 +60,7 @@ impl Environment {
         for name in SECRETS {
             remove(name);
         }
-        Self { variables, argument_password: std::cell::RefCell::new(None) }
+        Self { variables, argument_password: std::cell::RefCell::new(None), wire: OnceCell::new() }
     }
 
     /// A variable that is set and not empty.
@@ -62,9 +68,15 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// What stores behind a network are told.
-    pub(crate) fn store_settings(&self) -> remote::Settings {
-        remote::Settings::new(self.variables.clone())
+    /// Reach stores as these flags say; comes once, before any store is opened.
+    pub(crate) fn lay_wire(&self, flags: &WireArguments, face: Face) {
+        let settings = remote::Settings::new(self.variables.clone());
+        self.wire.get_or_init(|| Wire::new(flags, settings, face));
+    }
+
+    /// How stores are reached.
+    pub(crate) fn wire(&self) -> &Wire {
+        self.wire.get().expect("main lays it before any command runs")
     }
 
     /// A secret variable.
@@ -175,7 +187,11 @@ mod tests {
     use super::*;
 
     fn environment() -> Environment {
-        Environment { variables: HashMap::new(), argument_password: std::cell::RefCell::new(None) }
+        Environment {
+            variables: HashMap::new(),
+            argument_password: std::cell::RefCell::new(None),
+            wire: OnceCell::new(),
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! `mainstay`, the face for people: arguments in, one verb carried out, words or one JSON document out.
 
 mod error;
-mod environment;
+mod rate;
+mod wire_arguments;
 mod arguments;
 mod face;
+mod wire;
+mod environment;
 mod progress_line;
 mod interrupt;
 mod password;
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Err(error) => return face::show_usage(&error),
     };
     let face = Face::new(&arguments.global);
+    environment.lay_wire(&arguments.global.wire, face);
     match command::run(arguments, &environment, &face) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => face.show_error(&error),

@@ -38,7 +38,7 @@ pub(crate) fn address(global: &Global, environment: &Environment) -> Result<Stri
 
 /// The store at an address. The only place that opens one.
 pub(crate) fn store(url: &str, environment: &Environment) -> Result<Arc<dyn Store>> {
-    Ok(Arc::from(remote::open(url, &environment.store_settings())?))
+    environment.wire().open(url)
 }
 
 /// The repository of the global flags.

@@ -5,7 +5,7 @@ use model::size::ByteSize;
 
 use crate::arguments::Global;
 use crate::environment::Environment;
-use crate::error::Result;
+use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::table::table;
 use crate::{interrupt, place};
@@ -14,7 +14,11 @@ pub(crate) fn run(global: &Global, with_waste: bool, environment: &Environment, 
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
     let found = stats(&repository, with_waste, &cancel)?;
-    face.result(&found, || describe(&found));
+    let used = environment.wire().use_so_far();
+    let mut document =
+        serde_json::to_value(&found).map_err(|error| CliError::new(Kind::Failed, error.to_string()))?;
+    document["requests"] = used.to_json();
+    face.result(&document, || format!("{}\nthis run      {used}", describe(&found)));
     Ok(())
 }
 

@@ -19,8 +19,9 @@ use super::trust::{HostKeyTrouble, Trust};
 
 /// For the TCP connection, and again for the handshake with the login: a server under load is slow.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// For one answer; syncing a large object to a slow disk is one.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// For one answer: a slow disk syncs a large object, or the requests before it still wait for a line of 30 KiB a second.
+/// A dead connection is noticed by its missing signs of life, long before.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// A connection without traffic shows that it lives.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// So many unanswered signs of life end it.

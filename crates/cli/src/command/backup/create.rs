@@ -27,6 +27,7 @@ use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
+use crate::wire::Use;
 use crate::{database, interrupt, password, place};
 
 /// A source that could not be backed up.
@@ -49,7 +50,7 @@ pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, fa
         Some(directory) => (vec![creating.directory(directory)?], vec![]),
         None => creating.databases()?,
     };
-    show(&records, &failures, face);
+    show(&records, &failures, &environment.wire().use_so_far(), face);
     end(&records, failures)
 }
 
@@ -122,7 +123,10 @@ impl Creating<'_> {
 
     /// The pattern that leaves the repository itself out, where it lies in `directory`: it would grow while it is read.
     fn own_place_in(&self, directory: &Path) -> Result<Option<String>> {
-        let place = std::fs::canonicalize(store::open::local_path(&self.url)?);
+        // What lies behind a wire lies in no directory of ours.
+        let Ok(place) = store::open::local_path(&self.url).map(std::fs::canonicalize) else {
+            return Ok(None);
+        };
         // What is not there is said by the walk, in its own words.
         let (Ok(place), Ok(directory)) = (place, std::fs::canonicalize(directory)) else { return Ok(None) };
         let refuse = |why| {
@@ -229,7 +233,7 @@ impl Creating<'_> {
     }
 }
 
-fn show(records: &[BackupRecord], failures: &[Failure], face: &Face) {
+fn show(records: &[BackupRecord], failures: &[Failure], used: &Use, face: &Face) {
     for Failure { source, error } in failures {
         face.status(&format!("backup failed source={source}: {}", error.message));
     }
@@ -242,6 +246,7 @@ fn show(records: &[BackupRecord], failures: &[Failure], face: &Face) {
         "record": records.first(),
         "records": records,
         "failures": failed,
+        "requests": used.to_json(),
     });
     face.result(&document, String::new);
 }

@@ -1,0 +1,28 @@
+//! Flags of every command about what lies behind a wire: how fast, how patient, with which key.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::rate::{Rate, rate};
+
+/// They are shown apart from the others.
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Wire")]
+pub(crate) struct WireArguments {
+    /// Send at most so much a second: KiB, or with a unit, like 10M
+    #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit_upload: Option<Rate>,
+    /// Fetch at most so much a second
+    #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
+    pub(crate) limit_download: Option<Rate>,
+    /// Seconds to go on trying when a store does not answer; 0 gives up at once
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 900, env = "MAINSTAY_RETRY_FOR")]
+    pub(crate) retry_for: u64,
+    /// Private key for sftp:// (also: MAINSTAY_SFTP_KEY); the agent and ~/.ssh by default
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) sftp_key: Option<PathBuf>,
+    /// Fingerprint of the server's host key (also: MAINSTAY_SFTP_HOST_KEY); known_hosts by default
+    #[arg(long, global = true, value_name = "SHA256:…")]
+    pub(crate) sftp_host_key: Option<String>,
+}

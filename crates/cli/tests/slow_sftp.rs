@@ -1,0 +1,197 @@
+//! The whole road over SFTP, through the program as people start it: stock restic is the judge, and neither the end of
+//! the writer nor of the server costs what was acknowledged.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use testkit::program::{Program, Ran};
+use testkit::restic;
+use testkit::site::{PASSWORD, Site, files_below, id_of};
+use testkit::sshd::Sshd;
+
+/// Long enough for a machine that does many things at once.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A server, a repository on it, and a directory to back up.
+struct Far {
+    server: Sshd,
+    site: Site,
+    program: Program,
+}
+
+impl Far {
+    fn new() -> Self {
+        let (server, site) = (Sshd::start(), Site::bare(env!("CARGO_BIN_EXE_mainstay")));
+        let mut program = site.program().with("MAINSTAY_REPOSITORY", server.address(&site.repository()));
+        for (name, value) in server.variables() {
+            program = program.with(&name, value);
+        }
+        let far = Self { server, site, program };
+        far.run(&["init", "--no-recovery-key"]).ok();
+        far
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.program.run(arguments)
+    }
+
+    /// Make a directory of so many MiB that nothing compresses or repeats.
+    fn source(&self, name: &str, mib: u32) -> PathBuf {
+        let folder = self.site.path().join(name);
+        fs::create_dir_all(folder.join("sub")).expect("a directory");
+        let mut state = u64::from(mib) << 32 | name.len() as u64 | 1;
+        for number in 0..mib {
+            let mut content = Vec::with_capacity(1 << 20);
+            while content.len() < 1 << 20 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                content.extend(state.to_le_bytes());
+            }
+            fs::write(folder.join("sub").join(number.to_string()), content).expect("a file");
+        }
+        folder
+    }
+
+    fn back_up(&self, source: &Path, more: &[&str]) -> Ran {
+        self.run(&[&["backup", "create", "acme", "--directory", text(source)], more].concat())
+    }
+
+    /// The backup is as the directory was.
+    fn assert_restores(&self, id: &str, source: &Path) {
+        let to = TempDir::new_in(self.site.path()).expect("room");
+        let target = to.path().join("back");
+        self.run(&["backup", "restore", id, "--to", text(&target)]).ok();
+        assert!(files_below(&target) == files_below(source), "{id} came back changed");
+    }
+
+    /// mainstay and every restic, over SFTP too, find nothing wrong. Locks of the dead do not count.
+    fn assert_sound(&self) {
+        self.run(&["check", "--read-data"]).ok();
+        let address = self.server.address(&self.site.repository());
+        for restic in restic::installed() {
+            let option = self.server.restic_option();
+            restic
+                .run(Path::new(&address), PASSWORD, &["-o", &option, "--no-lock", "check", "--read-data"])
+                .ok();
+        }
+    }
+
+    fn packs(&self) -> usize {
+        let folders = fs::read_dir(self.site.repository().join("data")).into_iter().flatten().flatten();
+        folders.flat_map(|folder| fs::read_dir(folder.path())).flatten().count()
+    }
+
+    /// Wait until there are more packs than `before`, so that the middle of a backup is hit.
+    fn wait_for_packs(&self, before: usize) {
+        let begin = Instant::now();
+        while self.packs() <= before {
+            assert!(begin.elapsed() < PATIENCE, "no pack arrives");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+#[test]
+fn there_and_back_over_sftp_and_stock_restic_reads_the_same() {
+    let far = Far::new();
+    let source = far.source("source", 20);
+    let ran = far.back_up(&source, &["--json"]).ok();
+    let id = id_of(&ran);
+    let shown = ran.text();
+    assert!(shown.contains("\"uploadedBytes\": \"2") && shown.contains("\"costMicroUsd\": \"0\""), "{shown}");
+    far.assert_restores(&id, &source);
+    far.assert_sound();
+    let stats = far.run(&["stats"]).ok().text();
+    assert!(stats.contains("this run") && stats.contains("requests"), "{stats}");
+
+    let address = far.server.address(&far.site.repository());
+    let restored = far.site.path().join("by-restic");
+    for restic in restic::installed() {
+        let option = far.server.restic_option();
+        let arguments = ["-o", &option, "restore", "latest", "--target", text(&restored)];
+        restic.run(Path::new(&address), PASSWORD, &arguments).ok();
+    }
+    let found = files_below(&restored);
+    assert_eq!(found.len(), 20);
+    assert!(
+        found.iter().map(|(_, content)| content).eq(files_below(&source).iter().map(|(_, content)| content))
+    );
+}
+
+#[test]
+fn what_the_server_lacks_or_refuses_has_its_words_and_code() {
+    let far = Far::new();
+    let unknown = far.site.path().join("nothing-known");
+    fs::write(&unknown, "").unwrap();
+    let stranger = far.program.clone().with("MAINSTAY_SFTP_KNOWN_HOSTS", &unknown);
+    stranger.run(&["backup", "list"]).exits(1).says("host key").says("SHA256:").says("--sftp-host-key");
+    let keyless = far.program.clone().with("MAINSTAY_SFTP_KEY", &unknown);
+    keyless.run(&["backup", "list"]).exits(1).says("--sftp-key");
+    far.run(&["-r", "sftp://u:secret@127.0.0.1/p", "backup", "list"]).exits(2).says("password");
+    let empty = far.server.address(&far.site.path().join("empty"));
+    far.run(&["-r", &empty, "backup", "list"]).exits(5).says("mainstay init");
+}
+
+#[test]
+fn kill_9_of_the_writer_costs_no_backup() {
+    let far = Far::new();
+    let source = far.source("first", 8);
+    let first = id_of(&far.back_up(&source, &[]).ok());
+    let large = far.source("large", 96);
+    for _ in 0..3 {
+        let before = far.packs();
+        let arguments = ["backup", "create", "acme", "--directory", text(&large), "--limit-upload", "24M"];
+        let mut writer = far.program.start(&arguments);
+        far.wait_for_packs(before);
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        far.run(&["check", "--read-data"]).ok();
+        far.assert_restores(&first, &source);
+    }
+    let second = id_of(&far.back_up(&large, &[]).ok());
+    far.assert_restores(&second, &large);
+    far.assert_sound();
+}
+
+#[test]
+fn a_server_that_dies_half_way_is_waited_for_or_ends_the_run_cleanly() {
+    let mut far = Far::new();
+    let source = far.source("first", 8);
+    let first = id_of(&far.back_up(&source, &[]).ok());
+    for (name, patience) in [("patient", "900"), ("impatient", "0")] {
+        let large = far.source(name, 96);
+        let before = far.packs();
+        let arguments = [
+            "backup",
+            "create",
+            "acme",
+            "--directory",
+            text(&large),
+            "--limit-upload",
+            "24M",
+            "--retry-for",
+            patience,
+        ];
+        let writer = far.program.start(&arguments);
+        far.wait_for_packs(before);
+        far.server.kill();
+        if patience == "0" {
+            Ran::wait(writer).exits(1);
+            far.server.resume();
+        } else {
+            std::thread::sleep(Duration::from_secs(2));
+            far.server.resume();
+            let ran = Ran::wait(writer).ok().says("trying again");
+            far.assert_restores(&id_of(&ran), &large);
+        }
+        far.assert_sound();
+        far.assert_restores(&first, &source);
+    }
+}
