@@ -17,6 +17,11 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::face::Face;
 
+/// Whether it must see what the store has, and not what was seen before.
+pub(crate) fn examines_the_store(command: &Command) -> bool {
+    matches!(command, Command::Check(_) | Command::Repair(_))
+}
+
 /// Carry out what was asked for.
 pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) -> Result<()> {
     let Arguments { global, command } = arguments;

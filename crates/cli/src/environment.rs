@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use model::secret::Secret;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use crate::face::Face;
-use crate::wire::Wire;
+use crate::wire::{Cache, Wire};
 use crate::wire_arguments::WireArguments;
 
 /// Variables that hold secrets.
@@ -69,9 +70,18 @@ impl Environment {
     }
 
     /// Reach stores as these flags say; comes once, before any store is opened.
-    pub(crate) fn lay_wire(&self, flags: &WireArguments, face: Face) {
+    pub(crate) fn lay_wire(&self, flags: &WireArguments, may_remember: bool, face: Face) {
         let settings = remote::Settings::new(self.variables.clone());
-        self.wire.get_or_init(|| Wire::new(flags, settings, face));
+        let cache = flags.cache_dir.clone().or_else(|| self.usual_cache());
+        let remembers = may_remember && !flags.no_cache;
+        self.wire.get_or_init(|| Wire::new(flags, settings, Cache { directory: cache, remembers }, face));
+    }
+
+    /// `$XDG_CACHE_HOME/mainstay`, else `~/.cache/mainstay`; none without a home.
+    fn usual_cache(&self) -> Option<PathBuf> {
+        let absolute = |name| self.get(name).map(Path::new).filter(|path| path.is_absolute());
+        let home = absolute("XDG_CACHE_HOME").map(Path::to_owned);
+        Some(home.or_else(|| Some(absolute("HOME")?.join(".cache")))?.join("mainstay"))
     }
 
     /// How stores are reached.

@@ -32,7 +32,8 @@ fn main() -> ExitCode {
         Err(error) => return face::show_usage(&error),
     };
     let face = Face::new(&arguments.global);
-    environment.lay_wire(&arguments.global.wire, face);
+    let may_remember = !command::examines_the_store(&arguments.command);
+    environment.lay_wire(&arguments.global.wire, may_remember, face);
     match command::run(arguments, &environment, &face) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => face.show_error(&error),

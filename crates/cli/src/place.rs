@@ -66,13 +66,10 @@ pub(crate) fn open_at(
     Ok(Arc::new(repository))
 }
 
-/// Where this machine keeps what can be made again: `$XDG_CACHE_HOME/mainstay`, else `~/.cache/mainstay`. Without a
-/// place that is ours alone there is none, and everything works nevertheless.
+/// Where this machine keeps what can be made again: `--cache-dir`, `$XDG_CACHE_HOME/mainstay`, else `~/.cache/mainstay`.
+/// Without a place that is ours alone there is none, and everything works nevertheless.
 pub(crate) fn cache(environment: &Environment) -> Option<CacheDir> {
-    let absolute = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
-    let home = absolute("XDG_CACHE_HOME").map(Path::to_owned);
-    let home = home.or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    CacheDir::open(&home.join("mainstay")).ok()
+    CacheDir::open(environment.wire().cache_directory()?).ok()
 }
 
 /// Who we are.

@@ -1,9 +1,10 @@
 //! How stores are reached: what a run tells them, the limits that all of them share, and the count of what went over
 //! the wire.
 //!
-//! From the outside in: retries, limits, the meter, the store. So each try waits its turn and is counted.
+//! From the outside in: the cache, retries, limits, the meter, the store. So each try waits its turn and is counted.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use model::size::ByteSize;
 use remote::Settings;
 use serde_json::{Value, json};
 use store::Store;
+use store::cache::{CACHE_SIZE_MAX, CacheStore};
 use store::limit::{LimitStore, Limits};
 use store::meter::{Meter, MeterStore, Prices, Traffic};
 use store::retry::{Patience, RetryStore};
@@ -19,18 +21,27 @@ use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::wire_arguments::WireArguments;
 
+/// Where this machine keeps what can be made again.
+pub(crate) struct Cache {
+    /// The directory, if there is a home for it.
+    pub(crate) directory: Option<PathBuf>,
+    /// Whether stored files are remembered there in this run.
+    pub(crate) remembers: bool,
+}
+
 /// The wire of one run.
 pub(crate) struct Wire {
     settings: Settings,
     patience: Patience,
     limits: Arc<Limits>,
+    cache: Cache,
     meters: Mutex<Vec<(String, Arc<Meter>)>>,
     face: Face,
 }
 
 impl Wire {
     /// With the flags of this run.
-    pub(crate) fn new(flags: &WireArguments, mut settings: Settings, face: Face) -> Self {
+    pub(crate) fn new(flags: &WireArguments, mut settings: Settings, cache: Cache, face: Face) -> Self {
         let upload = flags.limit_upload.and_then(|rate| rate.0);
         let download = flags.limit_download.and_then(|rate| rate.0);
         if let Some(file) = &flags.sftp_key {
@@ -43,6 +54,7 @@ impl Wire {
             settings,
             patience: Patience { deadline: Duration::from_secs(flags.retry_for), ..Patience::default() },
             limits: Arc::new(Limits::new().upload(upload).download(download)),
+            cache,
             meters: Mutex::default(),
             face,
         }
@@ -59,7 +71,26 @@ impl Wire {
         let tell = move |error: &store::StoreError, pause: Duration| {
             face.note(&format!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
         };
-        Ok(Arc::new(RetryStore::new(store, self.patience).witnessed(Box::new(tell))))
+        let store = RetryStore::new(store, self.patience).witnessed(Box::new(tell));
+        // A directory of this machine is as near as its cache would be.
+        Ok(
+            match self
+                .cache
+                .directory
+                .as_ref()
+                .filter(|_| self.cache.remembers && store.location().contains("://"))
+            {
+                Some(directory) => {
+                    Arc::new(CacheStore::new(store, &directory.join("stored"), CACHE_SIZE_MAX))
+                }
+                None => Arc::new(store),
+            },
+        )
+    }
+
+    /// Where this machine keeps what can be made again.
+    pub(crate) fn cache_directory(&self) -> Option<&Path> {
+        self.cache.directory.as_deref()
     }
 
     /// What went over the wire until now, and what it costs at list prices.

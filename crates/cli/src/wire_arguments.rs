@@ -19,6 +19,12 @@ pub(crate) struct WireArguments {
     /// Seconds to go on trying when a store does not answer; 0 gives up at once
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 900, env = "MAINSTAY_RETRY_FOR")]
     pub(crate) retry_for: u64,
+    /// Where files of repositories behind a wire are remembered; ~/.cache/mainstay by default
+    #[arg(long, global = true, value_name = "DIR", env = "MAINSTAY_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Remember no stored files
+    #[arg(long, global = true)]
+    pub(crate) no_cache: bool,
     /// Private key for sftp:// (also: MAINSTAY_SFTP_KEY); the agent and ~/.ssh by default
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) sftp_key: Option<PathBuf>,

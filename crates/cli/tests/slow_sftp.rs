@@ -126,6 +126,38 @@ fn there_and_back_over_sftp_and_stock_restic_reads_the_same() {
 }
 
 #[test]
+fn the_cache_saves_requests_and_is_never_believed() {
+    let far = Far::new();
+    let source = far.source("source", 4);
+    let id = id_of(&far.back_up(&source, &[]).ok());
+    let cache = far.site.path().join("cache");
+    let gets = |more: &[&str]| -> u64 {
+        let shown = far.run(&[&["stats", "--json"], more].concat()).ok().text();
+        let line = shown.lines().find(|line| line.contains("\"gets\"")).unwrap_or_default();
+        line.chars().filter(char::is_ascii_digit).collect::<String>().parse().expect("a number")
+    };
+    let without = gets(&["--no-cache"]);
+    let told = ["--cache-dir", text(&cache)];
+    assert_eq!(gets(&told), without, "an empty cache saves nothing");
+    let with = gets(&told);
+    assert!(with < without, "{with} {without}");
+    let files: Vec<_> = files_below(&cache).into_iter().map(|(name, _)| cache.join(name)).collect();
+    let stored = cache.join("stored");
+    let files: Vec<_> = files.into_iter().filter(|file| file.starts_with(&stored)).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        fs::write(file, "planted").unwrap();
+    }
+    far.run(&[&["backup", "verify", &id], &told[..]].concat()).ok();
+    // check looks at the store: what is damaged there is found, whatever the cache remembers.
+    let index = files_below(&far.site.repository()).into_iter().find(|(name, _)| name.starts_with("index/"));
+    let index = far.site.repository().join(index.expect("an index file").0);
+    fs::remove_file(&index).unwrap();
+    fs::write(&index, "damaged").unwrap();
+    far.run(&[&["check"], &told[..]].concat()).exits(4);
+}
+
+#[test]
 fn what_the_server_lacks_or_refuses_has_its_words_and_code() {
     let far = Far::new();
     let unknown = far.site.path().join("nothing-known");

@@ -10,6 +10,7 @@ pub mod retry;
 pub mod limit;
 pub mod prefix;
 pub mod meter;
+pub mod cache;
 pub mod conformance;
 pub mod open;
 
