@@ -267,10 +267,17 @@ pub fn save_verification(
 /// When the store fails.
 pub fn set_hold(repository: &Repository, record: &BackupRecord, hold: bool) -> Result<()> {
     let Some(snapshot) = record.snapshot else { return Ok(()) };
-    let name = format!("hold/{snapshot}");
     match hold {
-        true => repository.put_note(&name, &record.id).map(|_| ())?,
-        false => repository.delete_note(&name)?,
+        true => put_hold(repository, &snapshot, &record.id),
+        false => Ok(repository.delete_note(&format!("hold/{snapshot}"))?),
     }
+}
+
+/// Put the backup whose snapshot is, or will be, `snapshot` on hold.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn put_hold(repository: &Repository, snapshot: &Digest, id: &BackupId) -> Result<()> {
+    repository.put_note(&format!("hold/{snapshot}"), id)?;
     Ok(())
 }

@@ -260,7 +260,11 @@ fn commit(
         known.get(&name_of(&parent, &snapshot)).copied()
     });
     let original = Some(job.snapshot.original.unwrap_or(job.id));
-    let id = target.commit_snapshot(&SnapshotFile { parent, original, ..job.snapshot.clone() })?;
+    let snapshot = SnapshotFile { parent, original, ..job.snapshot.clone() };
+    let id = target.commit_snapshot_after(&snapshot, |id| match job.record.hold {
+        true => catalog::put_hold(target, id, &job.record.id),
+        false => Ok(()),
+    })?;
     save_record(target, job.record, &id)?;
     Ok(id)
 }

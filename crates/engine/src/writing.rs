@@ -164,13 +164,14 @@ impl Writing {
         lease.check()?;
         record.stored_bytes = stats.stored;
         let snapshot = snapshot_of(&order, &record, root, outcome, stats);
-        let id = repository.commit_snapshot(&snapshot)?;
+        // A hold that came after the snapshot would be lost by a crash between the two.
+        let id = repository.commit_snapshot_after(&snapshot, |id| match order.hold {
+            true => catalog::put_hold(&repository, id, &record.id),
+            false => Ok(()),
+        })?;
         record.snapshot = Some(id);
         // The snapshot is the backup; a record that is missing is found again in it.
         repository.put_note(&format!("record/{id}"), &record).ok();
-        if order.hold {
-            catalog::set_hold(&repository, &record, true)?;
-        }
         drop(lease);
         record.destination = "local".to_owned();
         record.location = repository.store().location();

@@ -224,8 +224,27 @@ impl Repository {
     /// # Errors
     /// When the store does not take it.
     pub fn commit_snapshot(&self, snapshot: &SnapshotFile) -> Result<Digest> {
+        self.commit_snapshot_after(snapshot, |_| Ok(()))
+    }
+
+    /// The same, after `first` was done with the id that the snapshot will have: what must never be missing beside a
+    /// visible snapshot, such as its hold, is written there.
+    ///
+    /// # Errors
+    /// What `first` says, or the store.
+    pub fn commit_snapshot_after<E: From<RepoError>>(
+        &self,
+        snapshot: &SnapshotFile,
+        first: impl FnOnce(&Digest) -> Result<(), E>,
+    ) -> Result<Digest, E> {
         let json = serde_json::to_vec(snapshot).map_err(|error| RepoError::System(error.to_string()))?;
-        self.save_file(FileKind::Snapshot, &json)
+        let sealed = self.seal_json(&json)?;
+        let id = blob::id_of(&sealed);
+        first(&id)?;
+        match self.store.put_new(&FileKind::Snapshot.object(&id), &sealed) {
+            Err(error) if !error.is_already_exists() => Err(RepoError::from(error).into()),
+            _ => Ok(id),
+        }
     }
 
     /// The stored bytes of a blob's envelope.

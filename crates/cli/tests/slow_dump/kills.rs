@@ -1,6 +1,7 @@
 //! kill -9, again and again, on a database that takes a while: nothing that was acknowledged is ever lost.
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use testkit::moments::Moments;
 use testkit::postgres::Postgres;
 use testkit::program::Ran;
@@ -51,4 +52,34 @@ fn kill_9_of_the_whole_family_costs_no_backup() {
     site.run(&["backup", "restore", &next, "--database", "again"]).ok();
     assert_eq!(rich::plain(&server, "again"), rich::plain(&server, "app"));
     site.assert_sound();
+}
+
+#[test]
+fn killed_before_any_object_a_visible_backup_never_lacks_its_hold() {
+    let server = Postgres::start();
+    rich::create_small(&server, "app");
+    let site = site().with_server(&server);
+    let create = ["backup", "create", "acme", "--database", "app", "--hold"];
+    let mut seen = 0;
+    for nth in 1..100 {
+        // An object gets its name by linkat: killed there, everything before it is visible and nothing behind it.
+        let inject = format!("inject=linkat:signal=SIGKILL:when={nth}");
+        let trace = site.path().join("trace");
+        let wrapper =
+            ["strace", "-f", "-qq", "-o", trace.to_str().unwrap(), "-e", "trace=linkat", "-e", &inject];
+        let ran = site.program().under(&wrapper).run(&create);
+        let listed = site.run(&["--json", "backup", "list"]).ok();
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        let records = listed["records"].as_array().unwrap();
+        assert!(records.iter().all(|record| record["hold"] == true), "killed at {nth}: {listed}");
+        seen = records.len();
+        if ran.code == Some(0) {
+            break;
+        }
+    }
+    // One was killed between its snapshot and the end, and the last one was not.
+    assert!(seen >= 2, "{seen}");
+    site.run(&["forget", "--keep-last", "1"]).ok();
+    assert_eq!(site.ids().len(), seen, "a hold outlives retention");
+    site.run(&["check"]).ok();
 }
