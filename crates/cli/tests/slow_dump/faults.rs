@@ -48,6 +48,7 @@ fn t8_an_error_of_any_system_call_leaves_no_half_backup() {
         ("fsync,fdatasync,linkat", "SIGKILL", 8),
         ("write,pwrite64", "SIGKILL", 40),
     ];
+    let mut tampered = 0;
     for (names, error, among) in calls {
         for _ in 0..3 {
             let nth = 1 + moments.number() % among;
@@ -61,12 +62,17 @@ fn t8_an_error_of_any_system_call_leaves_no_half_backup() {
             let inject = format!("inject={names}:{fault}:when={nth}");
             // No -f to pg_dump: it is our own calls that fail, in all our threads.
             let trace = site.path().join("trace");
+            // What is not traced is not tampered with either.
+            let traced = format!("trace={names}");
             let wrapper =
-                ["strace", "-f", "-qq", "-o", trace.to_str().unwrap(), "-e", "trace=none", "-e", &inject];
+                ["strace", "-f", "-qq", "-o", trace.to_str().unwrap(), "-e", &traced, "-e", &inject];
             let ran = site.program().under(&wrapper).run(&CREATE);
             judge(&site, &ran, before, &format!("{names} {fault} {nth}"));
+            let traced = std::fs::read_to_string(&trace).unwrap();
+            tampered += usize::from(traced.contains("INJECTED") || traced.contains("killed by SIGKILL"));
         }
     }
+    assert!(tampered >= calls.len(), "the faults never happened: {tampered}");
     assert!(site.run(&["backup", "export", &id]).ok().stdout == dump);
     site.back_up("app");
     site.assert_sound();
