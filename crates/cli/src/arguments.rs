@@ -6,6 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::wire_arguments::WireArguments;
 
+mod access;
+
+pub(crate) use access::{Key, NewPassword, Repositories};
+
 /// Backups of PostgreSQL and directories that prove they can be restored.
 #[derive(Parser)]
 #[command(name = "mainstay", version, disable_help_subcommand = true, arg_required_else_help = true)]
@@ -46,6 +50,9 @@ pub(crate) enum Command {
     /// Make, list, verify and restore backups
     #[command(subcommand)]
     Backup(Backup),
+    /// Repositories that are looked into where none is named
+    #[command(subcommand)]
+    Repositories(Repositories),
     /// Examine the repository
     Check(Check),
     /// Raw, stored and saved bytes
@@ -356,35 +363,6 @@ pub(crate) struct Copy {
     /// File with the other repository's password; the same password by default
     #[arg(long, value_name = "FILE")]
     pub(crate) to_password_file: Option<PathBuf>,
-}
-
-/// `mainstay key …`
-#[derive(Subcommand)]
-pub(crate) enum Key {
-    /// Show the passwords' keys
-    List,
-    /// Add another password
-    Add(NewPassword),
-    /// Replace the password in use; no data is rewritten
-    Rotate(NewPassword),
-    /// Take a password away
-    Remove {
-        /// Id of its key, or the beginning of one
-        id: String,
-    },
-    /// Print a new random password of 64 letters and digits
-    Generate,
-}
-
-/// A new password: from a file, drawn, or asked for.
-#[derive(Args)]
-pub(crate) struct NewPassword {
-    /// File with the new password
-    #[arg(long, value_name = "FILE", conflicts_with = "generate_password")]
-    pub(crate) new_password_file: Option<PathBuf>,
-    /// Draw it and write it into a new file (mode 0600)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) generate_password: Option<PathBuf>,
 }
 
 /// `mainstay demo`

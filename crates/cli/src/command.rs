@@ -2,6 +2,7 @@
 
 mod init;
 mod backup;
+mod repositories;
 mod check;
 mod key;
 mod stats;
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
     match command {
         Command::Init(order) => init::run(&global, &order, environment, face),
         Command::Backup(order) => backup::run(&global, order, environment, face),
+        Command::Repositories(order) => repositories::run(&order, environment, face),
         Command::Check(order) => check::run(&global, &order, environment, face),
         Command::Key(order) => key::run(&global, order, environment, face),
         Command::Demo(order) => demo::run(&order, environment, face),

@@ -4,6 +4,7 @@ use engine::EngineError;
 use files::error::Error as FilesError;
 use pg::QueryError;
 use pg::connection::{ConnectionError, SessionError};
+use pg::restore::RestoreError;
 use repo::RepoError;
 use store::{Refusal, StoreError};
 
@@ -84,6 +85,8 @@ impl From<EngineError> for CliError {
             EngineError::DirectoryTooLong { .. } => Self::new(Kind::Failed, message)
                 .hint("leave it out with --exclude, or spread its entries over several directories"),
             EngineError::Files(error) => error.into(),
+            EngineError::Restore(error) => error.into(),
+            EngineError::LeftBehind { cause, .. } => Self { message, ..Self::from(*cause) },
             _ => Self::new(Kind::Failed, message),
         }
     }
@@ -198,6 +201,21 @@ impl From<QueryError> for CliError {
         let message = error.to_string();
         match error {
             QueryError::NoSuchDatabase(_) => Self::new(Kind::NotFound, message),
+            _ => Self::new(Kind::Failed, message),
+        }
+    }
+}
+
+impl From<RestoreError> for CliError {
+    fn from(error: RestoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            RestoreError::Unpatched { .. } => Self::new(Kind::Refused, message)
+                .hint("or write the archive to a file and restore it where nothing can be lost"),
+            _ if message.contains("violates check constraint") => Self::new(Kind::Failed, message).hint(
+                "a CHECK that reads other tables? restore into a database that does not exist yet: \
+                 there such tables are loaded last",
+            ),
             _ => Self::new(Kind::Failed, message),
         }
     }

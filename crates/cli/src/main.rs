@@ -12,6 +12,7 @@ mod interrupt;
 mod password;
 mod place;
 mod database;
+mod known;
 mod table;
 mod command;
 

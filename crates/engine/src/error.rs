@@ -81,6 +81,14 @@ pub enum EngineError {
     /// It cannot be done with what was asked for.
     #[error("{0}")]
     Unsuitable(String),
+    /// It failed, and not all that it had made could be taken back.
+    #[error("{cause}; left behind: {what}")]
+    LeftBehind {
+        /// What is still there.
+        what: String,
+        /// Why it failed.
+        cause: Box<EngineError>,
+    },
     /// Somebody asked to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -93,24 +101,31 @@ impl EngineError {
         move |cause| Self::Io { what, cause }
     }
 
+    /// The same, with something that it left behind.
+    pub(crate) fn leaving(self, what: String) -> Self {
+        Self::LeftBehind { what, cause: Box::new(self) }
+    }
+
     /// Whether it says that stored bytes are wrong or gone.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Repository(error) => error.is_damage(),
             Self::Archive(_) => true,
+            Self::LeftBehind { cause, .. } => cause.is_damage(),
             _ => false,
         }
     }
 
     /// Whether somebody asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::LeftBehind { cause, .. } => cause.is_cancelled(),
             Self::Cancelled(_)
-                | Self::Repository(RepoError::Cancelled(_))
-                | Self::Program(ProgramError::Cancelled(_))
-                | Self::Restore(RestoreError::Program(ProgramError::Cancelled(_)))
-        )
+            | Self::Repository(RepoError::Cancelled(_))
+            | Self::Program(ProgramError::Cancelled(_))
+            | Self::Restore(RestoreError::Program(ProgramError::Cancelled(_))) => true,
+            _ => false,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod back_up_files;
 pub mod verify;
 pub mod export;
 pub mod export_files;
+pub mod foreign_dump;
 pub mod restore_dump;
 pub mod restore_files;
 pub mod delete;

@@ -9,7 +9,7 @@ use repo::node::Node;
 use repo::opener::BlobOpener;
 use repo::{BlobKind, RepoError, Repository, tree};
 
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 
 /// The pieces of a file and where each begins.
 #[derive(Clone)]
@@ -155,5 +155,13 @@ impl Read for RangeReader {
         self.used += count;
         self.left -= count as u64;
         Ok(count)
+    }
+}
+
+/// An error of a stored stream is damage, in the repository's words.
+pub(crate) fn damage(error: std::io::Error) -> EngineError {
+    match error.downcast::<RepoError>() {
+        Ok(error) => error.into(),
+        Err(cause) => EngineError::Io { what: "reading the dump".to_owned(), cause },
     }
 }

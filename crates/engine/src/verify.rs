@@ -30,7 +30,16 @@ pub fn verify(
     let snapshot = catalog::load_snapshot(repository, record)?;
     if record.kind == BackupKind::Dump {
         let manifest = catalog::load_manifest(repository, index, &snapshot)?;
-        return verify_dump(repository, index, &snapshot.tree, record, &manifest, progress, cancel);
+        return verify_dump(
+            repository,
+            index,
+            &snapshot.tree,
+            DUMP_NAME,
+            record,
+            &manifest,
+            progress,
+            cancel,
+        );
     }
     let id = record.snapshot.unwrap_or_default();
     let (found, broken) = reachable::collect(repository, index, &[(id, snapshot.tree)], cancel)?;
@@ -40,20 +49,22 @@ pub fn verify(
     verify_blobs(repository, index, found.data, progress, cancel)
 }
 
-/// The dump alone: each piece against its name, the whole against the recorded hash and length.
+/// The dump alone, under its name in the root: each piece against its name, the whole against the recorded hash and length.
 ///
 /// # Errors
 /// As [`verify`].
+#[expect(clippy::too_many_arguments, reason = "the dump, what is recorded of it, and how to look")]
 pub fn verify_dump(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
     root: &Digest,
+    name: &str,
     record: &BackupRecord,
     manifest: &Manifest,
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
-    let file = StoredFile::open(repository, index, root, DUMP_NAME)?;
+    let file = StoredFile::open(repository, index, root, name)?;
     progress.begin("verifying", file.len());
     let mut hash = Sha256::new();
     repository.read_stream(index, file.ids(), cancel, |bytes| {

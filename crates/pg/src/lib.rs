@@ -13,6 +13,7 @@ mod quote;
 pub mod globals;
 pub mod roles;
 pub mod server;
+pub mod scratch;
 pub mod archive;
 pub mod dump;
 pub mod restore;

@@ -3,7 +3,7 @@
 //! Parameters go in as psql variables (`:'name'`), so that quoting is psql's. Invariant: statements are written in
 //! this crate, or made of quoted names by it; text from an archive never comes here.
 
-use std::io::{self, Read, Write};
+use std::io::{self, PipeWriter, Read, Write};
 use std::process::Stdio;
 
 use model::cancel::CancelToken;
@@ -84,16 +84,25 @@ impl Psql {
         values.map_err(|error| QueryError::Answer { question, reason: error.to_string() })
     }
 
+    /// Start psql; it takes statements until the pipe is closed, by us or by our end.
+    pub(crate) fn start(
+        &self,
+        arguments: impl IntoIterator<Item = String>,
+    ) -> Result<(Running, PipeWriter), ProgramError> {
+        let mut command = self.session.command(&self.client.program("psql"));
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]).env("PGCLIENTENCODING", "UTF8");
+        command.args(arguments);
+        let (reader, writer) = io::pipe().map_err(|source| not_started(&self.client, source))?;
+        Ok((Running::start(command, Stdio::from(reader), Stdio::piped())?, writer))
+    }
+
     /// Run `sql`; the answer as psql prints it.
     pub(crate) fn run(&self, sql: &str, parameters: &[(&str, &str)]) -> Result<Vec<u8>, QueryError> {
         if sql.contains('\0') || parameters.iter().any(|(_, value)| value.contains('\0')) {
             return Err(QueryError::Nul);
         }
-        let mut command = self.session.command(&self.client.program("psql"));
-        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]).env("PGCLIENTENCODING", "UTF8");
-        command.args(parameters.iter().map(|(name, value)| format!("--variable={name}={value}")));
-        let (reader, mut writer) = io::pipe().map_err(|source| not_started(&self.client, source))?;
-        let mut running = Running::start(command, Stdio::from(reader), Stdio::piped())?;
+        let arguments = parameters.iter().map(|(name, value)| format!("--variable={name}={value}"));
+        let (mut running, mut writer) = self.start(arguments)?;
         // If psql ended early its own words say why.
         let written = writer.write_all(sql.as_bytes());
         drop(writer);

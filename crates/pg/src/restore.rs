@@ -19,16 +19,19 @@ use crate::version::Version;
 /// Bytes read from a stream at once; the pipe holds as many.
 const BUFFER_LEN: usize = 1 << 20;
 
-/// pg_restore versions with the fixes of CVE-2025-8714 and CVE-2025-8715 (statements smuggled in by the superuser
-/// of a hostile origin, and by newlines in names), one per major version. Source: PostgreSQL's security pages of
-/// 2025-08-14, https://www.postgresql.org/support/security/CVE-2025-8714/. Major versions above the table are newer
-/// than the fixes, those below never got them. Later advisories (requirements, threat 11) raise these numbers.
+/// pg_restore versions that a crafted archive cannot make run code on this machine, one per major version: those
+/// with the fix of CVE-2026-116314 (missing validation of archives that are not plain text), published 2026-11-12:
+/// "versions before PostgreSQL 18.7, 17.12, 16.16, 15.20, and 14.25 are affected". They hold the fixes of
+/// CVE-2025-8715 (statements smuggled in by newlines in names; 17.6, 16.10, 15.14, 14.19) too. CVE-2025-8714 and
+/// CVE-2026-18408 (18.6, 17.11, 16.15, 15.19, 14.24) need psql or plain text, which we use for no archive.
+/// Source: https://www.postgresql.org/support/security/, and the same ids in the CVE list. Major versions above the
+/// table are newer than the fixes, those below never got them. Later advisories raise these numbers.
 const PATCHED: [Version; 5] = [
-    Version::new(13, 22),
-    Version::new(14, 19),
-    Version::new(15, 14),
-    Version::new(16, 10),
-    Version::new(17, 6),
+    Version::new(14, 25),
+    Version::new(15, 20),
+    Version::new(16, 16),
+    Version::new(17, 12),
+    Version::new(18, 7),
 ];
 
 /// Who made an archive.
@@ -51,7 +54,8 @@ pub enum RestoreError {
     Source(io::Error),
     /// Foreign archives need a patched pg_restore.
     #[error(
-        "pg_restore {found} may not touch archives of unknown origin (CVE-2025-8714, CVE-2025-8715): {needed}"
+        "pg_restore {found} may not touch an archive that mainstay did not write: it can make that program run code \
+         on this machine (CVE-2026-116314); {needed}"
     )]
     Unpatched {
         /// The version at hand.
@@ -226,20 +230,23 @@ mod tests {
     #[test]
     fn only_patched_versions_touch_foreign_archives() {
         let cases = [
-            (Version::new(15, 14), true),
-            (Version::new(15, 13), false),
-            (Version::new(17, 6), true),
-            (Version::new(17, 5), false),
-            (Version::new(18, 0), true),
-            (Version::new(12, 22), false),
+            (Version::new(14, 24), false),
+            (Version::new(15, 20), true),
+            (Version::new(15, 19), false),
+            (Version::new(17, 12), true),
+            (Version::new(17, 11), false),
+            (Version::new(18, 6), false),
+            (Version::new(18, 7), true),
+            (Version::new(19, 0), true),
+            (Version::new(13, 23), false),
             (Version(90_624), false),
         ];
         for (version, is_allowed) in cases {
             assert_eq!(verify_version(Origin::Foreign, version).is_ok(), is_allowed, "{version}");
             assert!(verify_version(Origin::Own, version).is_ok());
         }
-        let error = verify_version(Origin::Foreign, Version::new(15, 13)).unwrap_err().to_string();
-        assert!(error.contains("15.13") && error.contains("15.14"), "{error}");
+        let error = verify_version(Origin::Foreign, Version::new(15, 18)).unwrap_err().to_string();
+        assert!(error.contains("15.18") && error.contains("15.20"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Statements that bring back what is global, made of quoted names only.
 //!
-//! Invariant: a role, and its settings, are made only where it is missing: a restore never changes the password or
-//! the rights of a role that is already there. Memberships are granted in any case, since granting twice is harmless.
+//! Invariant: a role with its settings, and a membership, are made only where they are missing: a restore never
+//! changes the password or the rights of a role that is already there. What was made is told exactly, all of it or
+//! nothing, so that a restore that fails later takes back its own and nothing else.
 
-use crate::globals::{DatabaseFacts, Globals, Role, Setting};
+use serde::Deserialize;
+
+use crate::globals::{DatabaseFacts, Globals, Membership, Role, Setting};
 use crate::quote::{identifier, literal};
 use crate::version::Version;
 
@@ -24,26 +27,103 @@ const NAME_LISTS: [&str; 7] = [
     "restrict_nonsystem_relation_kind",
 ];
 
-/// Statements that create the missing roles with their settings and grant all memberships, for a server of version
-/// `target`.
-pub fn roles_sql(globals: &Globals, target: Version) -> Vec<String> {
-    let mut statements: Vec<_> = globals.roles.iter().map(|role| create_if_missing(role, globals)).collect();
-    for membership in &globals.memberships {
-        let mut options = Vec::new();
-        if membership.admin {
-            options.push("ADMIN OPTION".to_owned());
+/// Roles and memberships that were not there before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct MadeRoles {
+    /// Roles, in the order in which they were made.
+    pub roles: Vec<String>,
+    /// Memberships: the group, and who is in it now.
+    pub memberships: Vec<(String, String)>,
+}
+
+/// A script that makes the missing roles with their settings and the missing memberships in one transaction, for a
+/// server of version `target`, and answers with [`MadeRoles`]. It keeps count in two parameters of its session,
+/// because a temporary table needs a right that not everybody has.
+pub(crate) fn make_roles_sql(globals: &Globals, target: Version) -> String {
+    let mut script = "BEGIN;\n".to_owned();
+    let forget = |kept: &str| format!("PERFORM pg_catalog.set_config('mainstay.{kept}', '[]', false); ");
+    script += &do_sql(&[forget("roles"), forget("memberships")].concat());
+    script.extend(globals.roles.iter().map(|role| do_sql(&make_role(role, globals))));
+    script.extend(merged(&globals.memberships).iter().map(|one| do_sql(&grant_membership(one, target))));
+    script += "SELECT pg_catalog.json_build_object('roles', pg_catalog.current_setting('mainstay.roles')::json, \
+               'memberships', pg_catalog.current_setting('mainstay.memberships')::json);\nCOMMIT;\n";
+    script
+}
+
+/// A script that takes back what was made, each part by itself, and answers with the roles that are still there.
+pub(crate) fn unmake_roles_sql(made: &MadeRoles) -> String {
+    let is_made = |name: &String| made.roles.contains(name);
+    let ignored = |sql: String| do_sql(&format!("{sql}; EXCEPTION WHEN OTHERS THEN NULL; "));
+    let between_others = made.memberships.iter().filter(|(role, member)| !is_made(role) && !is_made(member));
+    let mut script: String = between_others
+        .map(|(role, member)| ignored(format!("REVOKE {} FROM {}", identifier(role), identifier(member))))
+        .collect();
+    script.extend(made.roles.iter().map(|role| ignored(format!("DROP ROLE IF EXISTS {}", identifier(role)))));
+    let names: Vec<_> = made.roles.iter().map(|role| literal(role)).collect();
+    script += &format!(
+        "SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]') FROM pg_catalog.pg_roles \
+         WHERE rolname = ANY (ARRAY[{}]::text[]);\n",
+        names.join(", ")
+    );
+    script
+}
+
+fn do_sql(body: &str) -> String {
+    format!("DO {};\n", literal(&format!("BEGIN {body}END")))
+}
+
+/// Add `json` to the array that is kept in the session.
+fn remember_sql(kept: &str, json: &str) -> String {
+    format!(
+        "PERFORM pg_catalog.set_config('mainstay.{kept}', (pg_catalog.current_setting('mainstay.{kept}')::jsonb || \
+         {json})::text, false); "
+    )
+}
+
+/// One row for each pair: since 16 a member may have been let in by several others, each with other options.
+fn merged(memberships: &[Membership]) -> Vec<Membership> {
+    let mut merged: Vec<Membership> = vec![];
+    for one in memberships {
+        match merged.iter_mut().find(|known| known.role == one.role && known.member == one.member) {
+            Some(known) => {
+                known.admin |= one.admin;
+                known.inherit = known.inherit.max(one.inherit);
+                known.set = known.set.max(one.set);
+            }
+            None => merged.push(one.clone()),
         }
-        if target >= MEMBERSHIP_OPTIONS {
-            let flags = [("INHERIT", membership.inherit), ("SET", membership.set)];
-            options
-                .extend(flags.iter().filter_map(|(name, flag)| Some(format!("{name} {}", flag.as_ref()?))));
-        }
-        let options =
-            if options.is_empty() { String::new() } else { format!(" WITH {}", options.join(", ")) };
-        let (role, member) = (identifier(&membership.role), identifier(&membership.member));
-        statements.push(format!("GRANT {role} TO {member}{options}"));
     }
-    statements
+    merged
+}
+
+fn grant_membership(membership: &Membership, target: Version) -> String {
+    let mut options = Vec::new();
+    if membership.admin {
+        options.push("ADMIN OPTION".to_owned());
+    }
+    if target >= MEMBERSHIP_OPTIONS {
+        let flags = [("INHERIT", membership.inherit), ("SET", membership.set)];
+        options.extend(flags.iter().filter_map(|(name, flag)| Some(format!("{name} {}", flag.as_ref()?))));
+    }
+    let options = if options.is_empty() { String::new() } else { format!(" WITH {}", options.join(", ")) };
+    let (role, member) = (&membership.role, &membership.member);
+    format!(
+        "IF NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid \
+         JOIN pg_catalog.pg_roles u ON u.oid = m.member WHERE g.rolname = {} AND u.rolname = {}) THEN \
+         GRANT {} TO {}{options}; {}END IF; ",
+        literal(role),
+        literal(member),
+        identifier(role),
+        identifier(member),
+        remember_sql(
+            "memberships",
+            &format!(
+                "pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_array({}::text, {}::text))",
+                literal(role),
+                literal(member)
+            )
+        )
+    )
 }
 
 /// Statements that give database `name` the settings, rights and comment of `facts`; its roles must be there.
@@ -114,7 +194,7 @@ pub(crate) fn create_database_sql(
     sql
 }
 
-fn create_if_missing(role: &Role, globals: &Globals) -> String {
+fn make_role(role: &Role, globals: &Globals) -> String {
     let name = identifier(&role.name);
     let mut steps = vec![create_sql(role)];
     if let Some(comment) = &role.comment {
@@ -123,12 +203,12 @@ fn create_if_missing(role: &Role, globals: &Globals) -> String {
     let own = |setting: &&Setting| setting.database.is_none() && setting.role.as_ref() == Some(&role.name);
     steps
         .extend(globals.settings.iter().filter(own).map(|setting| set_sql(&format!("ROLE {name}"), setting)));
-    let body = format!(
-        "BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {}) THEN {}; END IF; END",
+    format!(
+        "IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {0}) THEN {1}; {2}END IF; ",
         literal(&role.name),
-        steps.join("; ")
-    );
-    format!("DO {}", literal(&body))
+        steps.join("; "),
+        remember_sql("roles", &format!("pg_catalog.to_jsonb({}::text)", literal(&role.name)))
+    )
 }
 
 /// Only what differs from the defaults is said, so that it works without being superuser where it can.

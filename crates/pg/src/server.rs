@@ -11,7 +11,7 @@ use crate::globals::{DatabaseFacts, Globals, read_globals};
 use crate::program::ProgramError;
 use crate::psql::{Psql, QueryError};
 use crate::quote::{identifier, literal};
-use crate::roles::create_database_sql;
+use crate::roles::{MadeRoles, create_database_sql, make_roles_sql, unmake_roles_sql};
 use crate::version::Version;
 
 /// An extension that a database has, with the version it is at.
@@ -85,6 +85,29 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.n
   AND c.oid >= 16384;
 ";
 
+/// Tables of people with a CHECK or a default, of their own or of a domain's, that calls a function or operator of
+/// people: what it reads is known to nobody.
+const JUDGED_TABLES: &str = r"
+WITH RECURSIVE judging AS (
+  SELECT classid, objid FROM pg_catalog.pg_depend
+  WHERE refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass) AND refobjid >= 16384),
+judged AS (
+  SELECT contypid AS type FROM pg_catalog.pg_constraint WHERE contypid <> 0
+    AND ('pg_catalog.pg_constraint'::regclass::oid, oid) IN (SELECT classid, objid FROM judging)
+  UNION
+  SELECT t.oid FROM judged JOIN pg_catalog.pg_type t ON t.typbasetype = judged.type OR t.typelem = judged.type
+    OR EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.atttypid = judged.type)),
+tables AS (
+  SELECT conrelid AS oid FROM pg_catalog.pg_constraint WHERE contype = 'c'
+    AND ('pg_catalog.pg_constraint'::regclass::oid, oid) IN (SELECT classid, objid FROM judging)
+  UNION SELECT adrelid FROM pg_catalog.pg_attrdef
+    WHERE ('pg_catalog.pg_attrdef'::regclass::oid, oid) IN (SELECT classid, objid FROM judging)
+  UNION SELECT a.attrelid FROM pg_catalog.pg_attribute a JOIN judged ON a.atttypid = judged.type)
+SELECT coalesce(pg_catalog.json_agg(n.nspname || '.' || c.relname), '[]')
+FROM tables JOIN pg_catalog.pg_class c ON c.oid = tables.oid AND c.relkind = 'r'
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace;
+";
+
 impl Server {
     /// Ask the server for its version; everything else needs it.
     pub fn open(client: &Client, session: &Session) -> Result<Self, QueryError> {
@@ -144,6 +167,11 @@ impl Server {
         self.psql.with_database(database)?.ask("schemas", sql, &[])
     }
 
+    /// Tables, as `schema.name`, whose rows are judged by functions of people when they are loaded.
+    pub fn judged_tables(&self, database: &str) -> Result<Vec<String>, QueryError> {
+        self.psql.with_database(database)?.ask("tables with constraints", JUDGED_TABLES, &[])
+    }
+
     /// Extensions of this database.
     pub fn extensions(&self, database: &str) -> Result<Vec<Extension>, QueryError> {
         let sql = "SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('name', extname, \
@@ -178,6 +206,16 @@ impl Server {
         self.psql.with_database(database)?.run(&script, &[]).map(|_| ())
     }
 
+    /// Make the roles and memberships that are missing here, all of them or, after an error, none.
+    pub fn make_roles(&self, globals: &Globals) -> Result<MadeRoles, QueryError> {
+        self.ask_server("roles that were made", &make_roles_sql(globals, self.version), &[])
+    }
+
+    /// Take back what [`Server::make_roles`] made; the roles that somebody uses already are left, and named.
+    pub fn unmake_roles(&self, made: &MadeRoles) -> Result<Vec<String>, QueryError> {
+        self.ask_server("roles that are left", &unmake_roles_sql(made), &[])
+    }
+
     /// Create a database: like `facts` if they are given, owned as they say if that role is there.
     pub fn create_database(&self, name: &str, facts: Option<&DatabaseFacts>) -> Result<(), QueryError> {
         let owner = match facts {
@@ -204,13 +242,18 @@ impl Server {
         self.on_server(|psql| psql.run(&script, &[]).map(|_| ()))
     }
 
+    /// psql in another database of this server.
+    pub(crate) fn psql_in(&self, database: &str) -> Result<Psql, QueryError> {
+        Ok(self.psql.with_database(database)?)
+    }
+
     fn has_role(&self, name: &str) -> Result<bool, QueryError> {
         let sql =
             "SELECT pg_catalog.to_json(count(*) > 0) FROM pg_catalog.pg_roles WHERE rolname = :'name';\n";
         self.ask_server("existence of a role", sql, &[("name", name)])
     }
 
-    fn ask_server<T: serde::de::DeserializeOwned>(
+    pub(crate) fn ask_server<T: serde::de::DeserializeOwned>(
         &self,
         question: &'static str,
         sql: &str,

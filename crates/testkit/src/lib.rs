@@ -3,6 +3,7 @@ pub mod postgres;
 pub mod rich;
 pub mod tree;
 pub mod program;
+pub mod terminal;
 pub mod restic;
 pub mod disk;
 pub mod site;

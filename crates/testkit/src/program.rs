@@ -83,12 +83,17 @@ impl Wrapped {
     /// # Panics
     /// Where the wrapper cannot be started.
     pub fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ran {
+        Ran::of(&self.command(arguments).output().expect("the wrapper can be started"))
+    }
+
+    /// A command, not yet started.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut all: Vec<OsString> = self.wrapper[1..].to_vec();
         all.push(self.program.path.clone().into());
         all.extend(arguments.iter().map(|argument| argument.as_ref().to_owned()));
         let outer =
             Program { path: (&self.wrapper[0]).into(), environment: self.program.environment.clone() };
-        outer.run(&all)
+        outer.command(&all)
     }
 }
 

@@ -9,12 +9,16 @@ mod server_failures;
 mod damage;
 mod usage;
 mod places;
+mod known;
 mod face;
 mod secrets;
 mod keys;
 mod kill;
 mod strange;
 mod pitfalls;
+mod leftovers;
+mod terminal;
+mod foreign_dump;
 
 use testkit::site::Site;
 

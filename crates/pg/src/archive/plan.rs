@@ -1,8 +1,9 @@
 //! What to do, and in which order, to restore an archive with several loaders at once.
 //!
-//! Order: pre-data from `Toc::without_data`; then the tables, by batches, each from `Toc::tables_head` and its blocks,
-//! any number of batches at once; then the rest from `Toc::rest_head` and its blocks; then post-data from
-//! `Toc::without_data`, with jobs.
+//! Order: pre-data from `Toc::without_data`, but no rights; then the tables, by batches, each from `Toc::tables_head`
+//! and its blocks, any number of batches at once; then the rest from `Toc::rest_head` and its blocks; then post-data
+//! and the rights from `Toc::without_data` and `list_of_the_end`, with jobs. Rights come last, as in a whole
+//! restore: an owner who took the right to write away from himself could not load his own rows (pitfall 29).
 
 use super::summary::{ArchiveEntry, ArchiveSummary};
 use super::toc::Section;
@@ -31,14 +32,19 @@ pub struct RestorePlan {
     pub rest_blocks: Vec<DataBlock>,
     /// Whether there is a rest at all.
     pub has_rest: bool,
-    /// Whether anything is left for the post-data section.
-    pub has_post_data: bool,
 }
 
 /// Tables in one batch at most: enough to hide the start of a process, few enough to share the work.
 const BATCH_TABLES_MAX: usize = 200;
 
 impl RestorePlan {
+    /// Take out the tables that are to be loaded behind all others.
+    pub fn set_aside(&mut self, is_late: impl Fn(&DataBlock) -> bool) -> Vec<DataBlock> {
+        let (late, others) = std::mem::take(&mut self.tables).into_iter().partition(is_late);
+        self.tables = others;
+        late
+    }
+
     /// The tables in batches, one pg_restore each, largest first. A table of `length_min` bytes is a batch of its
     /// own; smaller ones share batches of about that size, in the order of the archive, which is the order in which
     /// their blocks must be sent.
@@ -74,12 +80,19 @@ pub fn plan_restore(summary: &ArchiveSummary) -> RestorePlan {
     let mut rest_blocks: Vec<_> =
         summary.entries.iter().filter(is_rest).filter(|entry| entry.has_data).map(block_of).collect();
     rest_blocks.sort_by_key(|block| block.offset);
-    RestorePlan {
-        tables,
-        rest_blocks,
-        has_rest: summary.entries.iter().any(|entry| is_rest(&entry)),
-        has_post_data: summary.entries.iter().any(|entry| entry.section == Section::PostData),
-    }
+    RestorePlan { tables, rest_blocks, has_rest: summary.entries.iter().any(|entry| is_rest(&entry)) }
+}
+
+/// A list for `pg_restore --use-list`: post-data, and the rights on what came before; pg_restore itself puts rights
+/// behind constraints, and what needs rights (materialized views, event triggers) behind them. The rights on large
+/// objects come with the rest of the data.
+pub fn list_of_the_end(summary: &ArchiveSummary) -> String {
+    let is_wanted = |entry: &&ArchiveEntry| match entry.section {
+        Section::PostData => true,
+        Section::PreData => entry.desc == "ACL",
+        Section::Data => false,
+    };
+    lines(summary.entries.iter().filter(is_wanted))
 }
 
 /// A list for `pg_restore --use-list`: what lies in `schemas`, and those of the schemas themselves that are `missing`
@@ -99,8 +112,12 @@ pub fn list_of_schemas(summary: &ArchiveSummary, schemas: &[String], missing: &[
         "" => is_missing(entry),
         namespace => schemas.iter().any(|schema| schema == namespace),
     };
-    // pg_restore reads the number and takes the rest of the line for a comment.
-    summary.entries.iter().filter(is_wanted).map(|entry| format!("{};\n", entry.dump_id)).collect()
+    lines(summary.entries.iter().filter(is_wanted))
+}
+
+/// pg_restore reads the number and takes the rest of the line for a comment.
+fn lines<'a>(entries: impl Iterator<Item = &'a ArchiveEntry>) -> String {
+    entries.map(|entry| format!("{};\n", entry.dump_id)).collect()
 }
 
 fn block_of(entry: &ArchiveEntry) -> DataBlock {

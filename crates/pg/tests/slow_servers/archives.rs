@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use model::cancel::CancelToken;
-use pg::archive::{ArchiveReader, ArchiveSummary, DataBlock, Section, Toc, plan_restore};
+use pg::archive::{ArchiveReader, ArchiveSummary, DataBlock, Section, Toc, list_of_the_end, plan_restore};
 use pg::dump::DumpOptions;
 use pg::restore::{RestoreOptions, restore_file, restore_stream};
 use pg::server::Server;
@@ -160,17 +160,17 @@ fn restore_in_pieces(server: &Postgres, archive: &[u8], summary: &ArchiveSummary
     assert!(plan.tables.iter().all(|table| table.rows != Some(0)));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), toc.without_data()).unwrap();
-    let section =
-        |section, jobs| RestoreOptions { section: Some(section), jobs, ..RestoreOptions::default() };
+    let section = |section| RestoreOptions { section: Some(section), ..RestoreOptions::default() };
 
-    restore_file(client, &session, &section(Section::PreData, 0), file.path(), &cancel).unwrap();
+    let pre_data = RestoreOptions { no_acl: true, ..section(Section::PreData) };
+    restore_file(client, &session, &pre_data, file.path(), &cancel).unwrap();
     for batch in plan.batches(100_000) {
         let ids: Vec<_> = batch.iter().map(|table| table.dump_id).collect();
         let head = toc.tables_head(&ids).unwrap();
         let blocks: Vec<u8> =
             batch.iter().flat_map(|b| block(archive, b.offset, b.length)).copied().collect();
         let mut stream = head.chain(blocks.as_slice());
-        restore_stream(client, &session, &section(Section::Data, 0), &mut stream, &cancel).unwrap();
+        restore_stream(client, &session, &section(Section::Data), &mut stream, &cancel).unwrap();
     }
     let rest: Vec<u8> = plan
         .rest_blocks
@@ -179,10 +179,13 @@ fn restore_in_pieces(server: &Postgres, archive: &[u8], summary: &ArchiveSummary
         .copied()
         .collect();
     let head = toc.rest_head();
-    assert!(plan.has_rest && plan.has_post_data);
+    assert!(plan.has_rest);
     let mut stream = head.chain(rest.as_slice());
-    restore_stream(client, &session, &section(Section::Data, 0), &mut stream, &cancel).unwrap();
-    restore_file(client, &session, &section(Section::PostData, 2), file.path(), &cancel).unwrap();
+    restore_stream(client, &session, &section(Section::Data), &mut stream, &cancel).unwrap();
+    let list = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(list.path(), list_of_the_end(summary)).unwrap();
+    let end = RestoreOptions { list: Some(list.path().to_owned()), jobs: 2, ..RestoreOptions::default() };
+    restore_file(client, &session, &end, file.path(), &cancel).unwrap();
 }
 
 fn block(archive: &[u8], offset: u64, length: u64) -> &[u8] {

@@ -1,7 +1,7 @@
 //! What servers tell of themselves, and globals brought to another server.
 
 use pg::globals::Globals;
-use pg::roles::{database_properties_sql, roles_sql};
+use pg::roles::{MadeRoles, database_properties_sql};
 use pg::server::Server;
 use testkit::postgres::{Postgres, installed};
 
@@ -36,9 +36,14 @@ fn pitfall_27_globals_come_back_on_another_server() {
         assert!(!format!("{globals:?}").contains("SCRAM"));
 
         let target = facts_of(&new);
-        let roles = roles_sql(&globals, target.version());
-        target.execute(&roles).unwrap();
-        target.execute(&roles).unwrap();
+        let untouched = target.globals().unwrap();
+        let made = target.make_roles(&globals).unwrap();
+        assert_eq!(made.roles, ["admin", "group \"one'", "member \\ two"]);
+        assert_eq!(made.memberships, [("group \"one'".to_owned(), "member \\ two".to_owned())]);
+        assert_eq!(target.make_roles(&globals).unwrap(), MadeRoles::default());
+        assert_eq!(target.unmake_roles(&made).unwrap(), Vec::<String>::new());
+        assert_eq!(target.globals().unwrap(), untouched);
+        assert_eq!(target.make_roles(&globals).unwrap(), made);
         let facts = globals.databases.iter().find(|facts| facts.name == "app \"db'").unwrap();
         target.create_database(&facts.name, Some(facts)).unwrap();
         target.execute(&database_properties_sql(&globals, facts, &facts.name)).unwrap();
@@ -62,7 +67,8 @@ fn roles_that_are_there_are_left_alone() {
     new.psql("CREATE ROLE app NOLOGIN PASSWORD 'new'");
     let target = facts_of(&new);
     let before = target.globals().unwrap();
-    target.execute(&roles_sql(&facts_of(&old).globals().unwrap(), target.version())).unwrap();
+    let made = target.make_roles(&facts_of(&old).globals().unwrap()).unwrap();
+    assert_eq!(made, MadeRoles::default());
     assert_eq!(target.globals().unwrap(), before);
 }
 

@@ -6,7 +6,6 @@ use model::cancel::CancelToken;
 use pg::client::Clients;
 use pg::dump::DumpOptions;
 use pg::restore::{RestoreOptions, restore_stream};
-use pg::roles::roles_sql;
 use pg::server::Server;
 use testkit::postgres::{Postgres, installed};
 
@@ -31,7 +30,7 @@ fn t12_a_dump_is_restored_by_its_own_and_every_later_version() {
         let (rows, globals) = (facts.table_rows("rich").unwrap(), facts.globals().unwrap());
         for target in servers.iter().filter(|target| target.client().version() >= source.client().version()) {
             let facts = Server::open(target.client(), &target.session("postgres")).unwrap();
-            facts.execute(&roles_sql(&globals, facts.version())).unwrap();
+            facts.make_roles(&globals).unwrap();
             facts.create_database("copy", globals.databases.iter().find(|d| d.name == "rich")).unwrap();
             let restorer = clients.for_restore(format, facts.version()).unwrap();
             let session = target.session("copy");

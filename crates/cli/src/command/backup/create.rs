@@ -28,7 +28,7 @@ use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::wire::Use;
-use crate::{database, interrupt, password, place};
+use crate::{database, interrupt, known, password, place};
 
 /// A source that could not be backed up.
 struct Failure {
@@ -45,6 +45,9 @@ pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, fa
     let cancel = interrupt::watch()?;
     let password = password::current(global, environment, face)?;
     let repository = place::open_at(&url, &password, environment, face)?;
+    if order.dest.is_some() {
+        known::remember(&url, environment, face);
+    }
     let creating = Creating { order, tenant, url, repository, environment, face, cancel };
     let (records, failures) = match &order.what.directory {
         Some(directory) => (vec![creating.directory(directory)?], vec![]),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::export_files::export_files;
-use engine::{catalog, export, reading};
+use engine::{export, reading};
 use files::partial;
 use model::backup::BackupKind;
 use model::progress::Progress;
@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
-use crate::{interrupt, place};
+use crate::{interrupt, known, place};
 
 pub(crate) fn run(
     global: &Global,
@@ -28,9 +28,8 @@ pub(crate) fn run(
     face: &Face,
 ) -> Result<()> {
     let cancel = interrupt::watch()?;
-    let repository = place::open(global, environment, face)?;
+    let (repository, record) = known::find(&known::open_all(global, environment, face)?, id, face)?;
     let _lease = reading::begin(&repository, "export", &place::identity(environment))?;
-    let record = catalog::find(&repository, id)?;
     let index = Arc::new(repository.load_index()?);
     let progress = Progress::new();
     let _line = ProgressLine::start(face, &progress);

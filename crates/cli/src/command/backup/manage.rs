@@ -13,13 +13,12 @@ use crate::error::Result;
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::table::table;
-use crate::{interrupt, place};
+use crate::{interrupt, known, place};
 
 pub(crate) fn verify(global: &Global, id: &str, environment: &Environment, face: &Face) -> Result<()> {
     let cancel = interrupt::watch()?;
-    let repository = place::open(global, environment, face)?;
+    let (repository, record) = known::find(&known::open_all(global, environment, face)?, id, face)?;
     let _lease = reading::begin(&repository, "verify", &place::identity(environment))?;
-    let record = catalog::find(&repository, id)?;
     let index = Arc::new(repository.load_index()?);
     let progress = Progress::new();
     let line = ProgressLine::start(face, &progress);

@@ -6,41 +6,39 @@ mod directory;
 use std::sync::Arc;
 use std::time::Instant;
 
+use engine::reading;
 use engine::restore_dump::{Plan, RestoreOrder, Way, carry_out, plan};
-use engine::{catalog, reading};
 use model::backup::{BackupKind, BackupRecord};
 use model::progress::Progress;
 use model::size::ByteSize;
+use pg::restore::Origin;
 use repo::Repository;
 use serde_json::json;
 
 use crate::arguments::{Global, Restore};
 use crate::environment::Environment;
-use crate::error::{CliError, Kind, Result};
+use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
-use crate::{database, interrupt, place};
+use crate::{database, interrupt, known, place};
 use confirm::confirm;
 
 pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, face: &Face) -> Result<()> {
-    let repository = place::open(global, environment, face)?;
+    let repositories = known::open_all(global, environment, face)?;
+    let (repository, record) = match order.id.split_once('/') {
+        Some((tenant, source)) => known::find_newest(&repositories, tenant, source, face)?,
+        None => known::find(&repositories, &order.id, face)?,
+    };
     let _lease = reading::begin(&repository, "restore", &place::identity(environment))?;
-    let record = choose(&repository, &order.id)?;
     match record.kind {
+        BackupKind::Directory if order.database.is_some() => {
+            face.note("reading an archive that mainstay did not write");
+            dump(&repository, &record, order, environment, face)
+        }
         BackupKind::Dump => dump(&repository, &record, order, environment, face),
         BackupKind::Directory => directory::run(&repository, &record, order, face),
         _ => Err(CliError::usage(format!("{} is a {}: not there yet", record.id, record.kind.as_str()))),
     }
-}
-
-/// An id, or the newest good backup of TENANT/SOURCE.
-fn choose(repository: &Repository, id: &str) -> Result<BackupRecord> {
-    let Some((tenant, source)) = id.split_once('/') else { return Ok(catalog::find(repository, id)?) };
-    let is_asked = |record: &BackupRecord| {
-        record.tenant.as_str() == tenant && record.source.as_str() == source && !record.incomplete
-    };
-    let newest = catalog::list(repository)?.into_iter().find(is_asked);
-    newest.ok_or_else(|| CliError::new(Kind::NotFound, format!("no complete backup of {id}")))
 }
 
 fn dump(
@@ -75,8 +73,13 @@ fn dump(
     if order.dry_run {
         return Ok(());
     }
-    if plan.way == Way::OverExisting {
-        confirm(&plan.database, "database", order)?;
+    let done = match (plan.way, plan.origin) {
+        (Way::OverExisting, _) => Some("overwritten"),
+        (_, Origin::Foreign) => Some("filled by somebody else's archive"),
+        _ => None,
+    };
+    if let Some(done) = done {
+        confirm(&plan.database, "database", done, order, &cancel)?;
     }
     let progress = Progress::new();
     let start = Instant::now();
@@ -118,6 +121,8 @@ fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {
             "EXISTING database: what the dump has is dropped and restored, in one transaction"
         }
     };
+    let hazards: Vec<_> =
+        plan.hazards.iter().map(|hazard| format!("{} {}", hazard.name, hazard.reason)).collect();
     let document = json!({
         "id": record.id,
         "database": plan.database,
@@ -128,6 +133,8 @@ fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {
         "serverVersion": plan.server.to_string(),
         "clientVersion": plan.client.version().to_string(),
         "jobs": plan.jobs,
+        "foreign": plan.origin == Origin::Foreign,
+        "hazards": hazards,
         "dryRun": order.dry_run,
     });
     let text = format!(
@@ -146,6 +153,13 @@ fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {
         face.result(&document, String::new);
     } else {
         face.note(&text);
+    }
+    if plan.origin == Origin::Foreign {
+        face.warn(
+            "mainstay did not write this archive: whoever wrote it decides what runs in the database, with the \
+             rights of the user who restores it",
+        );
+        hazards.iter().for_each(|hazard| face.warn(hazard));
     }
     if order.jobs as usize > plan.jobs {
         face.note("note: an existing database is restored in one transaction; --jobs speeds up new ones");

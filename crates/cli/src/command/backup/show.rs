@@ -10,7 +10,7 @@ use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
-use crate::place;
+use crate::known;
 use crate::table::table;
 
 /// Column 1 is the id and column 4 the time, in every release: scripts take them with awk.
@@ -27,8 +27,13 @@ pub(crate) fn list(
         .map(str::parse)
         .transpose()
         .map_err(|error: model::name::BadName| CliError::usage(error.to_string()))?;
-    let repository = place::open(global, environment, face)?;
-    let (mut records, damage) = catalog::list_readable(&repository)?;
+    let (mut records, mut damage) = (vec![], vec![]);
+    for repository in known::open_all(global, environment, face)? {
+        let (found, broken) = catalog::list_readable(&repository)?;
+        records.extend(found);
+        damage.extend(broken);
+    }
+    records.sort_by(|one, other| (other.created_at, &other.id).cmp(&(one.created_at, &one.id)));
     records.retain(|record| tenant.as_ref().is_none_or(|tenant| record.tenant == *tenant));
     face.result(&json!({ "records": records }), || {
         let header = COLUMNS.map(str::to_owned).to_vec();
@@ -55,8 +60,7 @@ fn row(record: &BackupRecord) -> Vec<String> {
 }
 
 pub(crate) fn get(global: &Global, id: &str, environment: &Environment, face: &Face) -> Result<()> {
-    let repository = place::open(global, environment, face)?;
-    let record = catalog::find(&repository, id)?;
+    let (_, record) = known::find(&known::open_all(global, environment, face)?, id, face)?;
     face.result(&record, || describe(&record));
     Ok(())
 }

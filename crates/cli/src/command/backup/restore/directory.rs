@@ -10,6 +10,7 @@ use engine::restore_files::{Notice, RestoreOrder, RestoreReport, original_place,
 use files::owner::Owners;
 use files::relative::RelativePath;
 use model::backup::BackupRecord;
+use model::cancel::CancelToken;
 use model::progress::Progress;
 use model::size::ByteSize;
 use repo::Repository;
@@ -33,14 +34,14 @@ pub(super) fn run(
     face: &Face,
 ) -> Result<()> {
     refuse_database_flags(record, order)?;
+    let cancel = interrupt::watch()?;
     let snapshot = catalog::load_snapshot(repository, record)?;
     let index = repository.load_index()?;
     let place = match &order.to {
         Some(to) => to.clone(),
-        None => where_it_was(order, original_place(repository, &index, &snapshot)?)?,
+        None => where_it_was(order, original_place(repository, &index, &snapshot)?, &cancel)?,
     };
     let only = order.path.iter().map(|path| below(path, &snapshot)).collect::<Result<_>>()?;
-    let cancel = interrupt::watch()?;
     let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
     let owners = if order.numeric_owner { owners.by_number() } else { owners };
     let named = Mutex::new((vec![], vec![]));
@@ -84,7 +85,7 @@ fn refuse_database_flags(record: &BackupRecord, order: &Restore) -> Result<()> {
 }
 
 /// What is there now is only overwritten with `--delta`, and with its name.
-fn where_it_was(order: &Restore, place: PathBuf) -> Result<PathBuf> {
+fn where_it_was(order: &Restore, place: PathBuf, cancel: &CancelToken) -> Result<PathBuf> {
     let is_empty = match std::fs::read_dir(&place) {
         Ok(mut names) => names.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
@@ -96,7 +97,7 @@ fn where_it_was(order: &Restore, place: PathBuf) -> Result<PathBuf> {
         return Err(CliError::new(Kind::Refused, message).hint(hint));
     }
     if !is_empty && !order.dry_run {
-        confirm(&place.display().to_string(), "directory", order)?;
+        confirm(&place.display().to_string(), "directory", "overwritten", order, cancel)?;
     }
     Ok(place)
 }

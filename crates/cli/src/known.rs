@@ -1,0 +1,232 @@
+//! The repositories that are known here without being named: `local`, and those that `--dest` used from here.
+//!
+//! Form: `$XDG_STATE_HOME/mainstay/repositories` (else `~/.local/state/…`, mode 0600), an address on each line, the
+//! last one used at the end. Invariant: it holds addresses and no secrets, is replaced and never half-written, and
+//! losing it loses nothing but the convenience. A line that makes no sense is passed over.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::{EngineError, catalog};
+use model::backup::BackupRecord;
+use repo::Repository;
+
+use crate::arguments::Global;
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+use crate::face::Face;
+use crate::{password, place};
+
+/// Addresses that are remembered; of more, the oldest is forgotten.
+const KNOWN_MAX: usize = 100;
+
+/// Bytes of an address at most.
+const ADDRESS_LEN_MAX: usize = 4096;
+
+/// Where it is kept, where there is a home.
+fn state_file(environment: &Environment) -> Option<PathBuf> {
+    let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("mainstay/repositories"))
+}
+
+/// What is remembered, the last one used first.
+pub(crate) fn remembered(environment: &Environment) -> Vec<String> {
+    let Some(file) = state_file(environment) else { return vec![] };
+    let text = fs::read(file).unwrap_or_default();
+    let mut known: Vec<String> = text
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .filter(|line| is_address(line))
+        .map(str::to_owned)
+        .collect();
+    known.reverse();
+    known.dedup();
+    known
+}
+
+/// Remember an address that `--dest` used; only its convenience is lost where that is not possible.
+pub(crate) fn remember(url: &str, environment: &Environment, face: &Face) {
+    let address = absolute(url);
+    if !is_address(&address) {
+        return face.note("this address is not remembered: name the repository with -r to see its backups");
+    }
+    let outcome = change(environment, |known| {
+        known.retain(|one| *one != address);
+        known.insert(0, address.clone());
+        known.truncate(KNOWN_MAX);
+    });
+    if let Err(error) = outcome {
+        face.note(&format!("{address} is not remembered ({error}): name it with -r to see its backups"));
+    }
+}
+
+/// Forget an address; false where it was not known.
+pub(crate) fn forget(url: &str, environment: &Environment) -> Result<bool> {
+    let (address, mut was_known) = (absolute(url), false);
+    change(environment, |known| {
+        let before = known.len();
+        known.retain(|one| *one != address && one != url);
+        was_known = known.len() < before;
+    })
+    .map_err(CliError::io("changing the list of known repositories"))?;
+    Ok(was_known)
+}
+
+/// What the address means from everywhere.
+fn absolute(url: &str) -> String {
+    if url.contains("://") {
+        return url.to_owned();
+    }
+    let path = fs::canonicalize(url).or_else(|_| std::path::absolute(url));
+    path.map_or_else(|_| url.to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+/// One line without control characters, absolute, and without a password in it.
+fn is_address(line: &str) -> bool {
+    let is_line = !line.is_empty() && line.len() <= ADDRESS_LEN_MAX && !line.contains(char::is_control);
+    let is_absolute = Path::new(line).is_absolute() || line.contains("://");
+    let authority = line.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
+    let user = authority.and_then(|authority| Some(authority.rsplit_once('@')?.0)).unwrap_or_default();
+    is_line && is_absolute && !user.contains(':') && !line.contains(char::REPLACEMENT_CHARACTER)
+}
+
+fn change(environment: &Environment, change: impl FnOnce(&mut Vec<String>)) -> std::io::Result<()> {
+    let no_home = || std::io::Error::new(std::io::ErrorKind::NotFound, "there is no home directory");
+    let file = state_file(environment).ok_or_else(no_home)?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // Two at once: the second one reads what the first one wrote.
+    let lock = File::open(folder)?;
+    lock.lock()?;
+    let before = remembered(environment);
+    let mut known = before.clone();
+    change(&mut known);
+    if known == before {
+        return Ok(());
+    }
+    let lines: String = known.iter().rev().flat_map(|address| [address, "\n"]).collect();
+    // A temporary file of this crate's is 0600.
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    temporary.write_all(lines.as_bytes())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(&file)?;
+    Ok(())
+}
+
+/// The repositories that a command looks into: the one that was named, or all that are known. One that cannot be
+/// opened is named and hides no other.
+pub(crate) fn open_all(
+    global: &Global,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Vec<Arc<Repository>>> {
+    if global.repository.is_some() {
+        return Ok(vec![place::open(global, environment, face)?]);
+    }
+    let mut addresses = remembered(environment);
+    let local = absolute(&place::local(environment));
+    if Path::new(&local).join("config").exists() && !addresses.contains(&local) {
+        addresses.insert(0, local);
+    }
+    if addresses.is_empty() {
+        // Says what is missing.
+        return Ok(vec![place::open(global, environment, face)?]);
+    }
+    let password = password::current(global, environment, face)?;
+    let (mut opened, mut failed) = (vec![], vec![]);
+    for address in addresses {
+        match place::open_at(&address, &password, environment, face) {
+            Ok(repository) => opened.push(repository),
+            Err(error) => failed.push((address, error)),
+        }
+    }
+    if opened.is_empty() && failed.len() == 1 {
+        return Err(failed.remove(0).1);
+    }
+    for (address, error) in &failed {
+        face.warn(&format!("{address} is left out: {}", error.message));
+    }
+    match opened.is_empty() {
+        true => Err(failed.swap_remove(0).1),
+        false => Ok(opened),
+    }
+}
+
+/// The backup whose id begins with `id`, and where it is. Copies of one backup are one: the first place has it.
+pub(crate) fn find(
+    repositories: &[Arc<Repository>],
+    id: &str,
+    face: &Face,
+) -> Result<(Arc<Repository>, BackupRecord)> {
+    choose(repositories, face, |records| catalog::choose(records, id))
+}
+
+/// The newest good backup of a tenant's source, wherever it is.
+pub(crate) fn find_newest(
+    repositories: &[Arc<Repository>],
+    tenant: &str,
+    source: &str,
+    face: &Face,
+) -> Result<(Arc<Repository>, BackupRecord)> {
+    let is_asked = |record: &BackupRecord| {
+        record.tenant.as_str() == tenant && record.source.as_str() == source && !record.incomplete
+    };
+    choose(repositories, face, |records| {
+        let newest = records.into_iter().filter(is_asked).max_by_key(|record| record.created_at);
+        newest.ok_or_else(|| EngineError::NoBackup(format!("{tenant}/{source}")))
+    })
+}
+
+fn choose(
+    repositories: &[Arc<Repository>],
+    face: &Face,
+    choose: impl FnOnce(Vec<BackupRecord>) -> Result<BackupRecord, EngineError>,
+) -> Result<(Arc<Repository>, BackupRecord)> {
+    let (mut found, mut damage) = (vec![], None);
+    for repository in repositories {
+        let (records, broken) = catalog::list_readable(repository)?;
+        damage = damage.or(broken.into_iter().next());
+        found.extend(records.into_iter().map(|record| (repository, record)));
+    }
+    let mut different: Vec<BackupRecord> = vec![];
+    for (_, record) in &found {
+        if !different.iter().any(|known| known.id == record.id) {
+            different.push(record.clone());
+        }
+    }
+    let chosen = match (choose(different), damage) {
+        // It may be the one that cannot be read.
+        (Err(EngineError::NoBackup(_)), Some(damage)) => return Err(damage.into()),
+        (chosen, _) => chosen?,
+    };
+    let mut places = found.into_iter().filter(|(_, record)| record.id == chosen.id);
+    let (repository, record) = places.next().ok_or_else(|| EngineError::NoBackup(chosen.id.to_string()))?;
+    for (_, copy) in places {
+        face.note(&format!(
+            "{} is in {} too; this is the one in {}",
+            copy.id, copy.location, record.location
+        ));
+    }
+    Ok((Arc::clone(repository), record))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_absolute_and_has_no_password() {
+        for good in
+            ["/srv/backups", "file:///srv", "s3://bucket/prefix", "sftp://user@host/srv", "/with space"]
+        {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in ["", "relative", "sftp://user:secret@host/srv", "/line\u{7}", "/srv\u{fffd}"] {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
+}
