@@ -8,6 +8,7 @@ mod names;
 mod faults;
 mod kills;
 mod foreign;
+mod versions;
 
 use testkit::site::Site;
 
