@@ -176,3 +176,36 @@ fn a_missing_index_or_pack_is_said() {
     write(&site.repository().join(&pack.0), &pack.1);
     site.assert_sound();
 }
+
+/// Whoever writes to the store may change the dump and all that records its hash: here everything but the keys comes
+/// from a repository that fits together, sealed by somebody who has not our key.
+#[test]
+fn c5_dump_and_recorded_hash_replaced_together_are_still_detected() {
+    let damaged = backed_up();
+    let forger = site().with_server(&damaged.server);
+    damaged.server.psql_in("app", "UPDATE account SET balance = 1000000 WHERE id = 7");
+    forger.back_up("app");
+    let is_key = |name: &str| name == "config" || name.starts_with("keys/");
+    for (name, _) in damaged.site.files().iter().filter(|(name, _)| !is_key(name)) {
+        std::fs::remove_file(damaged.site.repository().join(name)).unwrap();
+    }
+    for (name, bytes) in forger.files().iter().filter(|(name, _)| !is_key(name)) {
+        let path = damaged.site.repository().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write(&path, bytes);
+    }
+    let id = &forger.ids()[0];
+    for arguments in [
+        &["backup", "list"][..],
+        &["backup", "get", id],
+        &["backup", "verify", id],
+        &["backup", "export", id],
+        &["backup", "restore", id, "--database", "target"],
+        &["backup", "restore", "acme/app", "--database", "new"],
+    ] {
+        let ran = damaged.site.run(arguments);
+        assert!(ran.stdout.is_empty() || arguments[1] == "list", "{arguments:?}");
+        Damaged::assert_said(&ran, "snapshot", &format!("{arguments:?}"));
+        damaged.assert_untouched(&format!("{arguments:?}"));
+    }
+}
