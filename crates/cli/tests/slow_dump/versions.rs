@@ -44,12 +44,11 @@ fn t12_a_backup_goes_into_every_later_version_through_the_command_line() {
         assert!(get.starts_with(b"PGDMP"));
         let rows = |server: &Postgres, name: &str| {
             let facts = pg::server::Server::open(server.client(), &server.session("postgres")).unwrap();
-            facts.table_contents(name).unwrap()
+            facts.table_rows(name).unwrap()
         };
         for target in &servers[nth..] {
             let name = format!("from_{tenant}");
-            let restore =
-                ["backup", "restore", &id, "--database", &name, "--with-roles", "--jobs", "2"];
+            let restore = ["backup", "restore", &id, "--database", &name, "--with-roles", "--jobs", "2"];
             let ran = program(&site, target, &versions).run(&restore).ok();
             let version = target.client().version();
             assert!(ran.stderr.contains(&format!("pg_restore {}.", version.major())), "{}", ran.stderr);
