@@ -241,7 +241,7 @@ impl Repository {
         let sealed = self.seal_json(&json)?;
         let id = blob::id_of(&sealed);
         first(&id)?;
-        match self.store.put_new(&FileKind::Snapshot.object(&id), &sealed) {
+        match self.store().put_new(&FileKind::Snapshot.object(&id), &sealed) {
             Err(error) if !error.is_already_exists() => Err(RepoError::from(error).into()),
             _ => Ok(id),
         }
