@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Looks at the command lines and environments of all descendants of this process.
+/// Looks at the command lines and environments of all descendants of a process.
 pub struct Watcher {
     stop: Arc<AtomicBool>,
     seen: Arc<AtomicUsize>,
@@ -14,15 +14,15 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Begin to look for `secrets`.
-    pub fn start(secrets: &[&str]) -> Self {
+    /// Begin to look for `secrets` at the descendants of `root`: other tests of this process have children too.
+    pub fn start(root: u32, secrets: &[&str]) -> Self {
         let secrets: Vec<String> = secrets.iter().map(|secret| (*secret).to_owned()).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let (seen, found) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(vec![])));
         let (asked, count, list) = (Arc::clone(&stop), Arc::clone(&seen), Arc::clone(&found));
         let thread = std::thread::spawn(move || {
             while !asked.load(Ordering::SeqCst) {
-                count.fetch_add(look(&secrets, &list), Ordering::SeqCst);
+                count.fetch_add(look(root, &secrets, &list), Ordering::SeqCst);
                 // Leave the processor to those who are looked at.
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -64,9 +64,9 @@ pub fn descendants(root: u32) -> Vec<u32> {
     }
 }
 
-fn look(secrets: &[String], found: &Mutex<Vec<String>>) -> usize {
+fn look(root: u32, secrets: &[String], found: &Mutex<Vec<String>>) -> usize {
     let mut seen = 0;
-    for pid in descendants(std::process::id()) {
+    for pid in descendants(root) {
         for file in ["cmdline", "environ"] {
             let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
             seen += usize::from(!bytes.is_empty());

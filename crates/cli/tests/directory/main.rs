@@ -6,6 +6,7 @@
 mod road;
 mod manage;
 mod bad_input;
+mod golden;
 
 #[path = "../directory_site/mod.rs"]
 mod directory_site;
