@@ -1,7 +1,7 @@
 //! Back up one database: pg_dump's archive goes straight into the repository and is understood while it passes.
 //!
-//! The bytes go reader → archive parser, SHA-256, cutter (this thread) → hashing, compressing, sealing (all cores)
-//! → packs. Nothing is written to a temporary file. Fail closed: unless pg_dump, the parser and the pipeline all
+//! The bytes go reader → archive parser, cutter, SHA-256 of each chunk and of the whole (this thread) → compressing,
+//! sealing (all cores) → packs. Nothing is written to a temporary file. Fail closed: unless pg_dump, the parser and the pipeline all
 //! say that it went well, there is no backup.
 
 use std::io::Read;
@@ -17,8 +17,8 @@ use pg::globals::Globals;
 use pg::server::{Extension, Server};
 use repo::Repository;
 use repo::saver::Content;
+use repo::sha256::StreamHash;
 use repo::stream::StreamSaver;
-use sha2::{Digest as _, Sha256};
 
 use crate::catalog;
 use crate::cutter;
@@ -110,9 +110,10 @@ fn chunk_size(
     Ok(cutter::size_for(server.size(source.database)?.0))
 }
 
-fn pass_through(dump: &mut Dump, mut stream: StreamSaver<'_>, order: &Order) -> Result<Passed> {
+fn pass_through(dump: &mut Dump, stream: StreamSaver<'_>, order: &Order) -> Result<Passed> {
     let mut archive = ArchiveReader::new();
-    let mut hash = Sha256::new();
+    let mut hash = StreamHash::default();
+    let mut stream = stream.hashing(&mut hash);
     let mut length = 0;
     let mut buffer = vec![0; READ_LEN];
     loop {
@@ -123,13 +124,13 @@ fn pass_through(dump: &mut Dump, mut stream: StreamSaver<'_>, order: &Order) -> 
         }
         let bytes = &buffer[..count];
         archive.push(bytes)?;
-        hash.update(bytes);
         stream.push(bytes)?;
         length += count as u64;
         order.progress.advance(count as u64);
     }
     let summary = archive.finish()?;
-    Ok(Passed { content: stream.finish()?, sha256: Digest(hash.finalize().into()), length, summary })
+    let content = stream.finish()?;
+    Ok(Passed { content, sha256: hash.finish(), length, summary })
 }
 
 #[expect(clippy::too_many_arguments, reason = "the last phase of one story: everything meets here")]

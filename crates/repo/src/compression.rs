@@ -48,27 +48,19 @@ impl Decompressor {
         Ok(Self { context: bulk::Decompressor::new().map_err(system)? })
     }
 
-    /// Replace `out` by the plaintext, which must have exactly `len` bytes.
+    /// Fill `out` with the plaintext, which must be exactly as long.
     ///
     /// # Errors
-    /// [`RepoError::Damaged`] naming `what`.
-    pub fn exactly(
-        &mut self,
-        compressed: &[u8],
-        len: usize,
-        out: &mut Vec<u8>,
-        what: &dyn ToString,
-    ) -> Result<()> {
-        out.clear();
-        out.reserve_exact(len);
+    /// [`RepoError::Damaged`] naming `what`; `out` then holds anything.
+    pub fn exactly(&mut self, compressed: &[u8], out: &mut [u8], what: &dyn ToString) -> Result<()> {
         let written = self
             .context
             .decompress_to_buffer(compressed, out)
             .map_err(|error| RepoError::damaged(what.to_string(), format!("does not decompress: {error}")))?;
-        if written == len {
+        if written == out.len() {
             return Ok(());
         }
-        Err(RepoError::damaged(what.to_string(), format!("has {written} bytes instead of {len}")))
+        Err(RepoError::damaged(what.to_string(), format!("has {written} bytes instead of {}", out.len())))
     }
 }
 
@@ -101,8 +93,8 @@ mod tests {
         let plain = b"0123456789".repeat(1000);
         let mut compressor = Compressor::new(1).unwrap();
         let compressed = compressor.shorter(&plain).unwrap().to_vec();
-        let mut out = vec![];
-        Decompressor::new().unwrap().exactly(&compressed, plain.len(), &mut out, &"blob").unwrap();
+        let mut out = vec![0; plain.len()];
+        Decompressor::new().unwrap().exactly(&compressed, &mut out, &"blob").unwrap();
         assert_eq!(out, plain);
         assert_eq!(decompress_file(&compressed, 10_000, "file").unwrap(), plain);
     }
@@ -113,7 +105,7 @@ mod tests {
         let bomb = compressor.shorter(&vec![0; 1 << 20]).unwrap().to_vec();
         assert!(decompress_file(&bomb, 1000, "file").unwrap_err().is_damage());
         for len in [10, (1 << 20) - 1, (1 << 20) + 1] {
-            let result = Decompressor::new().unwrap().exactly(&bomb, len, &mut vec![], &"blob");
+            let result = Decompressor::new().unwrap().exactly(&bomb, &mut vec![0; len], &"blob");
             assert!(result.unwrap_err().is_damage(), "{len}");
         }
     }

@@ -7,6 +7,7 @@
 pub mod error;
 pub mod threads;
 pub mod polynomial;
+pub mod sha256;
 pub mod crypto;
 pub mod key_file;
 pub mod config;

@@ -12,7 +12,7 @@ use store::Range;
 use crate::blob::{BlobId, BlobKind};
 use crate::error::{RepoError, Result};
 use crate::index::{Index, Place};
-use crate::opener::BlobOpener;
+use crate::opener::{BlobOpener, Sealed};
 use crate::repository::{FileKind, Repository};
 use crate::threads::cores;
 
@@ -150,13 +150,15 @@ impl Repository {
         if let Err(error) = read {
             return use_blob(first, Err(error));
         }
-        for wanted in range {
+        let sealed = |wanted: &Wanted| {
             let from = wanted.place.offset as usize - start as usize;
-            let sealed = &stored[from..from + wanted.place.length as usize];
-            let plain = opener.open(&wanted.id, sealed, wanted.place.compressed_from());
-            use_blob(wanted, plain.map(|plain| Opened { sealed, plain }))?;
-        }
-        Ok(())
+            let bytes = &stored[from..from + wanted.place.length as usize];
+            Sealed { id: wanted.id, bytes, raw_length: wanted.place.compressed_from() }
+        };
+        opener.open_each(range.iter().map(sealed), |number, plain| {
+            let wanted = &range[number];
+            use_blob(wanted, plain.map(|plain| Opened { sealed: sealed(wanted).bytes, plain }))
+        })
     }
 
     /// Read the data blobs `ids` in their order, decrypted and verified ahead on all cores, and hand their bytes to

@@ -18,10 +18,13 @@ use crate::error::{RepoError, Result};
 use crate::index::{IdSet, Index};
 use crate::packer::{Failure, Packer, Uploads};
 use crate::repository::Repository;
+use crate::sha256;
 use crate::threads::{be_polite, cores};
 
 /// Chunks that wait for each saving thread.
 const QUEUE: usize = 4;
+/// Chunks that a saving thread hashes together.
+const TOGETHER: usize = 3;
 /// Buffers that are kept for the next chunk; a longer one would keep the room of the longest chunk for ever.
 const SPARE_LEN_MAX: usize = 512 << 10;
 /// The set of blobs on their way is split, so that threads seldom wait for each other.
@@ -81,6 +84,7 @@ struct Shared {
 
 struct Job {
     bytes: Vec<u8>,
+    name: Option<BlobId>,
     content: Arc<Content>,
     position: usize,
 }
@@ -129,13 +133,14 @@ impl Saver {
         self.spare.try_recv().unwrap_or_default()
     }
 
-    /// Save `bytes` as the next piece of `content`; waits while all threads are busy.
+    /// Save `bytes` as the next piece of `content`, under their `name` where it is known already; waits while all
+    /// threads are busy.
     ///
     /// # Errors
     /// When the pipeline has failed or is cancelled.
-    pub fn submit(&self, bytes: Vec<u8>, content: &Arc<Content>) -> Result<()> {
+    pub fn submit(&self, bytes: Vec<u8>, name: Option<BlobId>, content: &Arc<Content>) -> Result<()> {
         self.shared.check()?;
-        let job = Job { bytes, content: Arc::clone(content), position: content.reserve() };
+        let job = Job { bytes, name, content: Arc::clone(content), position: content.reserve() };
         self.jobs.send(job).map_err(|_| RepoError::System("the saving threads are gone".to_owned()))
     }
 
@@ -164,13 +169,28 @@ impl Saver {
 
 fn run_jobs(hand: &mut Hand, work: &Receiver<Job>, give_back: &Sender<Vec<u8>>) {
     be_polite();
-    while let Ok(Job { mut bytes, content, position }) = work.recv() {
-        content.fill(position, hand.save(BlobKind::Data, &bytes).map(|saved| saved.id));
-        bytes.clear();
-        if bytes.capacity() <= SPARE_LEN_MAX {
-            drop(give_back.try_send(bytes));
+    let mut jobs = vec![];
+    while let Ok(first) = work.recv() {
+        jobs.push(first);
+        jobs.extend(work.try_iter().take(TOGETHER - 1));
+        name(&mut jobs);
+        for Job { mut bytes, name, content, position } in jobs.drain(..) {
+            let id = name.unwrap_or_else(|| id_of(&bytes));
+            content.fill(position, hand.save_as(BlobKind::Data, id, &bytes).map(|saved| saved.id));
+            bytes.clear();
+            if bytes.capacity() <= SPARE_LEN_MAX {
+                drop(give_back.try_send(bytes));
+            }
         }
     }
+}
+
+/// Hash together what has no name yet.
+fn name(jobs: &mut [Job]) {
+    let mut nameless: Vec<_> = jobs.iter_mut().filter(|job| job.name.is_none()).collect();
+    let mut names = vec![None; nameless.len()];
+    sha256::digests(nameless.iter().map(|job| &job.bytes[..]), |at, name| names[at] = Some(name));
+    nameless.iter_mut().zip(names).for_each(|(job, name)| job.name = name);
 }
 
 impl Shared {
@@ -231,11 +251,14 @@ impl Hand {
     /// # Errors
     /// When the pipeline has failed or is cancelled.
     pub fn save(&mut self, kind: BlobKind, plain: &[u8]) -> Result<Saved> {
+        self.save_as(kind, id_of(plain), plain)
+    }
+
+    fn save_as(&mut self, kind: BlobKind, id: BlobId, plain: &[u8]) -> Result<Saved> {
         self.shared.check()?;
         if plain.len() > PLAIN_LEN_MAX {
             return Err(RepoError::TooLong { bytes: plain.len() as u64, bytes_max: PLAIN_LEN_MAX as u64 });
         }
-        let id = id_of(plain);
         if self.shared.index.has(kind, &id)? || !self.shared.claim(kind, &id) {
             return Ok(Saved { id, is_new: false });
         }

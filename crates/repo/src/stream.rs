@@ -6,6 +6,7 @@ use crate::blob::{BlobId, id_of};
 use crate::chunk::Cutter;
 use crate::error::Result;
 use crate::saver::{Content, Saver};
+use crate::sha256::StreamHash;
 
 /// Takes the bytes of a stream as they come.
 pub struct StreamSaver<'a> {
@@ -15,6 +16,7 @@ pub struct StreamSaver<'a> {
     /// Bytes that are not cut yet, from `start` on.
     buffer: Vec<u8>,
     start: usize,
+    whole: Option<&'a mut StreamHash>,
 }
 
 /// How many of the longest chunks the buffer holds before it is moved together; several streams may be open.
@@ -24,7 +26,13 @@ impl<'a> StreamSaver<'a> {
     /// An empty stream.
     pub fn new(saver: &'a Saver, cutter: &'a Cutter) -> Self {
         let buffer = Vec::with_capacity(cutter.max() * BUFFER_CHUNKS);
-        Self { saver, cutter, content: Content::new(), buffer, start: 0 }
+        Self { saver, cutter, content: Content::new(), buffer, start: 0, whole: None }
+    }
+
+    /// Hash the whole stream too, which costs half as much beside its chunks as alone; `whole` has seen it all when
+    /// this is finished.
+    pub fn hashing(self, whole: &'a mut StreamHash) -> Self {
+        Self { whole: Some(whole), ..self }
     }
 
     /// More bytes of the stream.
@@ -58,12 +66,17 @@ impl<'a> StreamSaver<'a> {
         if len >= longest as u64 {
             let zeros = vec![0; longest];
             let id = id_of(&zeros);
-            self.saver.submit(zeros, &self.content)?;
-            (1..len / longest as u64).for_each(|_| self.content.push(id));
+            for _ in 1..len / longest as u64 {
+                if let Some(whole) = &mut self.whole {
+                    whole.push(&zeros);
+                }
+                self.content.push(id);
+            }
+            self.submit(zeros)?;
         }
         match (len % longest as u64) as usize {
             0 => Ok(()),
-            rest => self.saver.submit(vec![0; rest], &self.content),
+            rest => self.submit(vec![0; rest]),
         }
     }
 
@@ -73,7 +86,12 @@ impl<'a> StreamSaver<'a> {
         let mut chunk = self.saver.buffer();
         chunk.extend_from_slice(&rest[..len]);
         self.start += len;
-        self.saver.submit(chunk, &self.content)
+        self.submit(chunk)
+    }
+
+    fn submit(&mut self, chunk: Vec<u8>) -> Result<()> {
+        let name = self.whole.as_mut().map(|whole| whole.push(&chunk));
+        self.saver.submit(chunk, name, &self.content)
     }
 
     /// Save what is left; the ids of all pieces follow from [`Content::wait`].
