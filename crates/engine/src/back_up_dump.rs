@@ -26,9 +26,6 @@ use crate::error::{EngineError, Result};
 use crate::manifest::{DUMP_NAME, GLOBALS_NAME, MANIFEST_NAME, MANIFEST_VERSION, Manifest};
 use crate::writing::{FileCounts, Order, Outcome, Writing, plain_node, save_small_file, save_tree};
 
-/// Bytes that are read from pg_dump at once: what its pipe holds.
-const READ_LEN: usize = 1 << 20;
-
 /// A database to back up.
 pub struct DumpSource<'a> {
     /// The client programs that are installed.
@@ -115,16 +112,15 @@ fn pass_through(dump: &mut Dump, stream: StreamSaver<'_>, order: &Order) -> Resu
     let mut hash = StreamHash::default();
     let mut stream = stream.hashing(&mut hash);
     let mut length = 0;
-    let mut buffer = vec![0; READ_LEN];
     loop {
-        let count = dump.read(&mut buffer).map_err(EngineError::io("reading from pg_dump"))?;
+        let room = stream.room();
+        let count = dump.read(room).map_err(EngineError::io("reading from pg_dump"))?;
         order.cancel.check()?;
         if count == 0 {
             break;
         }
-        let bytes = &buffer[..count];
-        archive.push(bytes)?;
-        stream.push(bytes)?;
+        archive.push(&room[..count])?;
+        stream.filled(count)?;
         length += count as u64;
         order.progress.advance(count as u64);
     }

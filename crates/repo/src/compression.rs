@@ -1,11 +1,17 @@
 //! zstd around blobs and files, with contexts that are made once and reused.
 
 use zstd::bulk;
+use zstd::zstd_safe::CParameter;
 
 use crate::error::{RepoError, Result};
 
 /// What we compress with unless told otherwise; chosen by measurement, see `docs/benchmarks.md`.
 pub const LEVEL_DEFAULT: i32 = 3;
+
+/// How the default level is bettered for chunks, of which zstd's own table thinks as of small files that should be done
+/// soon. On dumps: 0.6 % fewer bytes for a seventh more time, where the next level takes half as long again.
+const FOR_CHUNKS: [CParameter; 3] =
+    [CParameter::HashLog(17), CParameter::ChainLog(17), CParameter::MinMatch(4)];
 
 /// A compressor and its output.
 pub struct Compressor {
@@ -19,7 +25,13 @@ impl Compressor {
     /// # Errors
     /// [`RepoError::System`] when zstd gets no memory.
     pub fn new(level: i32) -> Result<Self> {
-        Ok(Self { context: bulk::Compressor::new(level).map_err(system)?, out: vec![] })
+        let mut context = bulk::Compressor::new(level).map_err(system)?;
+        if level == LEVEL_DEFAULT {
+            for parameter in FOR_CHUNKS {
+                context.set_parameter(parameter).map_err(system)?;
+            }
+        }
+        Ok(Self { context, out: vec![] })
     }
 
     /// The compressed form where it is shorter than `plain` itself.

@@ -13,9 +13,10 @@ pub struct StreamSaver<'a> {
     saver: &'a Saver,
     cutter: &'a Cutter,
     content: Arc<Content>,
-    /// Bytes that are not cut yet, from `start` on.
+    /// Bytes that are not cut yet, between `start` and `end`.
     buffer: Vec<u8>,
     start: usize,
+    end: usize,
     whole: Option<&'a mut StreamHash>,
 }
 
@@ -25,8 +26,8 @@ const BUFFER_CHUNKS: usize = 2;
 impl<'a> StreamSaver<'a> {
     /// An empty stream.
     pub fn new(saver: &'a Saver, cutter: &'a Cutter) -> Self {
-        let buffer = Vec::with_capacity(cutter.max() * BUFFER_CHUNKS);
-        Self { saver, cutter, content: Content::new(), buffer, start: 0, whole: None }
+        let buffer = vec![0; cutter.max() * BUFFER_CHUNKS];
+        Self { saver, cutter, content: Content::new(), buffer, start: 0, end: 0, whole: None }
     }
 
     /// Hash the whole stream too, which costs half as much beside its chunks as alone; `whole` has seen it all when
@@ -41,17 +42,34 @@ impl<'a> StreamSaver<'a> {
     /// When the pipeline has failed or is cancelled.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let room = self.cutter.max() * BUFFER_CHUNKS - self.buffer.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.buffer.extend_from_slice(now);
+            let room = self.room();
+            let (now, later) = bytes.split_at(room.len().min(bytes.len()));
+            room[..now.len()].copy_from_slice(now);
+            self.filled(now.len())?;
             bytes = later;
-            while self.buffer.len() - self.start >= self.cutter.max() {
-                self.submit_chunk()?;
-            }
-            if self.buffer.len() == self.cutter.max() * BUFFER_CHUNKS {
-                self.buffer.drain(..self.start);
-                self.start = 0;
-            }
+        }
+        Ok(())
+    }
+
+    /// Where the next bytes may be read into without a copy, never empty; whoever did so tells it with
+    /// [`StreamSaver::filled`].
+    pub fn room(&mut self) -> &mut [u8] {
+        if self.end == self.buffer.len() {
+            // Less than the longest chunk is left, so at least as much becomes free.
+            self.buffer.copy_within(self.start.., 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// The first `count` bytes of [`StreamSaver::room`] are the next ones of the stream.
+    ///
+    /// # Errors
+    /// When the pipeline has failed or is cancelled.
+    pub fn filled(&mut self, count: usize) -> Result<()> {
+        self.end += count;
+        while self.end - self.start >= self.cutter.max() {
+            self.submit_chunk()?;
         }
         Ok(())
     }
@@ -81,7 +99,7 @@ impl<'a> StreamSaver<'a> {
     }
 
     fn submit_chunk(&mut self) -> Result<()> {
-        let rest = &self.buffer[self.start..];
+        let rest = &self.buffer[self.start..self.end];
         let len = self.cutter.cut(rest);
         let mut chunk = self.saver.buffer();
         chunk.extend_from_slice(&rest[..len]);
@@ -105,11 +123,10 @@ impl<'a> StreamSaver<'a> {
 
     /// Cut and submit all that is left.
     fn flush(&mut self) -> Result<()> {
-        while self.start < self.buffer.len() {
+        while self.start < self.end {
             self.submit_chunk()?;
         }
-        self.buffer.clear();
-        self.start = 0;
+        (self.start, self.end) = (0, 0);
         Ok(())
     }
 

@@ -47,6 +47,7 @@ pub(super) fn compress<const N: usize>(states: &mut [State; N], blocks: [&[Block
 }
 
 #[cfg(target_arch = "x86_64")]
+#[expect(clippy::needless_range_loop, reason = "one number goes through several arrays side by side")]
 #[target_feature(enable = "sha,sse2,ssse3,sse4.1")]
 fn rounds<const N: usize>(states: &mut [State; N], blocks: [&[Block]; N]) {
     // The instructions want the eight words of a state in two registers.
