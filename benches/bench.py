@@ -66,6 +66,14 @@ class Data:
             shell(f"rm -rf {path}.new; {make} && mv {path}.new {path}", self.environment())
         return path
 
+    def big(self, kind, size):
+        """A directory with one large file, "incompressible" or "compressible"."""
+        path = f"{self.work}/prepared/big-{kind}"
+        if not os.path.exists(path):
+            make = f"{sys.executable} {HERE}/make_big.py {path}.new {kind} {size}"
+            shell(f"rm -rf {path}.new; {make} && mv {path}.new {path}", self.environment())
+        return path
+
     def change_files(self, tree, seed):
         """Append a line to every 20th file; what they were is written down first."""
         paths = sorted(os.path.join(d, name) for d, _, names in os.walk(tree) for name in names)

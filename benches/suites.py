@@ -1,5 +1,6 @@
 """The suites: which commands are measured in which order. Each function is one round."""
 
+import filecmp
 import functools
 import os
 import shutil
@@ -175,6 +176,39 @@ def memory(bench):
     bench.data.drop("restored")
 
 
+def damage(directory):
+    """Overwrite 1 % of every file below a directory: 10 KiB of every MiB."""
+    for d, _, names in os.walk(directory):
+        for name in names:
+            with open(f"{d}/{name}", "r+b") as f:
+                for start in range(0, os.path.getsize(f"{d}/{name}"), 1 << 20):
+                    f.seek(start)
+                    f.write(b"damaged " * 1280)
+
+
+def equal(directory, other):
+    """Whether the only file below each has the same bytes."""
+    paths = [os.path.join(d, name) for path in (directory, other) for d, _, names in os.walk(path) for name in names]
+    return len(paths) == 2 and filecmp.cmp(*paths, shallow=False)
+
+
+def big(bench, size=4 << 30):
+    """One large file: what the engine does once cutting, hashing, compressing and sealing are all there is to do."""
+    for kind in ("incompressible", "compressible"):
+        path = bench.data.big(kind, int(size * bench.data.scale))
+        for tool in bench.turns():
+            repo = bench.repo(tool)
+            bench.init(tool, repo)
+            bench.measure(f"backup {kind}", tool, tool.backup(repo=repo, path=path), source=path, size=repo)
+            to = bench.empty_directory()
+            same = functools.partial(equal, path, to)
+            bench.measure(f"restore {kind}", tool, tool.restore(repo=repo, to=to), source=repo, repo=repo, right=same)
+            damage(to)
+            step, command = f"restore {kind}, 1 % damaged", tool.delta(repo=repo, to=to)
+            bench.measure(step, tool, command, source=repo, repo=repo, right=same)
+            shutil.rmtree(repo)
+
+
 def list_(bench):
     """The repositories are kept from run to run: remove prepared/list-* after a change of format."""
     count, path = max(10, int(1000 * bench.data.scale)), f"{bench.data.out}/tiny"
@@ -199,4 +233,5 @@ SUITES = {
     "kept": (kept, 1),
     "memory": (memory, 1),
     "list": (list_, 5),
+    "big": (big, 3),
 }

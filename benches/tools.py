@@ -43,6 +43,7 @@ class Mainstay(Tool):
     INIT = "{bin} init -r {repo}"
     BACKUP = "{bin} -r {repo} backup create bench --directory {path}"
     RESTORE = "{bin} -r {repo} backup restore $ID --to {to}"
+    DELTA = RESTORE + " --delta --yes={to}"
     CHECK = "{bin} -r {repo} check --read-data"
     DUMP = "{bin} -r {repo} backup create bench --database {db} " + SERVER
     LOAD = "{bin} -r {repo} backup restore $ID --database {db} --jobs 2 --yes={db} " + SERVER
@@ -54,6 +55,7 @@ class Restic(Tool):
     INIT = "{bin} -q -r {repo} init"
     BACKUP = "{bin} -q -r {repo} backup {path}"
     RESTORE = "{bin} -q -r {repo} restore latest --sparse --target {to}"
+    DELTA = RESTORE  # compares what is there, unless told otherwise
     CHECK = "{bin} -q -r {repo} check --read-data"
     DUMP = PG_DUMP + " | {bin} -q -r {repo} backup --stdin --stdin-filename bench.dump"
     LOAD = "{bin} -q -r {repo} dump latest /bench.dump | pg_restore -d {db}"
@@ -71,6 +73,7 @@ class Rustic(Tool):
     INIT = "{bin} -r {repo} init"
     BACKUP = "{bin} -r {repo} backup {path}"
     RESTORE = "{bin} -r {repo} restore latest {to}"
+    DELTA = RESTORE + " --verify-existing"
     CHECK = "{bin} -r {repo} check --read-data"
     # --force: 0.11 takes a second stdin backup of the same name for unchanged and stores nothing
     DUMP = PG_DUMP + " | {bin} -r {repo} backup --force --stdin-filename bench.dump -"
@@ -83,6 +86,7 @@ class Borg(Tool):
     INIT = "{bin} init -e repokey-blake2 {repo}"
     BACKUP = "{bin} create -C zstd,3 {repo}::$(date +%s%N) {path}"
     RESTORE = "cd {to} && {bin} extract --sparse {repo}::$ID"
+    DELTA = RESTORE  # it knows none, and writes everything again
     CHECK = "{bin} check --verify-data {repo}"
     DUMP = PG_DUMP + " | {bin} create -C zstd,3 --stdin-name bench.dump {repo}::$(date +%s%N) -"
     LOAD = "{bin} extract --stdout {repo}::$ID | pg_restore -d {db}"
