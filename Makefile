@@ -6,7 +6,7 @@
 #   make lint            format, clippy, house rules, licences, the book
 #   make bench           the figures of docs/benchmarks.md
 #   make book            the book, into target/book
-#   make nightly         what takes too long for every change: rustic as a third judge
+#   make nightly         what takes too long for every change: rustic as a third judge, 10,000 worlds
 #   make install-tools   what the other doors would install on their way
 #
 # FRUGAL=1 keeps a door from installing anything: what is missing is then named and left out.
@@ -50,6 +50,8 @@ bench: test-needs
 
 nightly: test-needs
 	scripts/judge-with-rustic.sh
+	MAINSTAY_TEST_SEEDS=10000 $(CARGO) test --locked --package engine --test slow_world -- --exact --nocapture \
+		no_order_of_calls_loses_what_was_acknowledged_pitfall_20
 
 book:
 	@scripts/install-tool.sh mdbook

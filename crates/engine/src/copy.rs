@@ -81,7 +81,7 @@ pub fn copy(
     }
     let source_lease = Lease::beside(source, "copy", identity)?;
     let target_lease = Lease::beside(target, "copy", identity)?;
-    adopt::after_crash(target, identity, cancel)?;
+    adopt::after_crash(target, &target_lease, cancel)?;
     cutter::copy_seed(source, target)?;
     let mut known = known_snapshots(target)?;
     let (jobs, mut report) = jobs(source, target, records, &known)?;
@@ -94,7 +94,8 @@ pub fn copy(
     let rounds = plan_rounds(source, (&source_index, &target_index), jobs, cancel)?;
     progress.begin("copying", rounds.iter().map(Round::bytes).sum());
     for mut round in rounds {
-        let stats = round.carry(source, &source_index, (target, &target_index), progress, cancel)?;
+        let stats =
+            round.carry((source, &source_index), (target, &target_index), &target_lease, progress, cancel)?;
         report.add(stats);
         source_lease.check()?;
         for job in round.jobs {
@@ -105,6 +106,8 @@ pub fn copy(
             report.copied.push((job.id, id));
         }
     }
+    // Nobody had taken us for dead before the last one was visible; only then it is said that they are there.
+    target_lease.verify_kept()?;
     Ok(report)
 }
 
@@ -203,13 +206,13 @@ impl Round<'_> {
     /// Bring over every blob that the target lacks, each read once and compared with its name.
     fn carry(
         &mut self,
-        source: &Arc<Repository>,
-        source_index: &Index,
+        (source, source_index): (&Arc<Repository>, &Index),
         (target, target_index): (&Arc<Repository>, &Arc<Index>),
+        lease: &Lease,
         progress: &Progress,
         cancel: &CancelToken,
     ) -> Result<SaveStats> {
-        let options = SaveOptions { cancel: cancel.clone(), ..SaveOptions::default() };
+        let options = SaveOptions { cancel: cancel.clone(), guard: lease.guard(), ..SaveOptions::default() };
         let saver = Saver::start(target, target_index, options)?;
         let road = Road { source, source_index, saver: &saver, progress, cancel };
         let outcome = road

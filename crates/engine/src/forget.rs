@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
 use model::digest::Digest;
@@ -16,7 +16,10 @@ use repo::{RepoError, Repository};
 
 use crate::catalog;
 use crate::delete::is_held;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
+
+/// How far our clock may be from the store's; beyond it nobody knows how old a backup is.
+const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// When the store took each snapshot, by its own clock.
 pub type ReceiveTimes = HashMap<Digest, Timestamp>;
@@ -82,7 +85,7 @@ pub fn plan_forget(
 /// Delete what the plan forgets; what was deleted comes back.
 ///
 /// # Errors
-/// When the store fails; what was deleted before stays deleted.
+/// [`EngineError::Refused`] where `now` is not what the store says it is. When the store fails; what was deleted before stays deleted.
 pub fn forget(
     repository: &Arc<Repository>,
     plan: &[(BackupRecord, Verdict)],
@@ -91,6 +94,11 @@ pub fn forget(
     cancel: &CancelToken,
 ) -> Result<Vec<BackupRecord>> {
     let lease = Lease::beside(repository, "forget", identity)?;
+    let stores = Timestamp::try_from(lease.began_at()).unwrap_or(Timestamp::MIN);
+    if stores.duration_since(now).abs() > CLOCKS_APART_MAX {
+        let reason = format!("it is {now:.0} here and {stores:.0} in the store, so nothing is forgotten");
+        return Err(EngineError::Refused(reason));
+    }
     let mut forgotten = vec![];
     for (record, _) in plan.iter().filter(|(_, verdict)| *verdict == Verdict::Forget) {
         cancel.check()?;

@@ -14,7 +14,7 @@ use model::name::BackupId;
 use model::progress::Progress;
 use repo::Repository;
 use repo::index::Index;
-use repo::lease::{self, Identity, Lease};
+use repo::lease::{Identity, Lease};
 use repo::repair::lost;
 use repo::saver::{SaveOptions, Saver};
 use repo::snapshot_file::SnapshotFile;
@@ -73,10 +73,7 @@ pub fn repair_snapshots(
 ) -> Result<Vec<RepairedBackup>> {
     let lease = match options.dry_run {
         true => None,
-        false => {
-            lease::clear_dead(repository, identity)?;
-            Some(Lease::exclusive(repository, "repair", identity)?)
-        }
+        false => Some(Lease::exclusive(repository, "repair", identity)?),
     };
     progress.begin("looking for what is lost", 0);
     let (records, _) = catalog::list_readable(repository)?;
@@ -86,7 +83,8 @@ pub fn repair_snapshots(
         return Ok(broken.into_iter().map(|broken| broken.report).collect());
     };
     let mut ids: HashSet<BackupId> = records.iter().map(|record| record.id.clone()).collect();
-    let saver_options = SaveOptions { cancel: cancel.clone(), ..SaveOptions::default() };
+    let saver_options =
+        SaveOptions { cancel: cancel.clone(), guard: lease.guard(), ..SaveOptions::default() };
     let saver = Saver::start(repository, &Arc::new(repository.load_index_for_writing()?), saver_options)?;
     let mut mended = vec![];
     {

@@ -22,7 +22,7 @@ use repo::node::Node;
 use repo::repository::FileKind;
 use repo::saver::{SaveOptions, SaveStats, Saver};
 use repo::snapshot_file::{SnapshotFile, Summary};
-use repo::{blob, tree};
+use repo::{RepoError, blob, tree};
 
 use crate::catalog;
 use crate::error::{EngineError, Result};
@@ -114,10 +114,11 @@ impl Writing {
     /// When the repository is held by somebody alone, or cannot be read.
     pub fn begin(repository: &Arc<Repository>, order: &Order) -> Result<Self> {
         let (id, lease) = claim(repository, order)?;
-        adopt::after_crash(repository, &order.identity, &order.cancel)?;
+        adopt::after_crash(repository, &lease, &order.cancel)?;
         let Known { usable, marked } = repository.load_known()?;
         let index = Arc::new(usable);
         let mut options = SaveOptions { cancel: order.cancel.clone(), ..SaveOptions::default() };
+        options.guard = lease.guard();
         options.level = order.level.unwrap_or(options.level);
         let saver = Saver::start(repository, &index, options)?;
         let repository = Arc::clone(repository);
@@ -170,6 +171,7 @@ impl Writing {
             false => Ok(()),
         })?;
         record.snapshot = Some(id);
+        confirm(&repository, &order, &lease, &id, root)?;
         // The snapshot is the backup; a record that is missing is found again in it.
         repository.put_note(&format!("record/{id}"), &record).ok();
         drop(lease);
@@ -177,6 +179,35 @@ impl Writing {
         record.location = repository.store().location();
         Ok(record)
     }
+}
+
+/// Whether all that `root` needs is there, and none of it only in packs that prune has marked.
+fn is_whole(repository: &Repository, order: &Order, root: Digest) -> Result<bool> {
+    let index = repository.load_index_for_writing()?;
+    let (_, broken) = repo::reachable::collect(repository, &index, &[(root, root)], &order.cancel)?;
+    Ok(broken.is_empty())
+}
+
+/// A backup is acknowledged only when nobody had taken its writer for dead before the snapshot was visible: prune
+/// removes a dead holder's lease first and looks at the snapshots afterwards.
+fn confirm(
+    repository: &Arc<Repository>,
+    order: &Order,
+    lease: &Lease,
+    snapshot: &Digest,
+    root: Digest,
+) -> Result<()> {
+    let Err(lost) = lease.verify_kept() else { return Ok(()) };
+    if !matches!(lost, RepoError::LeaseLost { .. }) {
+        return Err(lost.into());
+    }
+    let _new = Lease::beside(repository, "resume", &order.identity)?;
+    if is_whole(repository, order, root)? {
+        return Ok(());
+    }
+    // Something of it may be gone, and nobody was told of it yet.
+    repository.store().delete(&FileKind::Snapshot.object(snapshot)).map_err(RepoError::from)?;
+    Err(lost.into())
 }
 
 /// The id belongs to whoever holds the lease of that name, unless a backup has it already.

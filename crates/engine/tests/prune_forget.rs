@@ -43,7 +43,9 @@ fn a_deleted_backup_comes_back_by_its_id_until_prune_takes_it() {
 #[test]
 fn a_held_backup_is_neither_deleted_nor_forgotten() {
     let (_, repository) = repository();
+    repository.clock().set(at(1));
     let old = back_up(&repository, "web", &files(&[("a", 1)]), 1);
+    repository.clock().set(at(2));
     let new = back_up(&repository, "web", &files(&[("a", 2)]), 2);
     let policy = Policy { keep_last: Some(1), ..Policy::default() };
     let plan = plan_forget(
@@ -55,6 +57,7 @@ fn a_held_backup_is_neither_deleted_nor_forgotten() {
     );
     assert_eq!(plan.len(), 2);
     assert_eq!((plan[1].0.id.clone(), plan[1].1), (old.id.clone(), Verdict::Forget));
+    repository.clock().set(at(9));
     // Held after the plan was made.
     catalog::set_hold(&repository, &old, true).unwrap();
     assert!(forget(&repository, &plan, &me(), at(9), &CancelToken::new()).unwrap().is_empty());
@@ -73,7 +76,9 @@ fn a_held_backup_is_neither_deleted_nor_forgotten() {
 fn sources_do_not_displace_each_other() {
     let (_, repository) = repository();
     for hour in 1..=3 {
+        repository.clock().set(at(hour));
         back_up(&repository, "web", &files(&[("a", 1)]), hour);
+        repository.clock().set(at(hour + 10));
         back_up(&repository, "db", &files(&[("b", 2)]), hour + 10);
     }
     let policy = Policy { keep_last: Some(1), ..Policy::default() };
@@ -84,6 +89,9 @@ fn sources_do_not_displace_each_other() {
         &HashMap::new(),
         at(99),
     );
+    let error = forget(&repository, &plan, &me(), at(99), &CancelToken::new()).unwrap_err();
+    assert!(error.to_string().contains("so nothing is forgotten"), "a clock that jumped (threat-5): {error}");
+    repository.clock().set(at(99));
     forget(&repository, &plan, &me(), at(99), &CancelToken::new()).unwrap();
     let left = catalog::list(&repository).unwrap();
     let ids: Vec<_> = left.iter().map(|record| record.id.to_string()).collect();

@@ -14,7 +14,7 @@ use store::Range;
 use crate::blob;
 use crate::error::Result;
 use crate::index::{self, FILE_BLOBS_MAX, IndexedPack};
-use crate::lease::{self, Identity};
+use crate::lease::Lease;
 use crate::marks;
 use crate::pack;
 use crate::packer::PACK_LEN;
@@ -37,18 +37,17 @@ pub struct Adopted {
 ///
 /// # Errors
 /// When the store fails. Then the leases stay, and the next writer tries again.
-pub fn after_crash(repository: &Repository, me: &Identity, cancel: &CancelToken) -> Result<Adopted> {
-    let dead = lease::find_dead(repository, me)?;
-    if dead.is_empty() {
+pub fn after_crash(repository: &Repository, lease: &Lease, cancel: &CancelToken) -> Result<Adopted> {
+    if lease.dead().is_empty() {
         return Ok(Adopted::default());
     }
-    let adopted = adopt(repository, cancel)?;
-    dead.iter().try_for_each(|lease| repository.delete_note(lease))?;
+    let adopted = adopt(repository, lease, cancel)?;
+    lease.clear_dead();
     Ok(adopted)
 }
 
 /// Index every whole pack that is in no index and not marked.
-fn adopt(repository: &Repository, cancel: &CancelToken) -> Result<Adopted> {
+fn adopt(repository: &Repository, lease: &Lease, cancel: &CancelToken) -> Result<Adopted> {
     // The packs first: what is stored and indexed between the two looks is in the second one.
     let stored = repository.list(FileKind::Pack)?;
     let marks = marks::load(repository)?;
@@ -71,10 +70,10 @@ fn adopt(repository: &Repository, cancel: &CancelToken) -> Result<Adopted> {
         adopted.bytes += orphan.size;
         file.push(pack);
         if file.iter().map(|pack: &IndexedPack| pack.blobs.len()).sum::<usize>() >= FILE_BLOBS_MAX / 2 {
-            save(repository, &std::mem::take(&mut file))?;
+            save(repository, lease, &std::mem::take(&mut file))?;
         }
     }
-    save(repository, &file)?;
+    save(repository, lease, &file)?;
     Ok(adopted)
 }
 
@@ -89,11 +88,13 @@ fn read_whole(repository: &Repository, orphan: &Listed) -> Option<IndexedPack> {
     (!blobs.is_empty()).then_some(IndexedPack { id: orphan.id, blobs })
 }
 
-fn save(repository: &Repository, packs: &[IndexedPack]) -> Result<()> {
-    match packs.is_empty() {
-        true => Ok(()),
-        false => repository.save_file(FileKind::Index, &index::encode_file(packs)).map(|_| ()),
+fn save(repository: &Repository, lease: &Lease, packs: &[IndexedPack]) -> Result<()> {
+    if packs.is_empty() {
+        return Ok(());
     }
+    // While it stands, prune takes none of these packs.
+    lease.verify_kept()?;
+    repository.save_file(FileKind::Index, &index::encode_file(packs)).map(|_| ())
 }
 
 #[cfg(test)]
@@ -104,6 +105,7 @@ mod tests {
 
     use super::*;
     use crate::blob::BlobKind;
+    use crate::lease::Identity;
     use crate::marks::Marks;
     use crate::testing;
 
@@ -137,12 +139,13 @@ mod tests {
         /// Above the kernel's largest process id.
         fn leave_dead_lease(&self) {
             let dead = Identity { pid: 5_000_000, ..self.me.clone() };
-            let lease = lease::Lease::shared(&self.repository, "killed", &dead).unwrap().unwrap();
+            let lease = Lease::shared(&self.repository, "killed", &dead).unwrap().unwrap();
             lease.leave_as_a_kill_does();
         }
 
         fn adopt(&self) -> Adopted {
-            after_crash(&self.repository, &self.me, &CancelToken::new()).unwrap()
+            let lease = Lease::beside(&self.repository, "adopt", &self.me).unwrap();
+            after_crash(&self.repository, &lease, &CancelToken::new()).unwrap()
         }
 
         fn known(&self) -> usize {
@@ -187,7 +190,9 @@ mod tests {
         world.leave_dead_lease();
         let cancel = CancelToken::new();
         cancel.cancel();
-        assert!(after_crash(&world.repository, &world.me, &cancel).is_err());
+        let lease = Lease::beside(&world.repository, "adopt", &world.me).unwrap();
+        assert!(after_crash(&world.repository, &lease, &cancel).is_err());
+        drop(lease);
         assert_eq!((world.known(), world.adopt().packs), (0, 2));
     }
 }

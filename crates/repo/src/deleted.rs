@@ -27,7 +27,8 @@ struct Tombstone {
 pub struct Deleted {
     /// Its id.
     pub id: Digest,
-    /// When it was deleted.
+    /// When it was deleted: what was said then, or when the store took it, whichever is later. A clock that was
+    /// wrong makes the cooling-off time no shorter.
     pub deleted_at: Timestamp,
     /// What it says.
     pub snapshot: SnapshotFile,
@@ -72,9 +73,10 @@ impl Repository {
     /// # Errors
     /// Damage to any of them.
     pub fn deleted_snapshots(&self) -> Result<Vec<Deleted>> {
-        let load = |(name, _): (String, store::Object)| {
+        let load = |(name, object): (String, store::Object)| {
             let id = name.parse().map_err(|error| RepoError::damaged(format!("x/deleted/{name}"), error))?;
-            let (deleted_at, sealed) = self.load_tombstone(&id)?;
+            let (said, sealed) = self.load_tombstone(&id)?;
+            let deleted_at = Timestamp::try_from(object.modified).map_or(said, |taken| taken.max(said));
             let what = format!("x/deleted/{id}");
             let json = self.open_json(&sealed, &what)?;
             let snapshot = serde_json::from_slice(&json).map_err(|error| RepoError::damaged(what, error))?;
@@ -120,7 +122,8 @@ mod tests {
     fn a_deleted_snapshot_comes_back_under_its_id() {
         let repository = testing::repository();
         let id = repository.commit_snapshot(&snapshot()).unwrap();
-        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        // Later than the store's time, which is the machine's.
+        let now: Timestamp = "2226-01-02T00:00:00Z".parse().unwrap();
         repository.delete_snapshot(&id, now).unwrap();
         assert!(repository.load_snapshots().unwrap().is_empty());
         let deleted = repository.deleted_snapshots().unwrap();

@@ -1,26 +1,36 @@
 //! Who is at work in a repository: a lease of ours, and a lock that stock restic understands.
 //!
-//! Form of a lock: restic's `{time,exclusive,hostname,username,pid,uid,gid}` under `locks/`. Form of a lease:
-//! `x/lease/<holder>/<n>`, renewed by making `n + 1`. Both are renewed every [`RENEW_EVERY`] and count as dead
-//! after [`DEAD_AFTER`], or at once when their process on this host is gone. Invariant: of an exclusive holder and
-//! any other one that begin at one time, at least one sees the other and steps back, because each writes first
-//! and looks afterwards (the store lists what was written).
+//! Form of a lock: restic's `{time,exclusive,hostname,username,pid,uid,gid}` under `locks/`, and where its process
+//! is. Form of a lease: the same as `x/lease/<holder>/<n>`, renewed by making `n + 1`. Both are renewed every
+//! [`RENEW_EVERY`]. A holder on this machine counts as dead when its process or its value is gone, any other one
+//! [`DEAD_AFTER`] its last renewal, **both by the store's clock**: the age of a foreign object is compared with that
+//! of our own newest one, never with our clock.
+//!
+//! Invariants: of an exclusive holder and any other one that begin at one time, at least one sees the other and
+//! steps back, because each writes first and looks afterwards (the store lists what was written). A holder that
+//! was silent for too long never trusts itself again. Who takes a dead holder's place removes its lease first, so
+//! a holder that still finds its own ([`Lease::verify_kept`]) was never taken for dead, whatever clocks say.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-use jiff::Timestamp;
-use model::digest::Digest;
-use serde::{Deserialize, Serialize};
+use crossbeam_channel::{Sender, bounded};
+use store::{Key as ObjectKey, Object};
 
+use crate::blob::id_of;
 use crate::error::{RepoError, Result};
+use crate::note;
+use crate::packer::Guard;
+use crate::presence::{LockForm, Registered};
 use crate::repository::{FileKind, Repository};
 
 /// How often a holder says that it is alive.
 pub const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
+/// How soon after a renewal that failed.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// When others count a silent holder as dead.
 pub const DEAD_AFTER: Duration = Duration::from_secs(30 * 60);
 /// When a holder must no longer trust itself: well before the others stop trusting it.
@@ -41,25 +51,11 @@ pub struct Identity {
     pub pid: u32,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct LockForm {
-    time: Timestamp,
-    exclusive: bool,
-    #[serde(default)]
-    hostname: String,
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    pid: u32,
-    #[serde(default)]
-    uid: u32,
-    #[serde(default)]
-    gid: u32,
-}
-
 /// The right to work in a repository; given back when dropped.
 pub struct Lease {
     held: Arc<Held>,
+    began_at: SystemTime,
+    dead: Vec<ObjectKey>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -69,8 +65,21 @@ struct Held {
     identity: Identity,
     exclusive: bool,
     holder: String,
-    current: Mutex<(Digest, u64)>,
-    renewed_at: AtomicI64,
+    registered: Registered,
+    stored: Mutex<Stored>,
+    renewed_at: Mutex<Duration>,
+    is_lost: AtomicBool,
+}
+
+/// What we left in the store.
+#[derive(Default)]
+struct Stored {
+    /// Number of the next lease object.
+    next: u64,
+    /// Number of the newest one that is surely there.
+    kept: u64,
+    /// Everything of ours that may be there, also where an answer was lost.
+    objects: Vec<ObjectKey>,
 }
 
 impl Lease {
@@ -108,69 +117,247 @@ impl Lease {
         identity: &Identity,
         exclusive: bool,
     ) -> Result<Option<Self>> {
-        let form = form(identity, exclusive);
-        if !repository.put_note(&format!("lease/{holder}/0"), &form)? {
-            return Ok(None);
-        }
-        let lock = save_lock(repository, &form).inspect_err(|_| {
-            drop(repository.delete_note(&format!("lease/{holder}/0")));
-        })?;
         let held = Arc::new(Held {
             repository: Arc::clone(repository),
             identity: identity.clone(),
             exclusive,
             holder: holder.to_owned(),
-            current: Mutex::new((lock, 0)),
-            renewed_at: AtomicI64::new(Timestamp::now().as_second()),
+            registered: Registered::new(identity.pid)?,
+            stored: Mutex::default(),
+            renewed_at: Mutex::new(repository.clock().elapsed()),
+            is_lost: AtomicBool::new(false),
         });
-        let mut lease = Self { held: Arc::clone(&held), stop: None, thread: None };
-        // From here on a failure drops the lease, which takes the lock away again.
-        if let Some(other) = other_holder(repository, exclusive, &lock, identity)? {
+        // From here on a failure drops the lease, which takes away again what is there of it.
+        let mut lease = Self {
+            held: Arc::clone(&held),
+            began_at: SystemTime::UNIX_EPOCH,
+            dead: vec![],
+            stop: None,
+            thread: None,
+        };
+        let lock = held.put_lock()?;
+        let mut is_named = held.put_lease()?;
+        let locks = repository.store().list(FileKind::Lock.folder())?;
+        let own = locks.iter().find(|object| object.key == lock);
+        lease.began_at = own.ok_or_else(|| unlisted(&lock))?.modified;
+        if let Some(other) = held.other_lock(&locks, lease.began_at)? {
             return Err(RepoError::InUse { holder: other });
+        }
+        let is_name_taken = held.look_at_leases(lease.began_at, &mut lease.dead)?;
+        if !is_named && !is_name_taken {
+            // It was a dead one's.
+            is_named = held.put_lease()?;
+        }
+        if !is_named || is_name_taken {
+            return Ok(None);
         }
         let (stop, stopped) = bounded::<()>(0);
         lease.thread = Some(std::thread::spawn(move || {
-            while stopped.recv_timeout(RENEW_EVERY) == Err(RecvTimeoutError::Timeout) {
-                // A renewal that fails is seen by `check`: the lease grows old.
-                drop(held.renew());
+            let mut pause = RENEW_EVERY;
+            while held.repository.clock().wait(pause, &stopped) {
+                // When none succeeds, `check` sees it: the lease grows old.
+                pause = if held.renew().is_ok() { RENEW_EVERY } else { TRY_AGAIN_AFTER };
             }
         }));
         lease.stop = Some(stop);
         Ok(Some(lease))
     }
 
-    /// Whether others still count this process as alive. Ask before a commit.
+    /// Whether others surely count this process as alive. Asks nobody; ask before every step that takes something.
     ///
     /// # Errors
-    /// [`RepoError::LeaseLost`].
+    /// [`RepoError::LeaseLost`], and from then on always.
     pub fn check(&self) -> Result<()> {
-        let age = Timestamp::now().as_second() - self.held.renewed_at.load(Ordering::SeqCst);
-        let limit = DOUBTFUL_AFTER.as_secs() as i64;
-        if age > limit { Err(RepoError::LeaseLost { seconds: (age - limit) as u64 }) } else { Ok(()) }
+        self.held.check()
+    }
+
+    /// Whether nobody has taken this holder for dead until now. Asks the store; ask **after** a commit, and before
+    /// a row of steps that take something: then no clock, and no sleep of the machine, is trusted at all.
+    ///
+    /// # Errors
+    /// [`RepoError::LeaseLost`] where the lease is gone; what the store says.
+    pub fn verify_kept(&self) -> Result<()> {
+        self.check()?;
+        self.held.verify_stored()
+    }
+
+    /// Lease objects of holders that were dead when this one began. They tell that something may lie about, so
+    /// whoever writes takes that over first and clears them away afterwards; who works alone does so at once.
+    pub fn dead(&self) -> &[ObjectKey] {
+        &self.dead
+    }
+
+    /// Clear the leases of the dead away; prune looks again, and waits for what could not be deleted.
+    pub fn clear_dead(&self) {
+        self.dead.iter().for_each(|object| drop(self.held.repository.store().delete(object)));
+    }
+
+    /// What a pipeline asks before it writes an index file: packs of a holder that was taken for dead may be gone.
+    pub fn guard(&self) -> Guard {
+        let held = Arc::clone(&self.held);
+        Guard::new(move || held.check().and_then(|()| held.verify_stored()))
     }
 
     /// Go without giving anything back.
     #[cfg(test)]
-    pub(crate) fn leave_as_a_kill_does(mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-        std::mem::forget(self);
+    pub(crate) fn leave_as_a_kill_does(self) {
+        lock(&self.held.stored).objects.clear();
+    }
+
+    /// When this lease began, by the clock of the store.
+    pub fn began_at(&self) -> SystemTime {
+        self.began_at
     }
 }
 
 impl Held {
-    fn renew(&self) -> Result<()> {
-        let form = form(&self.identity, self.exclusive);
-        let (old_lock, number) = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        self.repository.put_note(&format!("lease/{}/{}", self.holder, number + 1), &form)?;
-        let lock = save_lock(&self.repository, &form)?;
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = (lock, number + 1);
-        self.renewed_at.store(form.time.as_second(), Ordering::SeqCst);
-        self.repository.delete_note(&format!("lease/{}/{number}", self.holder))?;
-        Ok(self.repository.store().delete(&FileKind::Lock.object(&old_lock))?)
+    fn form(&self) -> LockForm {
+        let Identity { hostname, username, uid, gid, pid } = self.identity.clone();
+        let process = self.registered.presence().cloned();
+        let (time, exclusive) = (self.repository.clock().now(), self.exclusive);
+        LockForm { time, exclusive, hostname, username, pid, uid, gid, process }
     }
+
+    fn check(&self) -> Result<()> {
+        let age = self.repository.clock().elapsed().saturating_sub(*lock(&self.renewed_at));
+        if age > DOUBTFUL_AFTER {
+            self.is_lost.store(true, Ordering::SeqCst);
+        }
+        match self.is_lost.load(Ordering::SeqCst) {
+            true => Err(RepoError::LeaseLost { seconds: age.saturating_sub(DOUBTFUL_AFTER).as_secs() }),
+            false => Ok(()),
+        }
+    }
+
+    fn verify_stored(&self) -> Result<()> {
+        // Held, so that no renewal replaces the object under our eyes.
+        let stored = lock(&self.stored);
+        let name = self.lease_name(stored.kept);
+        match self.repository.load_note::<LockForm>(&name) {
+            Err(RepoError::Store(error)) if error.is_not_found() => {
+                self.is_lost.store(true, Ordering::SeqCst);
+                Err(RepoError::LeaseLost { seconds: 0 })
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// A lease that was silent for too long is not renewed: others may have acted on its silence.
+    fn renew(&self) -> Result<()> {
+        self.check()?;
+        // Before the store's times of both, so that we doubt ourselves before others do.
+        let begun = self.repository.clock().elapsed();
+        let old = std::mem::take(&mut lock(&self.stored).objects);
+        let renewed = self.put_lock().and_then(|_| self.put_lease());
+        if renewed.is_ok() {
+            *lock(&self.renewed_at) = begun;
+        }
+        let mut stored = lock(&self.stored);
+        match renewed.is_ok() {
+            // Where deleting is refused, they end by themselves.
+            true => old.iter().for_each(|object| drop(self.repository.store().delete(object))),
+            false => stored.objects.extend(old),
+        }
+        renewed.map(drop)
+    }
+
+    fn put_lock(&self) -> Result<ObjectKey> {
+        let json = serde_json::to_vec(&self.form()).map_err(|error| RepoError::System(error.to_string()))?;
+        let sealed = self.repository.seal_json(&json)?;
+        let key = FileKind::Lock.object(&id_of(&sealed));
+        lock(&self.stored).objects.push(key.clone());
+        match self.repository.store().put_new(&key, &sealed) {
+            Err(error) if !error.is_already_exists() => Err(error.into()),
+            _ => Ok(key),
+        }
+    }
+
+    /// The next lease object. The first one is refused where somebody has the name.
+    fn put_lease(&self) -> Result<bool> {
+        let mut stored = lock(&self.stored);
+        let name = self.lease_name(stored.next);
+        let put = self.repository.put_note(&name, &self.form());
+        // After the first one the name is ours: an object that is there is one whose answer was lost.
+        let is_ours = stored.next > 0 || !matches!(put, Ok(false));
+        if is_ours {
+            stored.next += 1;
+            stored.objects.push(note::object(&name)?);
+        }
+        if put.is_ok() && is_ours {
+            stored.kept = stored.next - 1;
+        }
+        put.map(|_| is_ours)
+    }
+
+    fn lease_name(&self, number: u64) -> String {
+        format!("lease/{}/{number}", self.holder)
+    }
+
+    /// Somebody alive whom we must not disturb, or who must not be disturbed. Locks of the dead are cleared away.
+    fn other_lock(&self, locks: &[Object], now: SystemTime) -> Result<Option<String>> {
+        let own: BTreeSet<_> = lock(&self.stored).objects.iter().cloned().collect();
+        for object in locks.iter().filter(|object| !own.contains(&object.key)) {
+            let Ok(id) = object.key.name().parse() else { continue };
+            let load = || -> Result<LockForm> {
+                let json = self.repository.load_file(FileKind::Lock, &id)?;
+                serde_json::from_slice(&json).map_err(|error| RepoError::damaged(format!("lock {id}"), error))
+            };
+            match self.judge(load(), object, now)? {
+                Judgement::Gone => {}
+                Judgement::Dead => drop(self.repository.store().delete(&object.key)),
+                Judgement::Alive(form) if self.exclusive || form.exclusive => {
+                    let kind = if form.exclusive { "alone, " } else { "" };
+                    let LockForm { hostname, username, pid, time, .. } = *form;
+                    return Ok(Some(format!("{username}@{hostname} ({kind}process {pid}, since {time:.0})")));
+                }
+                Judgement::Alive(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Find the leases of the dead; whether somebody alive has our name.
+    fn look_at_leases(&self, now: SystemTime, dead: &mut Vec<ObjectKey>) -> Result<bool> {
+        let own: BTreeSet<_> = lock(&self.stored).objects.iter().cloned().collect();
+        let mut is_name_taken = false;
+        for (name, object) in self.repository.list_notes("lease")? {
+            if own.contains(&object.key) {
+                continue;
+            }
+            match self.judge(self.repository.load_note(&format!("lease/{name}")), &object, now)? {
+                Judgement::Gone => {}
+                Judgement::Dead if self.exclusive || holder_of(&name) == self.holder => {
+                    drop(self.repository.store().delete(&object.key));
+                }
+                Judgement::Dead => dead.push(object.key),
+                Judgement::Alive(_) => is_name_taken |= holder_of(&name) == self.holder,
+            }
+        }
+        Ok(is_name_taken)
+    }
+
+    fn judge(&self, loaded: Result<LockForm>, object: &Object, now: SystemTime) -> Result<Judgement> {
+        let is_old = now.duration_since(object.modified).unwrap_or_default() > DEAD_AFTER;
+        match loaded {
+            // Its holder ended between the two looks.
+            Err(RepoError::Store(error)) if error.is_not_found() => Ok(Judgement::Gone),
+            // One that nobody can read must not block for ever.
+            Err(error) if error.is_damage() && is_old => Ok(Judgement::Dead),
+            Err(error) => Err(error),
+            Ok(form) => {
+                let seen = form.process.as_ref().filter(|_| form.hostname == self.identity.hostname);
+                let is_alive = seen.and_then(|process| self.registered.lives(process)).unwrap_or(!is_old);
+                Ok(if is_alive { Judgement::Alive(Box::new(form)) } else { Judgement::Dead })
+            }
+        }
+    }
+}
+
+/// What becomes of somebody else's lock or lease.
+enum Judgement {
+    Gone,
+    Dead,
+    Alive(Box<LockForm>),
 }
 
 impl Drop for Lease {
@@ -179,163 +366,143 @@ impl Drop for Lease {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
-        // Where deleting is refused, both end by themselves.
-        let (lock, number) = *self.held.current.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.held.repository.store().delete(&FileKind::Lock.object(&lock)));
-        drop(self.held.repository.delete_note(&format!("lease/{}/{number}", self.held.holder)));
+        // Where deleting is refused, they end by themselves.
+        let objects = std::mem::take(&mut lock(&self.held.stored).objects);
+        objects.iter().for_each(|object| drop(self.held.repository.store().delete(object)));
     }
 }
 
-fn form(identity: &Identity, exclusive: bool) -> LockForm {
-    LockForm {
-        time: Timestamp::now(),
-        exclusive,
-        hostname: identity.hostname.clone(),
-        username: identity.username.clone(),
-        pid: identity.pid,
-        uid: identity.uid,
-        gid: identity.gid,
-    }
+/// The holder of a lease object, by its name below `lease/`.
+pub(crate) fn holder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(holder, _)| holder)
 }
 
-fn save_lock(repository: &Repository, form: &LockForm) -> Result<Digest> {
-    let json = serde_json::to_vec(form).map_err(|error| RepoError::System(error.to_string()))?;
-    repository.save_file(FileKind::Lock, &json)
+fn unlisted(key: &ObjectKey) -> RepoError {
+    RepoError::System(format!(
+        "the store does not list {key}, which was just stored; locks need that it does"
+    ))
 }
 
-/// Somebody alive whom we must not disturb. Locks of the dead are cleared away.
-fn other_holder(
-    repository: &Repository,
-    exclusive: bool,
-    own: &Digest,
-    me: &Identity,
-) -> Result<Option<String>> {
-    for listed in repository.list(FileKind::Lock)? {
-        if listed.id == *own {
-            continue;
-        }
-        if is_old(listed.modified) {
-            // Also one that nobody can read: it must not block for ever.
-            repository.store().delete(&FileKind::Lock.object(&listed.id)).ok();
-            continue;
-        }
-        let form: LockForm = match repository.load_file(FileKind::Lock, &listed.id) {
-            Ok(json) => serde_json::from_slice(&json)
-                .map_err(|error| RepoError::damaged(format!("lock {}", listed.id), error))?,
-            // Its holder ended between the two looks.
-            Err(RepoError::Store(error)) if error.is_not_found() => continue,
-            Err(error) => return Err(error),
-        };
-        if is_dead(&form, listed.modified, me) {
-            drop(repository.store().delete(&FileKind::Lock.object(&listed.id)));
-        } else if exclusive || form.exclusive {
-            let kind = if form.exclusive { "alone, " } else { "" };
-            let LockForm { hostname, username, pid, time, .. } = form;
-            return Ok(Some(format!("{username}@{hostname} ({kind}process {pid}, since {time:.0})")));
-        }
-    }
-    Ok(None)
-}
-
-/// By the store's clock; a time in the future is young.
-fn is_old(modified: SystemTime) -> bool {
-    SystemTime::now().duration_since(modified).unwrap_or_default() > DEAD_AFTER
-}
-
-fn is_dead(form: &LockForm, modified: SystemTime, me: &Identity) -> bool {
-    is_old(modified) || (form.hostname == me.hostname && form.pid != me.pid && !is_process(form.pid))
-}
-
-fn is_process(pid: u32) -> bool {
-    std::path::Path::new("/proc/self").exists() && std::path::Path::new(&format!("/proc/{pid}")).exists()
-}
-
-/// Leases whose holder is dead: [`DEAD_AFTER`] by the store's time, or its process on this host is gone.
-///
-/// # Errors
-/// When the store fails.
-pub fn find_dead(repository: &Repository, me: &Identity) -> Result<Vec<String>> {
-    let mut dead = vec![];
-    for (name, object) in repository.list_notes("lease")? {
-        let name = format!("lease/{name}");
-        let is_dead = is_old(object.modified)
-            || match repository.load_note::<LockForm>(&name) {
-                Ok(form) => is_dead(&form, object.modified, me),
-                // Its holder ended between the two looks.
-                Err(RepoError::Store(error)) if error.is_not_found() => false,
-                Err(error) => return Err(error),
-            };
-        if is_dead {
-            dead.push(name);
-        }
-    }
-    Ok(dead)
-}
-
-/// Remove the leases of the dead.
-///
-/// # Errors
-/// When the store fails.
-pub fn clear_dead(repository: &Repository, me: &Identity) -> Result<()> {
-    find_dead(repository, me)?.iter().try_for_each(|lease| repository.delete_note(lease))
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::clock::Clock;
     use crate::testing;
 
     fn identity(pid: u32) -> Identity {
         Identity { hostname: "here".into(), username: "u".into(), uid: 1, gid: 1, pid }
     }
 
-    #[test]
-    fn shared_ones_work_side_by_side_and_an_exclusive_one_alone() {
-        let repository = testing::repository();
-        let me = identity(std::process::id());
-        let one = Lease::shared(&repository, "one", &me).unwrap().unwrap();
-        let two = Lease::shared(&repository, "two", &me).unwrap().unwrap();
-        let error = Lease::exclusive(&repository, "prune", &me).err().unwrap();
-        assert!(matches!(&error, RepoError::InUse { holder } if holder.contains("u@here")), "{error}");
-        drop((one, two));
-        let alone = Lease::exclusive(&repository, "prune", &me).unwrap();
-        assert!(matches!(Lease::shared(&repository, "one", &me), Err(RepoError::InUse { .. })));
-        drop(alone);
-        assert!(repository.list(FileKind::Lock).unwrap().is_empty());
-        assert!(repository.list_notes("lease").unwrap().is_empty());
+    fn me() -> Identity {
+        identity(std::process::id())
+    }
+
+    fn elsewhere() -> Identity {
+        Identity { hostname: "there".into(), ..me() }
+    }
+
+    fn leases(repository: &Repository) -> Vec<String> {
+        repository.list_notes("lease").unwrap().into_iter().map(|(name, _)| name).collect()
     }
 
     #[test]
-    fn a_name_is_held_once() {
+    fn shared_ones_work_side_by_side_and_an_exclusive_one_alone() {
         let repository = testing::repository();
-        let me = identity(std::process::id());
-        let _one = Lease::shared(&repository, "same", &me).unwrap().unwrap();
-        assert!(Lease::shared(&repository, "same", &me).unwrap().is_none());
+        let one = Lease::shared(&repository, "one", &me()).unwrap().unwrap();
+        let two = Lease::shared(&repository, "two", &me()).unwrap().unwrap();
+        let error = Lease::exclusive(&repository, "prune", &me()).err().unwrap();
+        assert!(matches!(&error, RepoError::InUse { holder } if holder.contains("u@here")), "{error}");
+        drop((one, two));
+        let alone = Lease::exclusive(&repository, "prune", &me()).unwrap();
+        assert!(matches!(Lease::shared(&repository, "one", &me()), Err(RepoError::InUse { .. })));
+        drop(alone);
+        assert!(repository.list(FileKind::Lock).unwrap().is_empty());
+        assert!(leases(&repository).is_empty());
+    }
+
+    #[test]
+    fn a_name_is_held_once_also_after_it_was_renewed() {
+        let repository = testing::repository();
+        let one = Lease::shared(&repository, "same", &me()).unwrap().unwrap();
+        assert!(Lease::shared(&repository, "same", &me()).unwrap().is_none());
+        one.held.renew().unwrap();
+        assert!(Lease::shared(&repository, "same", &me()).unwrap().is_none());
+        assert!(Lease::shared(&repository, "same", &elsewhere()).unwrap().is_none());
+        assert_eq!(leases(&repository), ["same/1"]);
+        one.verify_kept().unwrap();
     }
 
     #[test]
     fn the_lock_of_a_dead_process_here_does_not_block() {
         let repository = testing::repository();
         // Above the kernel's largest process id.
-        let dead = identity(5_000_000);
-        save_lock(&repository, &form(&dead, true)).unwrap();
-        repository.put_note("lease/old/0", &form(&dead, true)).unwrap();
-        let me = identity(std::process::id());
-        assert!(Lease::shared(&repository, "one", &me).unwrap().is_some());
-        clear_dead(&repository, &me).unwrap();
-        assert!(repository.list_notes("lease").unwrap().is_empty());
+        Lease::exclusive(&repository, "old", &identity(5_000_000)).unwrap().leave_as_a_kill_does();
+        assert_eq!(leases(&repository).len(), 1);
+        let next = Lease::shared(&repository, "old", &me()).unwrap();
+        assert!(next.is_some() && leases(&repository) == ["old/0"]);
+    }
+
+    #[test]
+    fn a_holder_that_died_in_a_living_process_does_not_block() {
+        let repository = testing::repository();
+        Lease::exclusive(&repository, "prune", &me()).unwrap().leave_as_a_kill_does();
+        assert!(matches!(Lease::exclusive(&repository, "prune", &elsewhere()), Err(RepoError::InUse { .. })));
+        drop(Lease::exclusive(&repository, "prune", &me()).unwrap());
+        assert!(leases(&repository).is_empty());
+    }
+
+    #[test]
+    fn a_lock_without_a_place_is_believed_whatever_its_host_and_number_say() {
+        let repository = testing::repository();
+        let here = identity(5_000_000);
+        let lease = Lease::shared(&repository, "other-container", &here).unwrap().unwrap();
+        // What restic writes, or somebody in a container of the same name.
+        let form = LockForm { process: None, ..lease.held.form() };
+        repository.save_file(FileKind::Lock, &serde_json::to_vec(&form).unwrap()).unwrap();
+        assert!(matches!(Lease::exclusive(&repository, "prune", &me()), Err(RepoError::InUse { .. })));
     }
 
     #[test]
     fn renewing_replaces_both() {
         let repository = testing::repository();
-        let lease = Lease::shared(&repository, "one", &identity(std::process::id())).unwrap().unwrap();
+        let lease = Lease::shared(&repository, "one", &me()).unwrap().unwrap();
         let before = repository.list(FileKind::Lock).unwrap()[0].id;
         lease.held.renew().unwrap();
         let locks = repository.list(FileKind::Lock).unwrap();
         assert!(locks.len() == 1 && locks[0].id != before);
-        assert_eq!(repository.list_notes("lease").unwrap()[0].0, "one/1");
-        lease.held.renewed_at.store(Timestamp::now().as_second() - 1900, Ordering::SeqCst);
+        assert_eq!(leases(&repository), ["one/1"]);
+    }
+
+    #[test]
+    fn who_was_silent_for_too_long_is_lost_for_good() {
+        let clock = Clock::by_hand(Timestamp::UNIX_EPOCH);
+        let repository = testing::repository_at(&clock);
+        let lease = Lease::shared(&repository, "one", &me()).unwrap().unwrap();
+        // Somebody sets the time: that is no silence.
+        clock.set(Timestamp::MAX);
+        lease.check().unwrap();
+        lock(&lease.held.stored).next = 1;
+        *lock(&lease.held.renewed_at) = Duration::ZERO;
+        // The machine slept; the renewal that is due when it wakes comes too late.
+        clock.advance(DOUBTFUL_AFTER + Duration::from_secs(9));
+        assert!(matches!(lease.held.renew(), Err(RepoError::LeaseLost { seconds: 9 })));
         assert!(matches!(lease.check(), Err(RepoError::LeaseLost { .. })));
+        assert_eq!(leases(&repository), ["one/0"]);
+    }
+
+    #[test]
+    fn who_was_taken_for_dead_finds_out() {
+        let repository = testing::repository();
+        let lease = Lease::shared(&repository, "one", &me()).unwrap().unwrap();
+        lease.verify_kept().unwrap();
+        repository.delete_note("lease/one/0").unwrap();
+        assert!(matches!(lease.verify_kept(), Err(RepoError::LeaseLost { .. })));
+        assert!(lease.check().is_err(), "and does not forget it");
     }
 }

@@ -5,6 +5,7 @@
 //! [`snapshot_file`] give it a name. Becoming visible goes blobs → pack → index → snapshot, never another way.
 
 pub mod error;
+pub mod clock;
 pub mod threads;
 pub mod polynomial;
 pub mod sha256;
@@ -38,6 +39,7 @@ pub mod saver;
 pub mod stream;
 #[cfg(test)]
 mod testing;
+mod presence;
 pub mod lease;
 pub mod adopt;
 pub mod keys;

@@ -61,6 +61,27 @@ impl Failure {
     }
 }
 
+/// Asked before an index file is written, whether what it names can still be relied on.
+#[derive(Clone, Default)]
+pub struct Guard(Option<Arc<dyn Fn() -> Result<()> + Send + Sync>>);
+
+impl Guard {
+    /// One that asks.
+    pub fn new(ask: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    fn ask(&self) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |ask| ask())
+    }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(if self.0.is_some() { "Guard(some)" } else { "Guard(none)" })
+    }
+}
+
 #[derive(Default)]
 struct OpenPack {
     bytes: Vec<u8>,
@@ -89,22 +110,23 @@ pub struct Uploads {
     batch: Arc<Mutex<IndexBatch>>,
     repository: Arc<Repository>,
     failure: Arc<Failure>,
+    guard: Guard,
 }
 
 impl Packer {
     /// A packer and the threads that store what it gathers.
-    pub fn start(repository: &Arc<Repository>, failure: &Arc<Failure>) -> (Self, Uploads) {
+    pub fn start(repository: &Arc<Repository>, failure: &Arc<Failure>, guard: &Guard) -> (Self, Uploads) {
         let (full, to_store) = bounded::<OpenPack>(0);
         let (give_back, spare) = bounded(UPLOADS + 2);
         let batch = Arc::new(Mutex::new(IndexBatch::default()));
         let thread = |_| {
             let (repository, failure, batch) =
                 (Arc::clone(repository), Arc::clone(failure), Arc::clone(&batch));
-            let (to_store, give_back) = (to_store.clone(), give_back.clone());
+            let (to_store, give_back, guard) = (to_store.clone(), give_back.clone(), guard.clone());
             std::thread::spawn(move || {
                 be_polite();
                 for mut pack in to_store {
-                    if let Err(error) = store_pack(&repository, &mut pack, &batch) {
+                    if let Err(error) = store_pack(&repository, &mut pack, &batch, &guard) {
                         failure.set(error);
                     }
                     pack.bytes.clear();
@@ -115,8 +137,8 @@ impl Packer {
             })
         };
         let threads = (0..UPLOADS).map(thread).collect();
-        let uploads =
-            Uploads { threads, batch, repository: Arc::clone(repository), failure: Arc::clone(failure) };
+        let (repository, guard) = (Arc::clone(repository), guard.clone());
+        let uploads = Uploads { threads, batch, repository, failure: Arc::clone(failure), guard };
         let (data, trees) = Default::default();
         (Self { data, trees, full, spare, failure: Arc::clone(failure) }, uploads)
     }
@@ -176,13 +198,18 @@ impl Uploads {
                 self.failure.set(RepoError::System("a storing thread stopped unexpectedly".to_owned()));
             }
         }
-        let indexed = write_index(&self.repository, std::mem::take(&mut *lock(&self.batch)));
+        let indexed = write_index(&self.repository, std::mem::take(&mut *lock(&self.batch)), &self.guard);
         // Also after a failure: what is stored need not be sent again by the next run.
         self.failure.take().map_or(indexed, Err)
     }
 }
 
-fn store_pack(repository: &Repository, pack: &mut OpenPack, batch: &Mutex<IndexBatch>) -> Result<()> {
+fn store_pack(
+    repository: &Repository,
+    pack: &mut OpenPack,
+    batch: &Mutex<IndexBatch>,
+    guard: &Guard,
+) -> Result<()> {
     pack::finish(&mut pack.bytes, &pack.blobs, repository.sealer())?;
     let id = blob::id_of(&pack.bytes);
     match repository.store().put_new(&FileKind::Pack.object(&id), &pack.bytes) {
@@ -197,13 +224,14 @@ fn store_pack(repository: &Repository, pack: &mut OpenPack, batch: &Mutex<IndexB
         let is_due = batch.blobs >= INDEX_BLOBS || since.elapsed() >= INDEX_EVERY;
         is_due.then(|| std::mem::take(&mut *batch))
     };
-    full.map_or(Ok(()), |batch| write_index(repository, batch))
+    full.map_or(Ok(()), |batch| write_index(repository, batch, guard))
 }
 
-fn write_index(repository: &Repository, batch: IndexBatch) -> Result<()> {
+fn write_index(repository: &Repository, batch: IndexBatch, guard: &Guard) -> Result<()> {
     if batch.packs.is_empty() {
         return Ok(());
     }
+    guard.ask()?;
     repository.save_file(FileKind::Index, &index::encode_file(&batch.packs)).map(|_| ())
 }
 

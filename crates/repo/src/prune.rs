@@ -9,6 +9,7 @@ pub mod usage;
 pub mod plan;
 pub mod survey;
 pub mod rewrite;
+pub mod removal;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,16 +21,19 @@ use model::progress::Progress;
 use serde::Serialize;
 
 use crate::error::{RepoError, Result};
-use crate::lease::{self, Identity, Lease};
+use crate::lease::{Identity, Lease, holder_of};
 use crate::marks;
 use crate::repository::{FileKind, Repository};
 use plan::{Plan, Terms};
+use removal::Removal;
 use survey::Survey;
 
 /// Cooling-off time unless told otherwise: a long weekend.
 pub const COOLING_OFF_HOURS: i64 = 72;
 /// Waste that may stay unless told otherwise.
 pub const UNUSED_PERCENT_MAX: u8 = 5;
+/// How far our clock may be from the store's; beyond it nobody knows which marks are due.
+const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(1);
 /// Name of prune's lease; there is one at a time.
 const HOLDER: &str = "prune";
 /// Notes that belong to one snapshot, by the first part of their name.
@@ -114,10 +118,9 @@ pub fn prune(
 ) -> Result<PruneReport> {
     progress.begin("looking for what is needed", 0);
     if options.dry_run {
-        let decision = decide(repository, options, now, cancel)?;
+        let decision = decide(repository, options, Times::told(now), cancel)?;
         return Ok(decision.report(now));
     }
-    lease::clear_dead(repository, identity)?;
     let marking = mark(repository, options, identity, now, cancel)?;
     if !marking.has_work() {
         return Ok(marking.report(now));
@@ -129,12 +132,35 @@ pub fn prune(
     if let Some(holder) = other_lease(repository)? {
         return Ok(marking.report_in_use(holder));
     }
-    let decision = decide(repository, options, now, cancel)?;
+    let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
     save_marks(repository, &decision)?;
     decision.carry_out(repository, &lease, progress, cancel)?;
     let mut report = decision.report(now);
     report.marked += marking.plan.marked;
     Ok(report)
+}
+
+/// The time that counts is the store's; ours only says whether either of them can be believed.
+#[derive(Clone, Copy)]
+struct Times {
+    now: Timestamp,
+    is_believed: bool,
+}
+
+impl Times {
+    /// Nobody asked the store.
+    fn told(now: Timestamp) -> Self {
+        Self { now, is_believed: true }
+    }
+
+    fn of(lease: &Lease, now: Timestamp) -> Self {
+        match Timestamp::try_from(lease.began_at()) {
+            Ok(stores) => {
+                Self { now: stores, is_believed: stores.duration_since(now).abs() <= CLOCKS_APART_MAX }
+            }
+            Err(_) => Self { now, is_believed: false },
+        }
+    }
 }
 
 /// Step 1, beside others.
@@ -148,7 +174,8 @@ fn mark(
     let Some(lease) = Lease::shared(repository, HOLDER, identity)? else {
         return Err(RepoError::InUse { holder: "another prune".to_owned() });
     };
-    let decision = decide(repository, options, now, cancel)?;
+    lease.clear_dead();
+    let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
     lease.check()?;
     save_marks(repository, &decision)?;
     Ok(decision)
@@ -158,15 +185,17 @@ fn mark(
 fn decide(
     repository: &Repository,
     options: &PruneOptions,
-    now: Timestamp,
+    times: Times,
     cancel: &CancelToken,
 ) -> Result<Decision> {
+    let now = times.now;
     let others_at_work = other_lease(repository)?.is_some();
     let survey = survey::survey(repository, now, options.cooling_off, cancel)?;
     let PruneOptions { cooling_off, unused_percent_max, .. } = *options;
     let terms = Terms { now, cooling_off, unused_percent_max, others_at_work };
     let mut plan = plan::plan_prune(&survey.uses, &survey.marks, &terms);
-    if survey.cooling.iter().any(|deleted| deleted.deleted_at > now) {
+    let is_deleted_later = survey.cooling.iter().any(|deleted| deleted.deleted_at > now);
+    if !times.is_believed || is_deleted_later {
         plan = Plan { marks: survey.marks.clone(), is_clock_wrong: true, ..Plan::default() };
     }
     // What is over may as well come back as long as its packs wait.
@@ -178,8 +207,8 @@ fn decide(
 
 /// Who holds a lease that is not prune's, if anybody does.
 fn other_lease(repository: &Repository) -> Result<Option<String>> {
-    let holder = |name: String| name.split('/').next().map(str::to_owned);
-    let mut holders = repository.list_notes("lease")?.into_iter().filter_map(|(name, _)| holder(name));
+    let mut holders =
+        repository.list_notes("lease")?.into_iter().map(|(name, _)| holder_of(&name).to_owned());
     Ok(holders.find(|holder| holder != HOLDER))
 }
 
@@ -205,20 +234,14 @@ impl Decision {
     ) -> Result<()> {
         let repacked: HashSet<_> = self.plan.repack.iter().copied().collect();
         let gone: HashSet<_> = repacked.iter().chain(&self.plan.remove).copied().collect();
-        rewrite::repack(repository, &self.survey.kept_blobs(&repacked), progress, cancel)?;
-        lease.check()?;
+        rewrite::repack(repository, &self.survey.kept_blobs(&repacked), &lease.guard(), progress, cancel)?;
+        lease.verify_kept()?;
         let old_files = rewrite::save_index_without(repository, &self.survey.index_files, &gone)?;
         progress.begin("deleting", 0);
         self.bury.iter().try_for_each(|snapshot| repository.bury_snapshot(snapshot))?;
-        for (kind, ids) in [(FileKind::Index, &old_files), (FileKind::Pack, &gone.iter().copied().collect())]
-        {
-            for id in ids {
-                cancel.check()?;
-                lease.check()?;
-                repository.store().delete(&kind.object(id))?;
-                progress.item();
-            }
-        }
+        let removal = Removal { repository, lease, progress, cancel };
+        removal.remove(FileKind::Index, old_files)?;
+        removal.remove(FileKind::Pack, gone.iter().copied().collect())?;
         let mut marks = self.plan.marks.clone();
         marks.retain(|pack, _| !gone.contains(pack));
         if marks != self.plan.marks {

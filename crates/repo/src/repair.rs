@@ -12,7 +12,7 @@ use model::digest::Digest;
 use crate::blob::PackedBlob;
 use crate::error::Result;
 use crate::index::IndexedPack;
-use crate::lease::{self, Identity, Lease};
+use crate::lease::{Identity, Lease};
 use crate::prune::usage::join_blobs;
 use crate::repository::Repository;
 
@@ -24,7 +24,6 @@ fn alone(repository: &Arc<Repository>, identity: &Identity, dry_run: bool) -> Re
     if dry_run {
         return Ok(None);
     }
-    lease::clear_dead(repository, identity)?;
     Lease::exclusive(repository, HOLDER, identity).map(Some)
 }
 

@@ -12,6 +12,7 @@ use store::{Key as ObjectKey, Range, Store, StoreError};
 
 use crate::blob::{self, BlobId, BlobKind};
 use crate::cache::CacheDir;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::crypto::{Key, Sealer};
 use crate::error::{RepoError, Result};
@@ -31,6 +32,7 @@ pub struct Repository {
     key_id: Digest,
     cache: Option<CacheDir>,
     before: Option<Known>,
+    clock: Clock,
 }
 
 impl Repository {
@@ -59,8 +61,13 @@ impl Repository {
         // The configuration comes last and decides between two that begin at once.
         match store.put_new(&config_object(), &sealed) {
             Ok(()) => Ok(Self::new(store, key, config, key_id)),
+            // Our own, when the answer to the first attempt was lost on the way.
+            Err(error) if error.is_already_exists() && is_stored(&*store, &sealed) => {
+                Ok(Self::new(store, key, config, key_id))
+            }
             Err(error) if error.is_already_exists() => {
-                store.delete(&FileKind::Key.object(&key_id))?;
+                // Where deleting is refused, a key that opens nothing is left.
+                drop(store.delete(&FileKind::Key.object(&key_id)));
                 Err(RepoError::Exists { place })
             }
             Err(error) => Err(error.into()),
@@ -100,7 +107,7 @@ impl Repository {
 
     fn new(store: Arc<dyn Store>, key: Key, config: Config, key_id: Digest) -> Self {
         let files = SealedFiles { store, sealer: key.sealer(), compress: config.has_compression() };
-        Self { files, key, config, key_id, cache: None, before: None }
+        Self { files, key, config, key_id, cache: None, before: None, clock: Clock::system() }
     }
 
     /// A memory that cannot be kept is no reason not to work.
@@ -129,6 +136,17 @@ impl Repository {
     /// Where the repository is kept.
     pub fn store(&self) -> &dyn Store {
         &*self.files.store
+    }
+
+    /// The same with another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Where time comes from.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The configuration.
@@ -271,12 +289,19 @@ fn config_object() -> ObjectKey {
     "config".parse().expect("a plain name is a key")
 }
 
+fn is_stored(store: &dyn Store, config: &[u8]) -> bool {
+    store::store::read(store, &config_object()).is_ok_and(|stored| stored == config)
+}
+
 /// Keep a key file; its name is the hash of its plain JSON.
 pub(crate) fn put_key(store: &dyn Store, file: &KeyFile) -> Result<Digest> {
     let json = serde_json::to_vec(file).map_err(|error| RepoError::System(error.to_string()))?;
     let id = Digest(Sha256::digest(&json).into());
-    store.put_new(&FileKind::Key.object(&id), &json)?;
-    Ok(id)
+    match store.put_new(&FileKind::Key.object(&id), &json) {
+        // Its name is its content.
+        Err(error) if !error.is_already_exists() => Err(error.into()),
+        _ => Ok(id),
+    }
 }
 
 /// The key files of a repository.

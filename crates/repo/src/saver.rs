@@ -16,7 +16,7 @@ use crate::blob::{BlobId, BlobKind, PLAIN_LEN_MAX, PackedBlob, id_of};
 use crate::compression::{Compressor, LEVEL_DEFAULT};
 use crate::error::{RepoError, Result};
 use crate::index::{IdSet, Index};
-use crate::packer::{Failure, Packer, Uploads};
+use crate::packer::{Failure, Guard, Packer, Uploads};
 use crate::repository::Repository;
 use crate::sha256;
 use crate::threads::{be_polite, cores};
@@ -39,11 +39,13 @@ pub struct SaveOptions {
     pub threads: usize,
     /// The wish to stop.
     pub cancel: CancelToken,
+    /// Whether what was stored may still be relied on: that of the lease under which it is.
+    pub guard: Guard,
 }
 
 impl Default for SaveOptions {
     fn default() -> Self {
-        Self { level: LEVEL_DEFAULT, threads: cores(), cancel: CancelToken::new() }
+        Self { level: LEVEL_DEFAULT, threads: cores(), cancel: CancelToken::new(), guard: Guard::default() }
     }
 }
 
@@ -96,7 +98,7 @@ impl Saver {
     /// When zstd gets no memory.
     pub fn start(repository: &Arc<Repository>, index: &Arc<Index>, options: SaveOptions) -> Result<Self> {
         let failure = Arc::new(Failure::default());
-        let (packer, uploads) = Packer::start(repository, &failure);
+        let (packer, uploads) = Packer::start(repository, &failure, &options.guard);
         let threads = options.threads.max(1);
         let shared = Arc::new(Shared {
             repository: Arc::clone(repository),

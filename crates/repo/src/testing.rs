@@ -22,6 +22,12 @@ pub(crate) fn repository_in(store: Arc<dyn store::Store>) -> Arc<Repository> {
     Arc::new(Repository::init(store, &password(), "u", "h").unwrap())
 }
 
+/// One whose time a test turns.
+pub(crate) fn repository_at(clock: &crate::clock::Clock) -> Arc<Repository> {
+    let repository = Repository::init(Arc::new(MemoryStore::new()), &password(), "u", "h").unwrap();
+    Arc::new(repository.with_clock(clock.clone()))
+}
+
 /// Save blobs through the real pipeline.
 pub(crate) fn save(repository: &Arc<Repository>, blobs: &[(BlobKind, &[u8])]) -> Vec<BlobId> {
     let index = Arc::new(repository.load_index().unwrap());

@@ -97,6 +97,7 @@ fn assert_files(restored: &Path, expected: &prune_world::Files) {
 
 fn prune_now(repository: &Arc<Repository>) -> PruneReport {
     let (progress, cancel) = Default::default();
+    repository.clock().set(Timestamp::now());
     prune(repository, &at_once(), &me(), Timestamp::now(), &progress, &cancel).unwrap()
 }
 

@@ -234,6 +234,27 @@ fn a_clock_that_was_set_back_deletes_nothing() {
 }
 
 #[test]
+fn a_clock_years_away_from_the_stores_deletes_nothing_threat_5() {
+    let (store, repository) = world();
+    let drop_me = back_up(&repository, &files(&[("a", 1)]), 0);
+    repository.delete_snapshot(&drop_me, at(1)).unwrap();
+    run(&repository, &options(), 2);
+    let before = objects(&*store);
+    for years in [-10, 10] {
+        let now = at(2 + years * 365 * 24);
+        let (progress, cancel) = Default::default();
+        let report = repo::prune::prune(&repository, &options(), &me(), now, &progress, &cancel).unwrap();
+        assert!(report.next_step.starts_with("set the clock"), "{report:?}");
+        assert_eq!(objects(&*store), before);
+    }
+    // And who deleted something while his clock was years behind can bring it back for the whole time.
+    repository.undelete_snapshot(&drop_me).unwrap();
+    repository.delete_snapshot(&drop_me, at(-10 * 365 * 24)).unwrap();
+    assert_eq!(run(&repository, &options(), 60).buried, 0);
+    repository.undelete_snapshot(&drop_me).unwrap();
+}
+
+#[test]
 fn damage_to_a_live_or_cooling_snapshot_makes_the_plan_void() {
     for delete_it in [false, true] {
         let (store, repository) = world();

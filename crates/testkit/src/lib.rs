@@ -10,3 +10,4 @@ pub mod site;
 pub mod procfs;
 pub mod moments;
 pub mod sshd;
+pub mod world;

@@ -59,7 +59,9 @@ impl Plan {
     pub fn next_step(&self, now: Timestamp) -> String {
         match self.due_next {
             _ if self.is_clock_wrong => {
-                format!("set the clock: it says {now:.0}, before an earlier run; nothing was done")
+                format!(
+                    "set the clock: it says {now:.0}, and the store or an earlier run disagrees; nothing was done"
+                )
             }
             Some(due) if due > now => format!("run prune again after {due:.0}"),
             Some(_) => "run prune again when the deleted backups can no longer come back".to_owned(),

@@ -12,7 +12,7 @@ use model::progress::Progress;
 use crate::blob::{BlobKind, PackedBlob};
 use crate::error::{RepoError, Result};
 use crate::index::{self, FILE_BLOBS_MAX, Index, IndexedPack};
-use crate::packer::{Failure, Packer};
+use crate::packer::{Failure, Guard, Packer};
 use crate::prune::usage::join_blobs;
 use crate::reader::Wanted;
 use crate::repository::{FileKind, Repository};
@@ -27,6 +27,7 @@ const FILE_BLOBS_FEW: usize = FILE_BLOBS_MAX / 4;
 pub fn repack(
     repository: &Arc<Repository>,
     packs: &[IndexedPack],
+    guard: &Guard,
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
@@ -35,7 +36,7 @@ pub fn repack(
     let mut wanted = wanted_of(packs, &index)?;
     progress.begin("repacking", wanted.iter().map(|(_, one)| u64::from(one.place.length)).sum());
     let failure = Arc::new(Failure::default());
-    let (packer, uploads) = Packer::start(repository, &failure);
+    let (packer, uploads) = Packer::start(repository, &failure, guard);
     let outcome = BlobKind::ALL.into_iter().try_for_each(|kind| {
         let mut of_kind: Vec<_> =
             wanted.extract_if(.., |(other, _)| *other == kind).map(|(_, one)| one).collect();

@@ -68,7 +68,7 @@ pub fn repair_packs(
         lost_blobs: rescue.lost,
     };
     let Some(lease) = lease.filter(|_| !bad.is_empty()) else { return Ok(report) };
-    repack(repository, &rescue.saved, progress, cancel)?;
+    repack(repository, &rescue.saved, &lease.guard(), progress, cancel)?;
     bad.iter().try_for_each(|(pack, _)| lost::save(repository, &pack.id, &pack.blobs))?;
     lease.check()?;
     let replaced = save_index_without(repository, &files, &report.bad_packs.iter().copied().collect())?;

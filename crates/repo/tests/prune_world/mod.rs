@@ -2,8 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
 use model::cancel::CancelToken;
@@ -12,6 +13,7 @@ use model::entry::{Entry, EntryKind, Metadata};
 use model::progress::Progress;
 use model::secret::Secret;
 use repo::check::{CheckOptions, check};
+use repo::clock::Clock;
 use repo::index::Index;
 use repo::lease::Identity;
 use repo::node::Node;
@@ -27,6 +29,10 @@ use store::{Key, Object, Range, Store, StoreError};
 pub(crate) struct Rewound(Mutex<Arc<MemoryStore>>);
 
 impl Rewound {
+    pub(crate) fn over(store: Arc<MemoryStore>) -> Self {
+        Self(Mutex::new(store))
+    }
+
     pub(crate) fn set(&self, store: MemoryStore) {
         *self.0.lock().unwrap() = Arc::new(store);
     }
@@ -58,6 +64,51 @@ impl Store for Rewound {
     }
 }
 
+/// A store that tells time by a clock that the test turns. What it did not take itself is old, but for locks.
+pub(crate) struct Dated {
+    inside: Arc<dyn Store>,
+    clock: Clock,
+    times: Mutex<HashMap<Key, SystemTime>>,
+}
+
+impl Dated {
+    fn new(inside: Arc<dyn Store>, clock: &Clock) -> Arc<Self> {
+        Arc::new(Self { inside, clock: clock.clone(), times: Mutex::default() })
+    }
+}
+
+impl Store for Dated {
+    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+        let put = self.inside.put_new(key, content);
+        if !put.as_ref().is_err_and(StoreError::is_already_exists) {
+            self.times.lock().unwrap().insert(key.clone(), self.clock.now().into());
+        }
+        put
+    }
+
+    fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.inside.get(key, range, into)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+        let times = self.times.lock().unwrap();
+        let unknown = SystemTime::from(if prefix == "locks" { self.clock.now() } else { at(0) });
+        let mut found = self.inside.list(prefix)?;
+        for object in &mut found {
+            object.modified = times.get(&object.key).copied().unwrap_or(unknown);
+        }
+        Ok(found)
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.inside.delete(key)
+    }
+
+    fn location(&self) -> String {
+        self.inside.location()
+    }
+}
+
 /// Files by name.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
@@ -69,11 +120,13 @@ pub(crate) fn password() -> Secret {
 }
 
 pub(crate) fn init(store: Arc<dyn Store>) -> Arc<Repository> {
-    Arc::new(Repository::init(store, &password(), "u", "h").unwrap())
+    let clock = Clock::by_hand(at(0));
+    Arc::new(Repository::init(Dated::new(store, &clock), &password(), "u", "h").unwrap().with_clock(clock))
 }
 
 pub(crate) fn open(store: Arc<dyn Store>) -> Arc<Repository> {
-    Arc::new(Repository::open(store, &password()).unwrap())
+    let clock = Clock::by_hand(at(0));
+    Arc::new(Repository::open(Dated::new(store, &clock), &password()).unwrap().with_clock(clock))
 }
 
 pub(crate) fn me() -> Identity {
@@ -187,6 +240,7 @@ pub(crate) fn try_prune(
     hour: i64,
     identity: &Identity,
 ) -> Result<PruneReport, RepoError> {
+    repository.clock().set(at(hour));
     prune(repository, options, identity, at(hour), &Progress::new(), &CancelToken::new())
 }
 
