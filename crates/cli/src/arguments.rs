@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Prune(Prune),
     /// Make a damaged repository give what it still has
     Repair(Repair),
+    /// Store parity, from which `repair` computes lost packs again
+    Parity(Parity),
     /// Copy backups to another repository
     Copy(Copy),
     /// Passwords that open the repository
@@ -322,6 +324,20 @@ pub(crate) struct Prune {
     /// Share of unused bytes that is not worth repacking
     #[arg(long, value_name = "N%", default_value = "5%")]
     pub(crate) max_unused: String,
+    /// Say what would be done, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `mainstay parity`
+#[derive(Args)]
+pub(crate) struct Parity {
+    /// Packs of a set
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) packs: usize,
+    /// Shards of a set: as many of its packs may be lost
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) shards: usize,
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,

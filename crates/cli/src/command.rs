@@ -9,6 +9,7 @@ mod stats;
 mod forget;
 mod prune;
 mod repair;
+mod parity;
 mod copy;
 mod demo;
 mod generated;
@@ -38,6 +39,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Stats { waste } => stats::run(&global, waste, environment, face),
         Command::Forget(order) => forget::run(&global, &order, environment, face),
         Command::Prune(order) => prune::run(&global, &order, environment, face),
+        Command::Parity(order) => parity::run(&global, &order, environment, face),
         Command::Repair(order) => repair::run(&global, &order, environment, face),
         Command::Copy(order) => copy::run(&global, &order, environment, face),
     }

@@ -20,6 +20,8 @@ use model::progress::Progress;
 use model::secret::Secret;
 use repo::check::{CheckOptions, CheckReport, check};
 use repo::lease::Identity;
+use repo::parity;
+use repo::parity::protect::{ParityOptions, ParityReport};
 use repo::repair::reindex::{ReindexReport, repair_index};
 use repo::repair::salvage::{SalvageReport, repair_packs};
 use repo::repository::FileKind;
@@ -274,6 +276,105 @@ fn replaced_backups_can_come_back_and_held_ones_stay() {
     assert!(there.iter().any(|found| found.id == record.id && found.hold), "{there:?}");
 }
 
+fn protect(world: &World) -> ParityReport {
+    let options = ParityOptions { packs: 3, shards: 2, dry_run: false };
+    parity::protect::protect(&world.repository, options, &me(), &Progress::new(), &CancelToken::new())
+        .unwrap()
+}
+
+fn packs(world: &World) -> Vec<PathBuf> {
+    contents(&world.path("repository/data")).into_keys().collect()
+}
+
+#[test]
+fn parity_brings_back_lost_and_damaged_packs_byte_for_byte() {
+    let (mut world, record) = backed_up();
+    for seed in 10..15 {
+        fs::write(world.data().join(format!("more {seed}")), noise(seed, 50_000 * seed as usize)).unwrap();
+        world.back_up();
+    }
+    let made = protect(&world);
+    assert_eq!(made.added_packs, packs(&world).len());
+    assert!(made.added_sets >= 4 && made.added_bytes > 0);
+    let again = protect(&world);
+    assert_eq!((again.added_sets, again.removed_sets, again.protected_packs), (0, 0, made.added_packs));
+    let before = contents(&world.path("repository/data"));
+    // Two packs of any set may be lost, here by turns: gone, or damaged.
+    let all = packs(&world);
+    for (nth, pair) in all.windows(2).enumerate() {
+        fs::remove_file(&pair[0]).unwrap();
+        match nth % 2 {
+            0 => fs::remove_file(&pair[1]).unwrap(),
+            _ => flip(&pair[1], 33),
+        }
+        assert!(!read_all(&world.repository).problems.is_empty());
+        reindex(&world.repository, true);
+        let index = reindex(&world.repository, false);
+        let packs = salvage(&world.repository, false);
+        assert_eq!(index.healed_packs.len() + packs.healed_packs.len(), 2, "{index:?} {packs:?}");
+        assert_eq!((index.lost_packs.len(), packs.bad_packs.len()), (0, 0));
+        assert_eq!(contents(&world.path("repository/data")), before);
+    }
+    let report = read_all(&world.repository);
+    assert!(report.problems.is_empty() && report.touched.is_empty(), "{report:?}");
+    assert_eq!(world.restore(&record, &world.path("restored")).damaged, 0);
+    for restic in testkit::restic::installed() {
+        restic.run(&world.path("repository"), PASSWORD, &["check", "--read-data"]).ok();
+    }
+}
+
+#[test]
+fn too_much_lost_is_no_worse_with_parity_and_damaged_parity_heals_nothing_wrong() {
+    let (mut world, _) = backed_up();
+    fs::write(world.data().join("more"), noise(7, 400_000)).unwrap();
+    world.back_up();
+    protect(&world);
+    let shards: Vec<_> = contents(&world.path("repository/x/parity")).into_keys().collect();
+    for shard in &shards {
+        let len = fs::metadata(shard).unwrap().len() as usize;
+        flip(shard, len - 100);
+    }
+    let lost = packs(&world).remove(0);
+    let bytes = fs::read(&lost).unwrap();
+    fs::remove_file(&lost).unwrap();
+    let report = reindex(&world.repository, false);
+    assert_eq!((report.healed_packs.len(), report.lost_packs.len()), (0, 1));
+    assert!(!lost.exists());
+    // The pack turns up again, and a new protection replaces the old one.
+    fs::write(&lost, bytes).unwrap();
+    assert_eq!(reindex(&world.repository, false).added_packs.len(), 1);
+    shards.iter().for_each(|shard| fs::remove_file(shard).unwrap());
+    assert_eq!(protect(&world).protected_packs, 0);
+    fs::remove_file(&lost).unwrap();
+    assert_eq!(reindex(&world.repository, false).healed_packs.len(), 1);
+    let report = read_all(&world.repository);
+    assert!(report.problems.is_empty() && report.touched.is_empty(), "{report:?}");
+}
+
+#[test]
+fn packs_that_prune_removed_leave_their_sets_and_the_others_are_protected_anew() {
+    let (mut world, _) = backed_up();
+    fs::write(world.data().join("more"), noise(7, 400_000)).unwrap();
+    world.back_up();
+    protect(&world);
+    fs::remove_file(pack_of(&world, BlobKind::Data, &repo::blob::id_of(&noise(2, 3000)))).unwrap();
+    let damaged = parity::protect::protect(
+        &world.repository,
+        ParityOptions { dry_run: true, ..ParityOptions::default() },
+        &me(),
+        &Progress::new(),
+        &CancelToken::new(),
+    );
+    assert!(damaged.unwrap().removed_sets > 0);
+    let report = protect(&world);
+    assert!(report.removed_sets > 0, "{report:?}");
+    let report = protect(&world);
+    assert_eq!(
+        (report.protected_packs, report.added_packs, report.removed_sets),
+        (packs(&world).len(), 0, 0)
+    );
+}
+
 #[test]
 fn nobody_else_may_be_at_work() {
     let (world, _) = backed_up();
@@ -289,71 +390,65 @@ fn cut_short_at_any_change_a_repair_loses_nothing_and_the_next_one_finishes() {
     damage_one_chunk(&world, &record);
     let index = fs::read_dir(world.path("repository/index")).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(index).unwrap();
-    for fault in [Fault::Before, Fault::After] {
-        for nth in 0.. {
-            let what = format!("{fault:?} {nth}");
-            let place = world.path(&format!("copy {what}"));
-            for (path, bytes) in contents(&world.path("repository")) {
-                let to = place.join(path.strip_prefix(world.path("repository")).unwrap());
-                fs::create_dir_all(to.parent().unwrap()).unwrap();
-                fs::write(to, bytes).unwrap();
-            }
-            let changes = Arc::new(AtomicU64::new(0));
-            let count = Arc::clone(&changes);
-            let plan = move |_, action: &str, _: &str| {
-                let is_change = action == "put" || action == "delete";
-                let call = if is_change {
-                    count.fetch_add(1, Ordering::SeqCst)
-                } else {
-                    count.load(Ordering::SeqCst)
-                };
-                // After the first fault nothing works any more: the process is gone.
-                (call > nth || is_change && call == nth).then_some(if call == nth {
-                    fault
-                } else {
-                    Fault::Before
-                })
-            };
-            let broken = FaultyStore::new(LocalStore::new(&place), Box::new(plan));
-            let broken = Arc::new(Repository::open(Arc::new(broken), &Secret::new(PASSWORD)).unwrap());
-            let (progress, cancel) = (Progress::new(), CancelToken::new());
-            let outcome = repair_index(&broken, &me(), false, &progress, &cancel)
-                .map_err(engine::EngineError::from)
-                .and_then(|_| Ok(repair_packs(&broken, &me(), false, &progress, &cancel)?))
-                .and_then(|_| {
-                    let now = jiff::Timestamp::now();
-                    repair_snapshots(&broken, RepairOptions::default(), &me(), now, &progress, &cancel)
-                });
-            let made = changes.load(Ordering::SeqCst);
-            drop(broken);
+    for nth in 0.. {
+        // Half of the changes take effect although they are said to have failed.
+        let fault = if nth % 2 == 0 { Fault::Before } else { Fault::After };
+        let what = format!("{fault:?} {nth}");
+        let place = world.path(&format!("copy {what}"));
+        for (path, bytes) in contents(&world.path("repository")) {
+            let to = place.join(path.strip_prefix(world.path("repository")).unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, bytes).unwrap();
+        }
+        let changes = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&changes);
+        let plan = move |_, action: &str, _: &str| {
+            let is_change = action == "put" || action == "delete";
+            let call =
+                if is_change { count.fetch_add(1, Ordering::SeqCst) } else { count.load(Ordering::SeqCst) };
+            // After the first fault nothing works any more: the process is gone.
+            (call > nth || is_change && call == nth).then_some(if call == nth {
+                fault
+            } else {
+                Fault::Before
+            })
+        };
+        let broken = FaultyStore::new(LocalStore::new(&place), Box::new(plan));
+        let broken = Arc::new(Repository::open(Arc::new(broken), &Secret::new(PASSWORD)).unwrap());
+        let (progress, cancel) = (Progress::new(), CancelToken::new());
+        let outcome = repair_index(&broken, &me(), false, &progress, &cancel)
+            .map_err(engine::EngineError::from)
+            .and_then(|_| Ok(repair_packs(&broken, &me(), false, &progress, &cancel)?))
+            .and_then(|_| {
+                let now = jiff::Timestamp::now();
+                repair_snapshots(&broken, RepairOptions::default(), &me(), now, &progress, &cancel)
+            });
+        let made = changes.load(Ordering::SeqCst);
+        drop(broken);
 
-            let sound = LocalStore::new(&place);
-            let repository = Arc::new(Repository::open(Arc::new(sound), &Secret::new(PASSWORD)).unwrap());
-            // What the cut-off process held is this process's, which is alive: its leases are taken away by hand.
-            fs::remove_dir_all(place.join("x/lease")).ok();
-            fs::remove_dir_all(place.join("locks")).ok();
-            reindex(&repository, false);
-            salvage(&repository, false);
-            mend(&repository, RepairOptions::default());
-            let there = catalog::list(&repository).unwrap();
-            let repaired: Vec<_> = there.iter().filter(|found| found.incomplete).collect();
-            assert!(
-                !repaired.is_empty() && there.iter().any(|found| found.id == record.id),
-                "{what}: {there:?}"
-            );
-            let index = repository.load_index().unwrap();
-            let snapshot = catalog::load_snapshot(&repository, repaired[0]).unwrap();
-            let unsound = |_, _: &Digest| false;
-            let roots = [(repaired[0].snapshot.unwrap(), snapshot.tree)];
-            let (lost, _) = repo::touched::touched(&repository, &index, &roots, &unsound, &cancel).unwrap();
-            assert!(lost.is_empty(), "{what}: {lost:?}");
-            let report = read_all(&repository);
-            assert!(report.problems.is_empty() && report.touched_files == 1, "{what}: {report:?}");
-            fs::remove_dir_all(&place).unwrap();
-            if made <= nth {
-                assert!(outcome.is_ok() && nth > 10, "{what}: {outcome:?}");
-                break;
-            }
+        let sound = LocalStore::new(&place);
+        let repository = Arc::new(Repository::open(Arc::new(sound), &Secret::new(PASSWORD)).unwrap());
+        // What the cut-off process held is this process's, which is alive: its leases are taken away by hand.
+        fs::remove_dir_all(place.join("x/lease")).ok();
+        fs::remove_dir_all(place.join("locks")).ok();
+        reindex(&repository, false);
+        salvage(&repository, false);
+        mend(&repository, RepairOptions::default());
+        let there = catalog::list(&repository).unwrap();
+        let repaired: Vec<_> = there.iter().filter(|found| found.incomplete).collect();
+        assert!(!repaired.is_empty() && there.iter().any(|found| found.id == record.id), "{what}: {there:?}");
+        let index = repository.load_index().unwrap();
+        let snapshot = catalog::load_snapshot(&repository, repaired[0]).unwrap();
+        let unsound = |_, _: &Digest| false;
+        let roots = [(repaired[0].snapshot.unwrap(), snapshot.tree)];
+        let (lost, _) = repo::touched::touched(&repository, &index, &roots, &unsound, &cancel).unwrap();
+        assert!(lost.is_empty(), "{what}: {lost:?}");
+        let report = read_all(&repository);
+        assert!(report.problems.is_empty() && report.touched_files == 1, "{what}: {report:?}");
+        fs::remove_dir_all(&place).unwrap();
+        if made <= nth {
+            assert!(outcome.is_ok() && nth > 10, "{what}: {outcome:?}");
+            break;
         }
     }
 }

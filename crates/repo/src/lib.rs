@@ -49,6 +49,7 @@ pub mod touched;
 mod examine;
 pub mod check;
 pub mod prune;
+pub mod parity;
 pub mod repair;
 
 pub use blob::{BlobId, BlobKind};

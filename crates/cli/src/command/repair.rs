@@ -73,11 +73,12 @@ fn show(reports: &Reports, order: &Repair, face: &Face) {
 }
 
 fn describe_index(report: &ReindexReport) -> String {
-    let ReindexReport { unreadable_files, added_packs, lost_packs, unreadable_packs } = report;
+    let ReindexReport { unreadable_files, added_packs, healed_packs, lost_packs, unreadable_packs } = report;
     let mut lines = vec![format!(
-        "index     {} unreadable files, {} packs found again, {} packs lost",
+        "index     {} unreadable files, {} packs found again, {} healed by parity, {} lost",
         unreadable_files.len(),
         added_packs.len(),
+        healed_packs.len(),
         lost_packs.len()
     )];
     lines.extend(lost_packs.iter().map(|id| format!("          pack {id} is gone")));
@@ -86,9 +87,10 @@ fn describe_index(report: &ReindexReport) -> String {
 }
 
 fn describe_packs(report: &SalvageReport) -> String {
-    let SalvageReport { packs_read, bad_packs, saved_blobs, lost_blobs } = report;
+    let SalvageReport { packs_read, healed_packs, bad_packs, saved_blobs, lost_blobs } = report;
     let mut lines = vec![format!(
-        "packs     {packs_read} read, {} damaged: {saved_blobs} blobs saved, {lost_blobs} lost",
+        "packs     {packs_read} read, {} healed by parity, {} damaged: {saved_blobs} blobs saved, {lost_blobs} lost",
+        healed_packs.len(),
         bad_packs.len()
     )];
     lines.extend(bad_packs.iter().map(|id| format!("          pack {id} is damaged")));

@@ -14,6 +14,7 @@ use crate::error::{RepoError, Result};
 use crate::index::{self, IndexedPack};
 use crate::lease::Identity;
 use crate::pack;
+use crate::parity::heal;
 use crate::prune::rewrite::{batches, save_index_without};
 use crate::repair::{alone, join_files, lost};
 use crate::repository::{FileKind, Listed, Repository};
@@ -27,6 +28,8 @@ pub struct ReindexReport {
     pub unreadable_files: Vec<Digest>,
     /// Packs that no readable index file named, or not with what they hold.
     pub added_packs: Vec<Digest>,
+    /// Packs that were gone and that parity brought back (or, before it is tried, may bring back).
+    pub healed_packs: Vec<Digest>,
     /// Packs that the index named and that are gone.
     pub lost_packs: Vec<Digest>,
     /// Packs in no index whose header does not open: nobody can say what they hold.
@@ -75,6 +78,12 @@ pub fn repair_index(
     report.added_packs = added.iter().map(|pack| pack.id).collect();
     let mut lost: Vec<_> = indexed.iter().filter(|(id, _)| !stored.contains_key(id)).collect();
     lost.sort_unstable_by_key(|(id, _)| **id);
+    let gone = lost.iter().map(|(id, _)| **id).collect();
+    report.healed_packs = match lease.is_some() {
+        true => heal::heal(repository, &gone, progress)?,
+        false => heal::healable(repository, &gone)?,
+    };
+    lost.retain(|(id, _)| !report.healed_packs.contains(id));
     report.lost_packs = lost.iter().map(|(id, _)| **id).collect();
     report.unreadable_packs.retain(|id| !indexed.contains_key(id));
     for list in [&mut report.unreadable_files, &mut report.added_packs, &mut report.unreadable_packs] {

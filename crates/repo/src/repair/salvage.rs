@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::examine::examine_all;
 use crate::index::IndexedPack;
 use crate::lease::Identity;
+use crate::parity::heal;
 use crate::prune::rewrite::{repack, save_index_without};
 use crate::repair::{alone, join_files, lost};
 use crate::repository::{FileKind, Repository};
@@ -26,6 +27,8 @@ use crate::repository::{FileKind, Repository};
 pub struct SalvageReport {
     /// Packs of which every byte was looked at.
     pub packs_read: usize,
+    /// Damaged packs that parity made whole (or, before it is tried, may make whole).
+    pub healed_packs: Vec<Digest>,
     /// Packs that hold damage.
     pub bad_packs: Vec<Digest>,
     /// Sound blobs in them, which move to new packs.
@@ -60,9 +63,17 @@ pub fn repair_packs(
             Some(_) => bad.push((pack, examined.unsound)),
         }
     }
+    let damaged = bad.iter().map(|(pack, _)| pack.id).collect();
+    let healed_packs = match lease.is_some() {
+        true => heal::heal(repository, &damaged, progress)?,
+        false => heal::healable(repository, &damaged)?,
+    };
+    let healed = bad.extract_if(.., |(pack, _)| healed_packs.contains(&pack.id));
+    sound.extend(healed.map(|(pack, _)| pack));
     let rescue = plan_rescue(&sound, &bad);
     let report = SalvageReport {
         packs_read: packs.len(),
+        healed_packs,
         bad_packs: bad.iter().map(|(pack, _)| pack.id).collect(),
         saved_blobs: rescue.saved.iter().map(|pack| pack.blobs.len()).sum(),
         lost_blobs: rescue.lost,
