@@ -7,9 +7,10 @@ use model::progress::Progress;
 use reed_solomon_simd::ReedSolomonDecoder;
 use store::Range;
 
-use crate::error::Result;
+use crate::blob::id_of;
+use crate::error::{RepoError, Result};
 use crate::parity::protect::{read_stripe, sets};
-use crate::parity::shard::{self, Shard};
+use crate::parity::shard::{self, Member, Shard};
 use crate::parity::{STRIPE_LEN, impossible, is_there};
 use crate::repository::{FileKind, Repository};
 
@@ -32,12 +33,15 @@ pub fn healable(repository: &Repository, bad: &HashSet<Digest>) -> Result<Vec<Di
 /// # Errors
 /// What the store says. A set that turns out to be damaged itself only heals nothing.
 pub fn heal(repository: &Repository, bad: &HashSet<Digest>, progress: &Progress) -> Result<Vec<Digest>> {
-    let mut healed = vec![];
+    let mut healed: Vec<Digest> = vec![];
     for shards in hopeful_sets(repository, bad)? {
-        let lost: Vec<_> = shards[0].header.packs.iter().map(|pack| bad.contains(&pack.id)).collect();
-        if shards[0].header.packs.iter().all(|pack| !bad.contains(&pack.id) || healed.contains(&pack.id)) {
+        let packs = &shards[0].header.packs;
+        if packs.iter().all(|pack| !bad.contains(&pack.id) || healed.contains(&pack.id)) {
             continue;
         }
+        // A pack that is damaged without anybody knowing would spoil all others.
+        let is_lost = |pack: &Member| Ok(!healed.contains(&pack.id) && !is_whole(repository, pack)?);
+        let lost = packs.iter().map(is_lost).collect::<Result<Vec<_>>>()?;
         match compute(repository, &shards, &lost, progress) {
             Ok(packs) => {
                 for (id, bytes) in packs {
@@ -52,6 +56,16 @@ pub fn heal(repository: &Repository, bad: &HashSet<Digest>, progress: &Progress)
     healed.sort_unstable();
     healed.dedup();
     Ok(healed)
+}
+
+/// Whether a pack's bytes are what its name says.
+fn is_whole(repository: &Repository, pack: &Member) -> Result<bool> {
+    let mut bytes = vec![];
+    match repository.read_pack(&FileKind::Pack.object(&pack.id), Range::All, &mut bytes) {
+        Ok(()) => Ok(id_of(&bytes) == pack.id),
+        Err(error) if error.is_damage() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sets with a bad pack, and with a shard for each of them.
@@ -76,6 +90,9 @@ fn compute(
 ) -> Result<Vec<(Digest, Vec<u8>)>> {
     let header = &shards[0].header;
     let wanted = lost.iter().filter(|is_lost| **is_lost).count();
+    if wanted == 0 {
+        return Ok(vec![]);
+    }
     let shards = sound_shards(repository, shards, wanted)?;
     let mut found: Vec<_> = lost.iter().map(|is_lost| is_lost.then(Vec::new)).collect();
     let mut stripe = vec![];
@@ -103,7 +120,7 @@ fn compute(
     for (pack, bytes) in header.packs.iter().zip(found) {
         let Some(mut bytes) = bytes else { continue };
         bytes.truncate(pack.len as usize);
-        if crate::blob::id_of(&bytes) == pack.id {
+        if id_of(&bytes) == pack.id {
             packs.push((pack.id, bytes));
         }
     }
@@ -119,14 +136,14 @@ fn sound_shards<'a>(repository: &Repository, shards: &'a [Shard], wanted: usize)
         }
         let range = Range::Bytes { offset: shard.offset, len: shard.header.shard_len };
         match repository.read_pack(&shard.object, range, &mut bytes) {
-            Ok(()) if crate::blob::id_of(&bytes) == shard.header.sha256 => sound.push(shard),
+            Ok(()) if id_of(&bytes) == shard.header.sha256 => sound.push(shard),
             Err(error) if !error.is_damage() => return Err(error),
             _ => {}
         }
     }
     match sound.len() == wanted {
         true => Ok(sound),
-        false => Err(crate::RepoError::damaged("parity", "too few of its shards are sound")),
+        false => Err(RepoError::damaged("parity", "too few of its shards are sound")),
     }
 }
 
