@@ -7,6 +7,7 @@ mod road;
 mod manage;
 mod bad_input;
 mod golden;
+mod repair;
 
 #[path = "../directory_site/mod.rs"]
 mod directory_site;
