@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::wire_arguments::WireArguments;
 
 mod access;
+mod care;
 
 pub(crate) use access::{Key, NewPassword, Repositories};
+pub(crate) use care::{Check, Copy, Forget, Parity, Prune, Repair, RepairStep};
 
 /// Backups of PostgreSQL and directories that prove they can be restored.
 #[derive(Parser)]
@@ -289,96 +291,6 @@ pub(crate) struct Restore {
     /// Confirm that this database or directory is overwritten
     #[arg(long, value_name = "TARGET", require_equals = true)]
     pub(crate) yes: Option<String>,
-}
-
-/// `mainstay check`
-#[derive(Args)]
-pub(crate) struct Check {
-    /// Read the data too: all of it, or N% of the packs
-    #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%")]
-    pub(crate) read_data: Option<String>,
-}
-
-/// `mainstay forget`
-#[derive(Args)]
-pub(crate) struct Forget {
-    /// Only this tenant's backups
-    pub(crate) tenant: Option<String>,
-    /// Keep the newest N of each source
-    #[arg(long, value_name = "N")]
-    pub(crate) keep_last: Option<usize>,
-    /// Keep all that are younger, like 30d or 12h
-    #[arg(long, value_name = "TIME")]
-    pub(crate) keep_within: Option<String>,
-    /// Say for each backup why it stays or goes, and stop
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// `mainstay prune`
-#[derive(Args)]
-pub(crate) struct Prune {
-    /// How long deleted backups can come back
-    #[arg(long, value_name = "TIME", default_value = "72h")]
-    pub(crate) cooling_off: String,
-    /// Share of unused bytes that is not worth repacking
-    #[arg(long, value_name = "N%", default_value = "5%")]
-    pub(crate) max_unused: String,
-    /// Say what would be done, and stop
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// `mainstay parity`
-#[derive(Args)]
-pub(crate) struct Parity {
-    /// Packs of a set
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub(crate) packs: usize,
-    /// Shards of a set: as many of its packs may be lost
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub(crate) shards: usize,
-    /// Say what would be done, and stop
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// `mainstay repair`
-#[derive(Args)]
-pub(crate) struct Repair {
-    /// One step alone; without it all three, in this order
-    #[arg(value_enum)]
-    pub(crate) step: Option<RepairStep>,
-    /// Delete broken backups once their mended ones are there (undelete brings them back)
-    #[arg(long)]
-    pub(crate) replace: bool,
-    /// Say what would be done, and stop
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// A step of `mainstay repair`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum RepairStep {
-    /// Compare the index with the packs that are there
-    Index,
-    /// Move what is sound out of damaged packs (reads all data)
-    Packs,
-    /// Make new backups without what is lost
-    Snapshots,
-}
-
-/// `mainstay copy`
-#[derive(Args)]
-pub(crate) struct Copy {
-    /// Ids to copy; all by default
-    pub(crate) ids: Vec<String>,
-    /// The other repository
-    #[arg(long, value_name = "URL")]
-    pub(crate) to: String,
-    /// File with the other repository's password; the same password by default
-    #[arg(long, value_name = "FILE")]
-    pub(crate) to_password_file: Option<PathBuf>,
 }
 
 /// `mainstay demo`
