@@ -18,6 +18,9 @@ test|pg_dump|postgresql-client|mainstay calls it to dump a database
 test|initdb|postgresql|the tests start servers of their own in temporary directories
 test|restic|restic|the oracle: stock restic must check and restore what mainstay wrote
 test|strace|strace|the tests let system calls fail, to see what survives
+test|curl|curl|the tests make buckets by signed requests
+test|mmdebstrap|mmdebstrap|Ceph, the strict S3 of the tests, comes from Debian sid
+test|npm|npm|Azurite, the Azure of the tests, comes from npm
 '
 
 # PostgreSQL keeps the server programs outside PATH on Debian.
@@ -33,6 +36,12 @@ while IFS='|' read -r kind program package why; do
   echo "test needs: $program is missing ($why) -> package $package" >&2
   [[ " ${missing[*]-} " == *" $package "* ]] || missing+=("$package")
 done <<< "$needs"
+
+# Debian's python can be without its own installer of packages, and no program shows that.
+if [ "$for_what" = test ] && ! python3 -c 'import ensurepip, venv' > /dev/null 2>&1; then
+  echo "test needs: python3-venv is missing (moto, an S3 of the tests, comes from PyPI)" >&2
+  missing+=(python3-venv python3-pip)
+fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "${FRUGAL:-0}" = 1 ]; then

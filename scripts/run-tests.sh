@@ -19,6 +19,10 @@ if [ "$profile" = default ] && [ -z "${MAINSTAY_TEST_PG_DIRS:-}" ] && [ "${FRUGA
     echo "tests: more versions of PostgreSQL cannot be fetched here ($(tail -n 1 target/postgres-more.log))" >&2
   fi
 fi
+# The servers of the store tests come first too: making them takes minutes once, and no test should time out over it.
+if [ "$profile" = default ] && [ "${FRUGAL:-0}" != 1 ]; then
+  scripts/make-test-server.sh all > /dev/null
+fi
 echo "tests: judged by ${MAINSTAY_TEST_RESTIC:-restic}" >&2
 # The binaries come first, in one build: tests run the real program.
 cargo build --workspace --locked --bins

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 /// Flags of every command.
 #[derive(Args, Clone)]
 pub(crate) struct Global {
-    /// Where the repository is: a directory, file:///path, sftp://user@host//path or sftp:user@host:/path
+    /// Where the repository is: a directory, file:///path, sftp://user@host//path, s3://, gs:// or az://bucket/prefix
     #[arg(short, long, global = true, value_name = "URL", env = "MAINSTAY_REPOSITORY")]
     pub(crate) repository: Option<String>,
     /// File with the repository's password (also: MAINSTAY_PASSWORD)
@@ -170,9 +170,15 @@ pub(crate) struct Create {
     /// Name of the source, where the database's or directory's own does not suit
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// local, or any address that --repository takes
+    /// local, s3, gcs, or any address that --repository takes
     #[arg(long, value_name = "PLACE")]
     pub(crate) dest: Option<String>,
+    /// With --dest s3: the bucket, with or without a prefix and s3://
+    #[arg(long, value_name = "BUCKET")]
+    pub(crate) s3_bucket: Option<String>,
+    /// With --dest gcs: the bucket, as gs://bucket/prefix
+    #[arg(long, value_name = "BUCKET")]
+    pub(crate) gcs_bucket: Option<String>,
     /// Allow `--dest local` on the file system of the data itself
     #[arg(long)]
     pub(crate) allow_same_disk: bool,

@@ -10,6 +10,7 @@ mod environment;
 mod progress_line;
 mod interrupt;
 mod password;
+mod habits;
 mod place;
 mod database;
 mod known;

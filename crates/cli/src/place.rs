@@ -13,7 +13,7 @@ use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
-use crate::password;
+use crate::{habits, password};
 
 /// `local` where the environment names no other directory (C19's successor).
 const LOCAL_DEFAULT: &str = "/var/lib/mainstay/repository";
@@ -54,7 +54,12 @@ pub(crate) fn open_at(
     environment: &Environment,
     face: &Face,
 ) -> Result<Arc<Repository>> {
-    let repository = Repository::open_with(store(url, environment)?, password, cache(environment))?;
+    let store = store(url, environment)?;
+    let open = |store| Repository::open_with(store, password, cache(environment));
+    let mut repository = open(store.clone())?;
+    if remote::is_object_storage(url) {
+        repository = habits::kept(repository, &store, open)?;
+    }
     if let Some(before) = repository.replaces() {
         face.warn(&format!(
             "the repository in {} is another one than on {:.0}, when it was {}",

@@ -1,6 +1,7 @@
 //! What every store must do: one suite that each implementation runs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use crate::key::Key;
 use crate::store::{Range, Store, StoreError, read};
@@ -18,6 +19,8 @@ pub fn run(store: &dyn Store) {
     the_first_put_wins(store);
     of_many_writers_one_wins(store);
     ranges_are_exact(store);
+    an_empty_object_has_no_bytes(store);
+    names_are_kept_as_they_are(store);
     a_missing_object_is_not_found(store);
     a_list_has_all_and_only_its_folder(store);
     deleting_twice_is_fine(store);
@@ -42,9 +45,16 @@ fn of_many_writers_one_wins(store: &dyn Store) {
     std::thread::scope(|scope| {
         for writer in 0..8u8 {
             let winners = &winners;
-            scope.spawn(move || match store.put_new(&key("b/contended"), &[writer; 1000]) {
-                Ok(()) => _ = winners.fetch_add(1, Ordering::SeqCst),
-                Err(error) => assert!(error.is_already_exists(), "{error}"),
+            scope.spawn(move || {
+                loop {
+                    match store.put_new(&key("b/contended"), &[writer; 1000]) {
+                        Ok(()) => _ = winners.fetch_add(1, Ordering::SeqCst),
+                        // "Not now, somebody else is writing it": an answer, but no decision.
+                        Err(error) if error.is_transient() => continue,
+                        Err(error) => assert!(error.is_already_exists(), "{error}"),
+                    }
+                    break;
+                }
             });
         }
     });
@@ -60,10 +70,62 @@ fn ranges_are_exact(store: &dyn Store) {
         store.get(&key("c/digits"), Range::Bytes { offset, len }, &mut into).expect("range");
         assert_eq!(into, want);
     }
-    for (offset, len) in [(0, 11), (10, 1), (u64::MAX, 1)] {
+    for (offset, len) in [(0, 11), (9, 2), (10, 1), (11, 1), (1 << 40, 1), (u64::MAX, 1)] {
         let error = store.get(&key("c/digits"), Range::Bytes { offset, len }, &mut into);
         assert!(error.is_err(), "a range beyond the end gave bytes");
     }
+    let many: Vec<u8> = (0..600_000u32).map(|number| (number * 7 + (number >> 8)) as u8).collect();
+    store.put_new(&key("c/many"), &many).expect("put");
+    for (offset, len) in [(0, 1), (599_999, 1), (262_143, 2), (1, 599_999), (300_000, 65_536)] {
+        let range = Range::Bytes { offset: offset as u64, len: len as u64 };
+        store.get(&key("c/many"), range, &mut into).expect("range");
+        assert!(into == many[offset..offset + len], "{len} bytes from {offset} are others");
+    }
+}
+
+fn an_empty_object_has_no_bytes(store: &dyn Store) {
+    store.put_new(&key("c/empty"), b"").expect("put");
+    let mut into = vec![1];
+    store.get(&key("c/empty"), Range::Bytes { offset: 0, len: 0 }, &mut into).expect("nothing of nothing");
+    assert_eq!(into, b"");
+    assert!(store.get(&key("c/empty"), Range::Bytes { offset: 0, len: 1 }, &mut into).is_err());
+    let missing = store.get(&key("c/missing"), Range::Bytes { offset: 0, len: 1 }, &mut into);
+    assert!(missing.expect_err("a missing object").is_not_found());
+    assert!(store.put_new(&key("c/empty"), b"x").expect_err("a second put").is_already_exists());
+}
+
+fn names_are_kept_as_they_are(store: &dyn Store) {
+    let long = ["long", &"n".repeat(200), &"m".repeat(200), &"o".repeat(200)].join("/");
+    keeps_names(store, &["a.b", "a..b", ".hidden", "a_b-c~d", "A", "00000001.history", &long]);
+}
+
+/// Names with characters that mean something in addresses. mainstay itself never writes such names, but prefixes are
+/// chosen by people.
+///
+/// # Panics
+/// Where a name comes back changed or not at all.
+pub fn odd_names_are_kept_as_they_are(store: &dyn Store) {
+    keeps_names(
+        store,
+        &["a b", "a+b", "a%20b", "a&b=c", "a?b", "a#b", "ä-日本-🙂", "!$'()*,;:@", "[a]{b}^`|\"<>"],
+    );
+}
+
+fn keeps_names(store: &dyn Store, names: &[&str]) {
+    let mut wanted: Vec<String> = names.iter().map(|name| format!("o/{name}")).collect();
+    for name in &wanted {
+        store.put_new(&key(name), name.as_bytes()).unwrap_or_else(|error| panic!("put {name:?}: {error}"));
+        assert_eq!(read(store, &key(name)).expect("get"), name.as_bytes());
+    }
+    let mut listed: Vec<_> =
+        store.list("o").expect("list").iter().map(|object| object.key.to_string()).collect();
+    wanted.sort();
+    listed.sort();
+    assert_eq!(listed, wanted);
+    for name in &wanted {
+        store.delete(&key(name)).expect("delete");
+    }
+    assert_eq!(store.list("o").expect("list"), []);
 }
 
 fn a_missing_object_is_not_found(store: &dyn Store) {
@@ -83,7 +145,31 @@ fn a_list_has_all_and_only_its_folder(store: &dyn Store) {
     for (number, object) in found.iter().enumerate() {
         assert_eq!(object.key.as_str(), format!("e/{:02x}/{number}", number % 7));
         assert_eq!(object.size, number as u64);
+        assert!(object.modified > SystemTime::UNIX_EPOCH, "a listing without times");
     }
+}
+
+/// More objects than any store lists at once. A part of its own, because a store that syncs each object is slow at it.
+///
+/// # Panics
+/// Where the listing has others than those that were put.
+pub fn a_long_list_is_whole(store: &dyn Store) {
+    const COUNT: usize = 2_100;
+    const WRITERS: usize = 16;
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for number in (writer..COUNT).step_by(WRITERS) {
+                    store.put_new(&key(&format!("g/{number:05}")), b"g").expect("put");
+                }
+            });
+        }
+    });
+    let mut names: Vec<_> =
+        store.list("g").expect("list").iter().map(|object| object.key.to_string()).collect();
+    names.sort();
+    let wanted: Vec<_> = (0..COUNT).map(|number| format!("g/{number:05}")).collect();
+    assert!(names == wanted, "{} names instead of {COUNT}, or others", names.len());
 }
 
 fn deleting_twice_is_fine(store: &dyn Store) {

@@ -11,6 +11,8 @@ pub mod limit;
 pub mod prefix;
 pub mod meter;
 pub mod cache;
+pub mod adapt;
+pub mod probe;
 pub mod conformance;
 pub mod open;
 

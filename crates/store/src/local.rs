@@ -216,6 +216,7 @@ mod tests {
     fn conforms() {
         let root = tempfile::tempdir().unwrap();
         crate::conformance::run(&LocalStore::new(root.path().join("deep/er")));
+        crate::conformance::odd_names_are_kept_as_they_are(&LocalStore::new(root.path().join("odd")));
     }
 
     #[test]

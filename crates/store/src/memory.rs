@@ -92,5 +92,7 @@ mod tests {
     #[test]
     fn conforms() {
         crate::conformance::run(&MemoryStore::new());
+        crate::conformance::odd_names_are_kept_as_they_are(&MemoryStore::new());
+        crate::conformance::a_long_list_is_whole(&MemoryStore::new());
     }
 }

@@ -1,16 +1,19 @@
 //! `mainstay init`: make a repository and, shown once, its recovery key.
 
+use std::sync::Arc;
+
 use model::secret::Secret;
 use repo::cache::CacheDir;
 use repo::known::{self, Known};
 use repo::{RepoError, Repository};
 use serde_json::json;
+use store::Store;
 
 use crate::arguments::{Global, Init};
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
-use crate::{password, place};
+use crate::{habits, password, place};
 
 pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face: &Face) -> Result<()> {
     let url = match &global.repository {
@@ -19,8 +22,10 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
     };
     let store = place::store(&url, environment)?;
     // Before a password is drawn or asked for: refusing must leave nothing behind.
-    if store::store::read(&*store, &"config".parse().expect("a plain name is a key")).is_ok() {
-        return Err(RepoError::Exists { place: store.location() }.into());
+    match store::store::read(&*store, &"config".parse().expect("a plain name is a key")) {
+        Ok(_) => return Err(RepoError::Exists { place: store.location() }.into()),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error.into()),
     }
     let cache = place::cache(environment);
     if !order.again {
@@ -32,7 +37,11 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
     };
     password::warn_if_weak(&password, face);
     let me = place::identity(environment);
-    let repository = Repository::init(store, &password, &me.username, &me.hostname)?;
+    let make = |store| Repository::init(store, &password, &me.username, &me.hostname);
+    let repository = match remote::is_object_storage(&url) {
+        true => make_tried(store, make, face)?,
+        false => make(store)?,
+    };
     let recovery = match order.no_recovery_key {
         true => None,
         false => Some(recovery_key(&repository, &me.hostname)?),
@@ -50,6 +59,21 @@ fn refuse_where_one_is_gone(cache: Option<&CacheDir>, place: &str) -> Result<()>
         Some(Known { id, seen }) => Err(RepoError::Gone { place: place.to_owned(), id, seen }.into()),
         None => Ok(()),
     }
+}
+
+/// A repository in a store whose promises are tried out first.
+fn make_tried(
+    store: Arc<dyn Store>,
+    make: impl FnOnce(Arc<dyn Store>) -> repo::error::Result<Repository>,
+    face: &Face,
+) -> Result<Repository> {
+    let (store, behaviour) = habits::tried(store)?;
+    if let Some(losses) = habits::losses(&behaviour) {
+        face.warn(&losses);
+    }
+    let repository = make(store)?;
+    habits::record(&repository, &behaviour)?;
+    Ok(repository)
 }
 
 fn recovery_key(repository: &Repository, hostname: &str) -> Result<Secret> {

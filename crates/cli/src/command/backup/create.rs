@@ -61,10 +61,15 @@ pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, fa
 fn destination(global: &Global, order: &Create, environment: &Environment) -> Result<String> {
     match (order.dest.as_deref(), &global.repository) {
         (Some("local"), _) => Ok(place::local(environment)),
-        (Some("gcs" | "s3"), _) => {
-            Err(CliError::usage("object stores are not there yet")
-                .hint("use a directory: --dest /srv/backups"))
-        }
+        (Some("s3"), _) => match &order.s3_bucket {
+            Some(bucket) if bucket.starts_with("s3://") => Ok(bucket.clone()),
+            Some(bucket) => Ok(format!("s3://{bucket}")),
+            None => Err(CliError::usage("--dest s3 needs --s3-bucket BUCKET[/PREFIX]")),
+        },
+        (Some("gcs"), _) => match &order.gcs_bucket {
+            Some(bucket) if bucket.starts_with("gs://") => Ok(bucket.clone()),
+            _ => Err(CliError::usage("--dest gcs needs --gcs-bucket gs://BUCKET[/PREFIX]")),
+        },
         (Some(url), _) => Ok(url.to_owned()),
         (None, Some(url)) => Ok(url.clone()),
         (None, None) => Err(CliError::usage("no destination was named")

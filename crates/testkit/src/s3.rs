@@ -1,0 +1,141 @@
+//! S3 by other makers: Ceph's gateway, strict, and some that are strange each in its own way.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::program::Program;
+use crate::service::{Service, answers, free_port, made};
+
+/// Access key of every S3 of tests.
+pub const ACCESS_KEY: &str = "MAINSTAYTESTACCESSKEY";
+/// Its secret.
+pub const SECRET_KEY: &str = "CanaryS3Secret0123456789";
+/// Region that requests are signed for.
+pub const REGION: &str = "us-east-1";
+
+/// An S3 with one user.
+pub struct S3 {
+    service: Service,
+}
+
+impl S3 {
+    /// Ceph's gateway of Debian sid with a cluster of one OSD in memory: signatures, conditions, versions, locks.
+    ///
+    /// # Panics
+    /// Where it does not start; it needs root for its chroot.
+    pub fn ceph() -> Self {
+        Self::gateway(include_str!("s3/ceph.sh"))
+    }
+
+    /// The same gateway without a cluster: ignores `If-None-Match`, and gives wrong ranges.
+    ///
+    /// # Panics
+    /// As [`S3::ceph`].
+    pub fn dbstore() -> Self {
+        Self::gateway(include_str!("s3/dbstore.sh"))
+    }
+
+    /// `script` runs inside the chroot, alone with its processes: they end when it does.
+    fn gateway(script: &str) -> Self {
+        let root = made("ceph");
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let port = free_port();
+        std::fs::write(directory.path().join("serve.sh"), script).expect("a writable directory");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child=KILL", "sh", "-euc"]);
+        command.arg(
+            "mount --bind /dev \"$ROOT/dev\"; mount -t proc proc \"$ROOT/proc\"; mount --bind \"$D\" \"$ROOT/srv\"; \
+             exec chroot \"$ROOT\" sh -eu /srv/serve.sh",
+        );
+        command.env("ROOT", &root).env("D", directory.path()).env("PORT", port.to_string());
+        command.env("MON1", free_port().to_string()).env("MON2", free_port().to_string());
+        command.env("ACCESS_KEY", ACCESS_KEY).env("SECRET_KEY", SECRET_KEY);
+        Self { service: Service::start(command, directory, port, || answers(port)) }
+    }
+
+    /// rclone's server over a directory: checks signatures, knows no conditions.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn rclone() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let port = free_port();
+        let mut command = Command::new(made("rclone"));
+        command.args(["serve", "s3", "--addr", &format!("127.0.0.1:{port}")]);
+        command.args(["--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")]);
+        command.arg(directory.path().join("buckets")).env("HOME", directory.path());
+        std::fs::create_dir(directory.path().join("buckets")).expect("a writable directory");
+        Self { service: Service::start(command, directory, port, || answers(port)) }
+    }
+
+    /// moto: knows conditions, checks no signature.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn moto() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let port = free_port();
+        let mut command = Command::new(made("moto"));
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        Self { service: Service::start(command, directory, port, || answers(port)) }
+    }
+
+    /// The server itself.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// `http://127.0.0.1:port`.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.service.port())
+    }
+
+    /// The address of a place in it, as `-r` takes it.
+    pub fn url(&self, bucket: &str, prefix: &str) -> String {
+        format!("s3://{bucket}/{prefix}?endpoint={}", self.endpoint())
+    }
+
+    /// The same as restic writes it.
+    pub fn restic_url(&self, bucket: &str, prefix: &str) -> String {
+        format!("s3:{}/{bucket}/{prefix}", self.endpoint())
+    }
+
+    /// Make a bucket.
+    ///
+    /// # Panics
+    /// Where the server refuses.
+    pub fn make_bucket(&self, bucket: &str) {
+        self.ask("PUT", bucket, &[], "");
+    }
+
+    /// Ask for what our stores never ask: `path` with its query, some headers, a body. Returns the answer's body.
+    ///
+    /// # Panics
+    /// Where the server refuses.
+    pub fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> String {
+        let url = format!("{}/{path}", self.endpoint());
+        let user = format!("{ACCESS_KEY}:{SECRET_KEY}");
+        let sign = format!("aws:amz:{REGION}:s3");
+        let mut all =
+            vec!["-sS", "--fail-with-body", "-X", method, "--aws-sigv4", &sign, "--user", &user, &url];
+        for header in headers.iter().chain(&["x-amz-content-sha256: UNSIGNED-PAYLOAD"]) {
+            all.extend(["-H", header]);
+        }
+        if !body.is_empty() {
+            all.extend(["--data-binary", body]);
+        }
+        Program::new("curl").run(&all).ok().text()
+    }
+
+    /// `program` with the credentials in its environment.
+    #[must_use]
+    pub fn with_credentials(&self, program: Program) -> Program {
+        let program = program.with("AWS_ACCESS_KEY_ID", ACCESS_KEY).with("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+        program.with("AWS_REGION", REGION)
+    }
+
+    /// Where it keeps its files.
+    pub fn path(&self) -> &Path {
+        self.service.path()
+    }
+}
