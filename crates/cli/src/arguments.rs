@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::wire_arguments::WireArguments;
+use crate::wire_arguments::{Destination, WireArguments};
 
 mod access;
 mod care;
@@ -170,15 +170,8 @@ pub(crate) struct Create {
     /// Name of the source, where the database's or directory's own does not suit
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// local, s3, gcs, or any address that --repository takes
-    #[arg(long, value_name = "PLACE")]
-    pub(crate) dest: Option<String>,
-    /// With --dest s3: the bucket, with or without a prefix and s3://
-    #[arg(long, value_name = "BUCKET")]
-    pub(crate) s3_bucket: Option<String>,
-    /// With --dest gcs: the bucket, as gs://bucket/prefix
-    #[arg(long, value_name = "BUCKET")]
-    pub(crate) gcs_bucket: Option<String>,
+    #[command(flatten)]
+    pub(crate) destination: Destination,
     /// Allow `--dest local` on the file system of the data itself
     #[arg(long)]
     pub(crate) allow_same_disk: bool,

@@ -32,3 +32,17 @@ pub(crate) struct WireArguments {
     #[arg(long, global = true, value_name = "SHA256:…")]
     pub(crate) sftp_host_key: Option<String>,
 }
+
+/// Where a backup goes, when not into the repository of the global flags.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Destination {
+    /// local, s3, gcs, or any address that --repository takes
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) dest: Option<String>,
+    /// With --dest s3: the bucket, with or without a prefix and s3://
+    #[arg(long, value_name = "BUCKET")]
+    pub(crate) s3_bucket: Option<String>,
+    /// With --dest gcs: the bucket, as gs://bucket/prefix
+    #[arg(long, value_name = "BUCKET")]
+    pub(crate) gcs_bucket: Option<String>,
+}

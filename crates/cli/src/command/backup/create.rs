@@ -59,14 +59,14 @@ pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, fa
 
 /// `--dest`, then the repository of the flags; nothing is assumed (C2).
 fn destination(global: &Global, order: &Create, environment: &Environment) -> Result<String> {
-    match (order.dest.as_deref(), &global.repository) {
+    match (order.destination.dest.as_deref(), &global.repository) {
         (Some("local"), _) => Ok(place::local(environment)),
-        (Some("s3"), _) => match &order.s3_bucket {
+        (Some("s3"), _) => match &order.destination.s3_bucket {
             Some(bucket) if bucket.starts_with("s3://") => Ok(bucket.clone()),
             Some(bucket) => Ok(format!("s3://{bucket}")),
             None => Err(CliError::usage("--dest s3 needs --s3-bucket BUCKET[/PREFIX]")),
         },
-        (Some("gcs"), _) => match &order.gcs_bucket {
+        (Some("gcs"), _) => match &order.destination.gcs_bucket {
             Some(bucket) if bucket.starts_with("gs://") => Ok(bucket.clone()),
             _ => Err(CliError::usage("--dest gcs needs --gcs-bucket gs://BUCKET[/PREFIX]")),
         },
@@ -223,7 +223,7 @@ impl Creating<'_> {
     /// A backup on the disk of the data dies with it (C2).
     fn refuse_same_disk(&self, server: &Server) -> Result<()> {
         use std::os::unix::fs::MetadataExt;
-        if self.order.dest.as_deref() != Some("local") || self.order.allow_same_disk {
+        if self.order.destination.dest.as_deref() != Some("local") || self.order.allow_same_disk {
             return Ok(());
         }
         // Another host's path, or one that we may not see, tells nothing.
