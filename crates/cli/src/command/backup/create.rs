@@ -45,7 +45,7 @@ pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, fa
     let cancel = interrupt::watch()?;
     let password = password::current(global, environment, face)?;
     let repository = place::open_at(&url, &password, environment, face)?;
-    if order.dest.is_some() {
+    if order.destination.dest.is_some() {
         known::remember(&url, environment, face);
     }
     let creating = Creating { order, tenant, url, repository, environment, face, cancel };
