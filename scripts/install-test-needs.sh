@@ -18,6 +18,7 @@ test|pg_dump|postgresql-client|mainstay calls it to dump a database
 test|initdb|postgresql|the tests start servers of their own in temporary directories
 test|restic|restic|the oracle: stock restic must check and restore what mainstay wrote
 test|strace|strace|the tests let system calls fail, to see what survives
+test|sshd|openssh-server|the tests keep repositories behind SFTP
 test|curl|curl|the tests make buckets by signed requests
 test|mmdebstrap|mmdebstrap|Ceph, the strict S3 of the tests, comes from Debian sid
 test|npm|npm|Azurite, the Azure of the tests, comes from npm
@@ -25,7 +26,7 @@ test|npm|npm|Azurite, the Azure of the tests, comes from npm
 
 # PostgreSQL keeps the server programs outside PATH on Debian.
 is_there() {
-  command -v "$1" > /dev/null 2>&1 || compgen -G "/usr/lib/postgresql/*/bin/$1" > /dev/null
+  command -v "$1" > /dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || compgen -G "/usr/lib/postgresql/*/bin/$1" > /dev/null
 }
 
 missing=()
