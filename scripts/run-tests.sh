@@ -24,8 +24,9 @@ if [ "$profile" = default ] && [ "${FRUGAL:-0}" != 1 ]; then
   scripts/make-test-server.sh all > /dev/null
 fi
 echo "tests: judged by ${MAINSTAY_TEST_RESTIC:-restic}" >&2
-# The binaries come first, in one build: tests run the real program.
-cargo build --workspace --locked --bins
+# The binaries come first: tests run the real program. Together with the tests, because what only tests depend on
+# switches on features of other crates, and everything would be built twice.
+cargo build --workspace --locked --bins --tests
 if command -v cargo-nextest > /dev/null 2>&1; then
   cargo nextest run --workspace --locked --profile "$profile"
   cargo test --workspace --locked --doc --quiet
