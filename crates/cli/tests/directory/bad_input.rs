@@ -15,7 +15,8 @@ fn a_missing_file_of_any_kind_is_said() {
     let away = site.path().join("away");
     let one = |part: &str| stored(&site, part).pop().unwrap();
     let kinds = [
-        ("config", site.repository().join("config"), 5, "no repository"),
+        // This machine has seen it, so its absence is an alarm (H10).
+        ("config", site.repository().join("config"), 6, "is gone"),
         ("key", one("keys"), 2, "wrong password"),
         ("index", one("index"), 4, "integrity check failed"),
         ("snapshot", one("snapshots"), 5, &id),

@@ -1,7 +1,9 @@
 //! A small repository of this step of the format, with a dump and a directory: written once, read for ever.
 //!
-//! It was made with the command line (`init`, `backup create --database`, `--directory`, `verify`), and is never written
-//! again: the next step of the format gets one of its own beside it. The password is no secret.
+//! It was made with the command line (`init`, `backup create --database`, `--directory`, `verify`). Once, before any
+//! release, the directory was backed up into it again, because the bounds of chunks had changed: what was cut the old
+//! way must be read for ever, what is cut now must stay so. The next step of the format gets one of its own beside it.
+//! The password is no secret.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +19,7 @@ use crate::MAINSTAY;
 const PASSWORD: &str = "golden-password-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM";
 const DUMP: &str = "acme-shop-20261121T132412Z";
 const TREE: &str = "acme-tree-20261121T132414Z";
+const RECUT: &str = "acme-tree-20261121T142121Z";
 /// Files of the directory, and of the dump's export.
 const DUMP_SHA256: &str = "3fb918484629da7b2065e1a774fe9988817b4a4730d4faef0ea2ed6eb0faba3f";
 const FILES: [(&str, &str); 4] = [
@@ -44,15 +47,16 @@ fn the_golden_dump_is_listed_verified_and_exported() {
     let (site, program) = golden();
     let listed: Value =
         serde_json::from_slice(&program.run(&["--json", "backup", "list"]).ok().stdout).unwrap();
-    let [tree, dump] = &listed["records"].as_array().unwrap()[..] else { panic!("{listed:#}") };
+    let [recut, tree, dump] = &listed["records"].as_array().unwrap()[..] else { panic!("{listed:#}") };
     assert_eq!((tree["id"].as_str(), dump["id"].as_str()), (Some(TREE), Some(DUMP)));
+    assert_eq!(recut["id"].as_str(), Some(RECUT));
     assert_eq!((dump["hold"].as_bool(), dump["label"].as_str()), (Some(true), Some("golden")));
     assert_eq!((dump["sizeBytes"].as_str(), dump["sha256"].as_str()), (Some("181094"), Some(DUMP_SHA256)));
     assert_eq!(dump["lastVerification"]["result"], "passed");
     assert_eq!(sha256(&program.run(&["backup", "export", DUMP]).ok().stdout), DUMP_SHA256);
     // The records are copies: without them the same is found in the snapshots.
     fs::remove_dir_all(site.repository().join("x/record")).unwrap();
-    for id in [DUMP, TREE] {
+    for id in [DUMP, TREE, RECUT] {
         program.run(&["backup", "verify", id]).ok();
     }
     program.run(&["check", "--read-data"]).ok();
