@@ -13,7 +13,7 @@ use crate::site;
 /// Every installed version, oldest first; `None` where there is only one.
 fn versions() -> Option<Vec<PathBuf>> {
     let mut found = installed();
-    found.reverse();
+    found.sort_by_key(|bin_dir| major(bin_dir));
     (found.len() > 1).then_some(found)
 }
 
