@@ -39,7 +39,8 @@ fn main() {
 }
 
 fn say(words: &str) {
-    writeln!(std::io::stdout(), "{words}").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "{words}").unwrap();
 }
 
 /// Like a hash: the digits of `n` well mixed.

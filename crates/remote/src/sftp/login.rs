@@ -73,6 +73,9 @@ impl Login {
             let hash = rsa_hash(ssh, &key).await?;
             match ssh.authenticate_publickey_with(&self.user, key, hash, &mut agent).await {
                 Ok(AuthResult::Success) => return Ok(true),
+                Ok(AuthResult::Failure { remaining_methods, .. }) if remaining_methods.is_empty() => {
+                    return Err(broken_off());
+                }
                 Ok(AuthResult::Failure { .. }) => tried.push(format!("{comment} from the agent is refused")),
                 Err(error) => tried.push(format!("{comment} from the agent: {error}")),
             }
@@ -103,12 +106,21 @@ impl Login {
         let key = PrivateKeyWithHashAlg::new(key, hash);
         match ssh.authenticate_publickey(&self.user, key).await.map_err(io::Error::other)? {
             AuthResult::Success => Ok(true),
+            AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() => {
+                Err(broken_off())
+            }
             AuthResult::Failure { .. } => {
                 tried.push(format!("{name} is refused"));
                 Ok(false)
             }
         }
     }
+}
+
+/// russh tells a connection that ended during the login as a refusal that leaves no method; a server that refuses
+/// always names what it would take. Only the second is final.
+fn broken_off() -> io::Error {
+    io::Error::new(ErrorKind::ConnectionReset, "the connection ended during the login")
 }
 
 /// The hash for signatures of an RSA key that the server takes; never SHA-1.
