@@ -33,11 +33,14 @@ fn t12_a_backup_goes_into_every_later_version_through_the_command_line() {
     let Some(versions) = versions() else { return };
     let servers: Vec<_> = versions.iter().map(|bin_dir| Postgres::start_with(bin_dir)).collect();
     let site = site();
+    // All of them before the first restore, which brings the roles along.
+    for server in &servers {
+        rich::create(server, "app");
+        // It may not be installed beside a newer server.
+        server.psql_in("app", "DROP EXTENSION IF EXISTS pg_trgm CASCADE");
+    }
     for (nth, source) in servers.iter().enumerate() {
         let tenant = format!("v{}", source.client().version().major());
-        rich::create(source, "app");
-        // It may not be installed beside a newer server.
-        source.psql_in("app", "DROP EXTENSION IF EXISTS pg_trgm CASCADE");
         let create = ["backup", "create", &tenant, "--database", "app"];
         let id = id_of(&program(&site, source, &versions).run(&create).ok());
         let get = site.run(&["backup", "export", &id]).ok().stdout;
