@@ -12,11 +12,11 @@ use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::password;
 
-/// The client programs on this machine.
-pub(crate) fn clients(bin_dir: Option<&Path>, environment: &Environment) -> Result<Clients> {
-    let path = environment.get("PATH").unwrap_or_default();
+/// The client programs on this machine; `path` as in the environment.
+pub(crate) fn clients(bin_dir: Option<&Path>, path: Option<&str>) -> Result<Clients> {
     let what = "looking for PostgreSQL's client programs";
-    Clients::discover(bin_dir, OsStr::new(path)).map_err(|error| CliError::usage(format!("{what}: {error}")))
+    Clients::discover(bin_dir, OsStr::new(path.unwrap_or_default()))
+        .map_err(|error| CliError::usage(format!("{what}: {error}")))
 }
 
 /// A session with the server of the flags and the environment; `database` is a name or a URI.

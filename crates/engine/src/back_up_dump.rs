@@ -16,6 +16,7 @@ use pg::dump::{Dump, DumpOptions, DumpReport};
 use pg::globals::Globals;
 use pg::server::{Extension, Server};
 use repo::Repository;
+use repo::chunk::Cutter;
 use repo::saver::Content;
 use repo::sha256::StreamHash;
 use repo::stream::StreamSaver;
@@ -52,6 +53,32 @@ struct Beside {
     extensions: Vec<Extension>,
 }
 
+impl Beside {
+    fn ask(server: &Server, database: &str) -> Result<Self> {
+        Ok(Self { globals: server.globals()?, extensions: server.extensions(database)? })
+    }
+}
+
+/// What the first byte goes into.
+struct Ready {
+    writing: Writing,
+    cutter: Cutter,
+    size: usize,
+}
+
+impl Ready {
+    fn begin(
+        repository: &Arc<Repository>,
+        server: &Server,
+        source: &DumpSource<'_>,
+        order: &Order,
+    ) -> Result<Self> {
+        let size = chunk_size(repository, server, source, order)?;
+        let writing = Writing::begin(repository, order)?;
+        Ok(Self { writing, cutter: cutter::load(repository, size)?, size })
+    }
+}
+
 /// Back up the database of `source`.
 ///
 /// # Errors
@@ -64,11 +91,14 @@ pub fn back_up_dump(
     order.progress.begin("dumping", 0);
     let server = Server::open(source.clients.newest()?, source.session)?;
     let client = source.clients.for_dump(server.version())?;
-    let size = chunk_size(repository, &server, source, order)?;
-    let writing = Writing::begin(repository, order)?;
-    let cutter = cutter::load(repository, size)?;
-    let beside = Beside { globals: server.globals()?, extensions: server.extensions(source.database)? };
+    // pg_dump reads the catalogs for a while before its first byte: everything else gets ready beside it.
     let mut dump = pg::dump::start(client, source.session, &source.options, &order.cancel)?;
+    let (ready, beside) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| Beside::ask(&server, source.database));
+        (Ready::begin(repository, &server, source, order), beside.join())
+    });
+    let Ready { writing, cutter, size } = ready?;
+    let beside = beside.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let passed = pass_through(&mut dump, StreamSaver::new(&writing.saver, &cutter), order);
     // pg_dump's own words come first: what the parser says of a broken stream is only their consequence.
     let (report, passed) = match passed {

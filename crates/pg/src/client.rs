@@ -5,6 +5,7 @@
 //! pg_restore must read the archive's format, and one of 17 or later sets `transaction_timeout`, which servers
 //! before 17 refuse (pitfall 26); the target's own major version is taken if it can, else the newest.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,11 +60,17 @@ pub enum ClientError {
     },
 }
 
+/// pg_dump writes 4 KiB at a time, the C library's default for pipes; a third of its time in the kernel goes into that.
+/// This program, of GNU coreutils, gives it a larger buffer.
+const STDBUF: [&str; 2] = ["/usr/bin/stdbuf", "--output=256K"];
+
 /// One directory of client programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     bin_dir: PathBuf,
     version: Version,
+    /// Whether its pg_dump was seen to run under [`STDBUF`] without a word.
+    takes_stdbuf: bool,
 }
 
 impl Client {
@@ -75,12 +82,31 @@ impl Client {
                 return Err(io::Error::new(io::ErrorKind::NotFound, reason));
             }
         }
-        let output = Command::new(bin_dir.join("pg_dump")).arg("--version").stdin(Stdio::null()).output()?;
+        let mut client = Self { bin_dir: bin_dir.to_owned(), version: Version(0), takes_stdbuf: true };
+        let ask = |client: &Self| client.pg_dump().arg("--version").stdin(Stdio::null()).output();
+        let mut output = ask(&client);
+        if !output.as_ref().is_ok_and(|output| output.status.success() && output.stderr.is_empty()) {
+            client.takes_stdbuf = false;
+            output = ask(&client);
+        }
+        let output = output?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let version = Version::find(&text).ok_or_else(|| {
+        client.version = Version::find(&text).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{} has no version", bin_dir.display()))
         })?;
-        Ok(Self { bin_dir: bin_dir.to_owned(), version })
+        Ok(client)
+    }
+
+    /// Its pg_dump, to be given arguments.
+    pub(crate) fn pg_dump(&self) -> Command {
+        let program = self.program("pg_dump");
+        if !self.takes_stdbuf {
+            return Command::new(program);
+        }
+        let [stdbuf, output] = STDBUF;
+        let mut command = Command::new(stdbuf);
+        command.arg(output).arg(program);
+        command
     }
 
     /// Version of its pg_dump.
@@ -113,15 +139,27 @@ impl Clients {
         let mut directories = subdirectories(Path::new("/usr/lib/postgresql"), |_| true);
         directories.extend(subdirectories(Path::new("/usr"), |name| name.starts_with("pgsql-")));
         directories = directories.into_iter().map(|directory| directory.join("bin")).collect();
-        directories.extend(std::env::split_paths(path).filter(|directory| directory.is_absolute()));
+        let on_path = std::env::split_paths(path).filter(|directory| directory.is_absolute());
+        // Debian's wrappers in /usr/bin, slow to ask, lead to versions that the first rule finds itself.
+        directories.extend(on_path.filter(|directory| !leads_to_debians_wrapper(directory)));
         Ok(Self::in_directories(directories))
     }
 
-    /// The programs in these directories; one without them, or without a version, is passed over. Debian's wrappers
-    /// in /usr/bin lead to a version that the first rule finds itself.
+    /// The programs in these directories, asked all at once; one without them, or without a version, is passed over.
     pub fn in_directories(directories: impl IntoIterator<Item = PathBuf>) -> Self {
+        let mut seen = BTreeSet::new();
+        let is_new = |directory: &PathBuf| {
+            std::fs::canonicalize(directory.join("pg_dump")).is_ok_and(|program| seen.insert(program))
+        };
+        let directories: Vec<PathBuf> = directories.into_iter().filter(is_new).collect();
+        let answers: Vec<io::Result<Client>> = std::thread::scope(|scope| {
+            let asked: Vec<_> =
+                directories.iter().map(|directory| scope.spawn(|| Client::at(directory))).collect();
+            let failed = |_| Err(io::Error::other("asking for its version panicked"));
+            asked.into_iter().map(|asked| asked.join().unwrap_or_else(failed)).collect()
+        });
         let mut clients: Vec<Client> = Vec::new();
-        for client in directories.into_iter().filter_map(|directory| Client::at(&directory).ok()) {
+        for client in answers.into_iter().flatten() {
             if !clients.iter().any(|known| known.version == client.version) {
                 clients.push(client);
             }
@@ -181,6 +219,11 @@ fn reading_since(format: u8) -> Version {
     }
 }
 
+fn leads_to_debians_wrapper(directory: &Path) -> bool {
+    let program = std::fs::canonicalize(directory.join("pg_dump"));
+    program.is_ok_and(|program| program.file_name() == Some(OsStr::new("pg_wrapper")))
+}
+
 fn subdirectories(directory: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
@@ -196,7 +239,8 @@ mod tests {
     use super::*;
 
     fn clients(versions: &[Version]) -> Clients {
-        let client = |version: &Version| Client { bin_dir: "/nowhere".into(), version: *version };
+        let client =
+            |version: &Version| Client { bin_dir: "/nowhere".into(), version: *version, takes_stdbuf: false };
         Clients(versions.iter().map(client).collect())
     }
 

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::connection::Session;
 use crate::program::{ProgramError, Running, enlarge, wait_ready};
 
-/// pg_dump writes 4 KiB at a time. Waking up for each of them costs more than the work on them, so after a read of
+/// pg_dump writes little at a time. Waking up for each of its writes costs more than the work on them, so after a read of
 /// fewer bytes than this …
 const GATHER_LEN: usize = 256 << 10;
 /// … the pipe, which holds 1 MiB, gets this long to fill: at 500 MB/s it is half full by then.
@@ -82,9 +82,9 @@ pub fn start(
     cancel: &CancelToken,
 ) -> Result<Dump, ProgramError> {
     cancel.check()?;
-    let mut command = session.command(&client.program("pg_dump"));
+    let mut command = session.prepared(client.pg_dump());
     command.args(options.arguments());
-    let mut running = Running::start(command, Stdio::null(), Stdio::piped())?;
+    let mut running = Running::start("pg_dump", command, Stdio::null(), Stdio::piped())?;
     let Some(stdout) = running.take_stdout() else {
         return Err(running.pipe_error(io::ErrorKind::BrokenPipe.into()));
     };

@@ -6,7 +6,7 @@
 use std::io::{self, PipeWriter, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ pub enum ProgramError {
     #[error("{program} {ending}: {words}")]
     Ended {
         /// The program's name.
-        program: String,
+        program: &'static str,
         /// Exit status or signal.
         ending: String,
         /// What it said itself.
@@ -48,7 +48,7 @@ pub enum ProgramError {
     #[error("cannot exchange bytes with {program}: {source}")]
     Pipe {
         /// The program's name.
-        program: String,
+        program: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -59,15 +59,21 @@ pub enum ProgramError {
 
 /// A running client program.
 pub(crate) struct Running {
-    name: String,
+    name: &'static str,
     child: Child,
     words: Receiver<Vec<u8>>,
     ended: bool,
 }
 
 impl Running {
-    /// Start `command` in a process group of its own, so that Ctrl-C reaches it only through us.
-    pub(crate) fn start(mut command: Command, stdin: Stdio, stdout: Stdio) -> Result<Self, ProgramError> {
+    /// Start `command`, which runs the program `name`, in a process group of its own, so that Ctrl-C reaches it only
+    /// through us.
+    pub(crate) fn start(
+        name: &'static str,
+        mut command: Command,
+        stdin: Stdio,
+        stdout: Stdio,
+    ) -> Result<Self, ProgramError> {
         let program = PathBuf::from(command.get_program());
         command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).process_group(0);
         let mut child = match command.spawn() {
@@ -81,7 +87,7 @@ impl Running {
                 send.send(drain(stderr)).ok();
             });
         }
-        Ok(Self { name: name_of(&program), child, words, ended: false })
+        Ok(Self { name, child, words, ended: false })
     }
 
     pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
@@ -89,7 +95,7 @@ impl Running {
     }
 
     pub(crate) fn pipe_error(&self, source: io::Error) -> ProgramError {
-        ProgramError::Pipe { program: self.name.clone(), source }
+        ProgramError::Pipe { program: self.name, source }
     }
 
     /// Wait for the end. Warnings if all went well, otherwise the program's own words.
@@ -109,7 +115,7 @@ impl Running {
         if !status.success() || words.lines().any(is_error) {
             let words = if words.is_empty() { "it said nothing" } else { words };
             return Err(ProgramError::Ended {
-                program: self.name.clone(),
+                program: self.name,
                 ending: describe(status),
                 words: words.to_owned(),
             });
@@ -138,11 +144,6 @@ impl Drop for Running {
         kill_process_group(group, Signal::KILL).ok();
         self.child.wait().ok();
     }
-}
-
-/// The name of a program without its directory.
-fn name_of(program: &Path) -> String {
-    program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// `pg_dump: error: …` since 12, `pg_dump: [archiver] …` before; the latter come with a bad exit status.

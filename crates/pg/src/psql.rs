@@ -93,7 +93,7 @@ impl Psql {
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]).env("PGCLIENTENCODING", "UTF8");
         command.args(arguments);
         let (reader, writer) = io::pipe().map_err(|source| not_started(&self.client, source))?;
-        Ok((Running::start(command, Stdio::from(reader), Stdio::piped())?, writer))
+        Ok((Running::start("psql", command, Stdio::from(reader), Stdio::piped())?, writer))
     }
 
     /// Run `sql`; the answer as psql prints it.

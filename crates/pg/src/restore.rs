@@ -142,7 +142,7 @@ pub fn restore_file(
     cancel.check().map_err(ProgramError::from)?;
     let mut command = session.command(&client.program("pg_restore"));
     command.args(options.arguments()).arg("--").arg(archive);
-    let running = Running::start(command, Stdio::null(), Stdio::null())?;
+    let running = Running::start("pg_restore", command, Stdio::null(), Stdio::null())?;
     Ok(running.finish(cancel)?)
 }
 
@@ -159,7 +159,7 @@ pub fn restore_stream(
     command.args(options.arguments());
     let (stdin, writer) = input_pipe()
         .map_err(|source| ProgramError::Start { program: client.program("pg_restore"), source })?;
-    let running = Running::start(command, stdin, Stdio::null())?;
+    let running = Running::start("pg_restore", command, stdin, Stdio::null())?;
     match feed(archive, writer, cancel) {
         Ok(()) => Ok(running.finish(cancel)?),
         // pg_restore closed its stdin: it has either all it needs, or an error to tell.

@@ -92,13 +92,13 @@ impl Repository {
         let sealed_config = match store::store::read(&*store, &config_object()) {
             Err(StoreError::NotFound { .. }) => {
                 return Err(match before {
-                    Some(Known { id, seen }) => RepoError::Gone { place, id, seen },
+                    Some(Known { id, seen, .. }) => RepoError::Gone { place, id, seen },
                     None => RepoError::NoRepository { place },
                 });
             }
             other => other?,
         };
-        let (key, key_id) = find_key(&*store, password)?;
+        let (key, key_id) = find_key(&*store, password, before.and_then(|before| before.key))?;
         let mut json = vec![];
         key.sealer().open(&sealed_config, &mut json, &"config")?;
         let config = Config::parse(&json, &place)?;
@@ -113,7 +113,7 @@ impl Repository {
     /// A memory that cannot be kept is no reason not to work.
     fn remembered(self) -> Self {
         if let Some(cache) = &self.cache {
-            known::remember(cache, &self.store().location(), &self.config.id).ok();
+            known::remember(cache, &self.store().location(), self.config.id, self.key_id).ok();
         }
         self
     }
@@ -332,8 +332,10 @@ pub(crate) fn load_keys(store: &dyn Store) -> Result<KeyFiles> {
     Ok(KeyFiles { sound, damage })
 }
 
-fn find_key(store: &dyn Store, password: &Secret) -> Result<(Key, Digest)> {
-    let KeyFiles { sound, damage } = load_keys(store)?;
+/// The key that `password` opens; the one that it opened `before` is tried first.
+fn find_key(store: &dyn Store, password: &Secret, before: Option<Digest>) -> Result<(Key, Digest)> {
+    let KeyFiles { mut sound, damage } = load_keys(store)?;
+    sound.sort_by_key(|(id, _)| Some(*id) != before);
     for (id, file) in sound {
         if let Some(key) = file.open(password, &format!("key {id}"))? {
             return Ok((key, id));

@@ -276,7 +276,7 @@ impl<'a> Stage<'a> {
 fn server_programs(order: &Demo, environment: &Environment) -> Result<PathBuf> {
     let has_server =
         |directory: &Path| directory.join("initdb").is_file() && directory.join("postgres").is_file();
-    let clients = database::clients(order.pg_bin_dir.as_deref(), environment)?;
+    let clients = database::clients(order.pg_bin_dir.as_deref(), environment.get("PATH"))?;
     let found = clients
         .all()
         .iter()

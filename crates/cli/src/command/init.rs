@@ -47,7 +47,8 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
         false => Some(recovery_key(&repository, &me.hostname)?),
     };
     if let Some(cache) = &cache {
-        known::remember(cache, &repository.store().location(), &repository.config().id).ok();
+        known::remember(cache, &repository.store().location(), repository.config().id, repository.key_id())
+            .ok();
     }
     show(&repository, recovery.as_ref(), face);
     Ok(())
@@ -56,7 +57,7 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
 /// An empty bucket where a repository was is no place to begin as if nothing had happened (H10).
 fn refuse_where_one_is_gone(cache: Option<&CacheDir>, place: &str) -> Result<()> {
     match cache.and_then(|cache| known::recall(cache, place)) {
-        Some(Known { id, seen }) => Err(RepoError::Gone { place: place.to_owned(), id, seen }.into()),
+        Some(Known { id, seen, .. }) => Err(RepoError::Gone { place: place.to_owned(), id, seen }.into()),
         None => Ok(()),
     }
 }

@@ -57,7 +57,11 @@ impl Session {
     /// `program`, prepared to connect here without asking for anything: the caller adds what it shall do. The
     /// session must live until the program has connected.
     pub fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        self.prepared(Command::new(program))
+    }
+
+    /// The same for a program that is called through another one.
+    pub(crate) fn prepared(&self, mut command: Command) -> Command {
         command
             .arg("--no-password")
             .arg(format!("--dbname={}", self.connection.conninfo()))

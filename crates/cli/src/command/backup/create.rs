@@ -1,5 +1,6 @@
 //! `backup create`: one database, all databases of a server, or a directory.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,14 +45,23 @@ pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, fa
     let url = destination(global, order, environment)?;
     let cancel = interrupt::watch()?;
     let password = password::current(global, environment, face)?;
-    let repository = place::open_at(&url, &password, environment, face)?;
+    // Programs are asked for their versions while the key is derived: both take their time.
+    let (repository, clients) = std::thread::scope(|scope| {
+        let (bin_dir, path) = (order.server.pg_bin_dir.as_deref(), environment.get("PATH"));
+        let find = move || database::clients(bin_dir, path);
+        let clients = order.what.directory.is_none().then(|| scope.spawn(find));
+        let repository = place::open_at(&url, &password, environment, face);
+        let joined = clients.map(|clients| clients.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        (repository, joined.transpose())
+    });
+    let repository = repository?;
     if order.destination.dest.is_some() {
         known::remember(&url, environment, face);
     }
     let creating = Creating { order, tenant, url, repository, environment, face, cancel };
-    let (records, failures) = match &order.what.directory {
-        Some(directory) => (vec![creating.directory(directory)?], vec![]),
-        None => creating.databases()?,
+    let (records, failures) = match (&order.what.directory, clients?) {
+        (Some(directory), _) => (vec![creating.directory(directory)?], vec![]),
+        (None, clients) => creating.databases(&clients.unwrap_or_default())?,
     };
     show(&records, &failures, &environment.wire().use_so_far(), face);
     end(&records, failures)
@@ -88,9 +98,8 @@ struct Creating<'a> {
 }
 
 impl Creating<'_> {
-    fn databases(&self) -> Result<(Vec<BackupRecord>, Vec<Failure>)> {
+    fn databases(&self, clients: &Clients) -> Result<(Vec<BackupRecord>, Vec<Failure>)> {
         let order = self.order;
-        let clients = database::clients(order.server.pg_bin_dir.as_deref(), self.environment)?;
         let named = order.what.database.as_deref();
         let session = database::session(named, &order.server, self.environment, self.face)?;
         if !order.what.all_databases {
@@ -98,14 +107,14 @@ impl Creating<'_> {
             if name.is_empty() {
                 return Err(CliError::usage("no database was named"));
             }
-            return Ok((vec![self.database(&clients, &session, &name)?], vec![]));
+            return Ok((vec![self.database(clients, &session, &name)?], vec![]));
         }
         let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, &session)?;
-        self.refuse_same_disk(&server)?;
+        self.refuse_same_disk(clients, &session)?;
         let (mut records, mut failures) = (vec![], vec![]);
         for name in server.databases()? {
             let done = session.with_database(&name).map_err(CliError::from);
-            match done.and_then(|session| self.database(&clients, &session, &name)) {
+            match done.and_then(|session| self.database(clients, &session, &name)) {
                 Ok(record) => records.push(record),
                 Err(error) if self.cancel.is_cancelled() => return Err(error),
                 Err(error) => failures.push(Failure { source: name, error }),
@@ -116,8 +125,7 @@ impl Creating<'_> {
 
     fn database(&self, clients: &Clients, session: &Session, name: &str) -> Result<BackupRecord> {
         if !self.order.what.all_databases {
-            let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, session)?;
-            self.refuse_same_disk(&server)?;
+            self.refuse_same_disk(clients, session)?;
         }
         let options = DumpOptions {
             no_owner: self.order.no_owner,
@@ -221,11 +229,12 @@ impl Creating<'_> {
     }
 
     /// A backup on the disk of the data dies with it (C2).
-    fn refuse_same_disk(&self, server: &Server) -> Result<()> {
+    fn refuse_same_disk(&self, clients: &Clients, session: &Session) -> Result<()> {
         use std::os::unix::fs::MetadataExt;
         if self.order.destination.dest.as_deref() != Some("local") || self.order.allow_same_disk {
             return Ok(());
         }
+        let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, session)?;
         // Another host's path, or one that we may not see, tells nothing.
         let Ok(directory) = server.data_directory() else { return Ok(()) };
         let device = |path: &str| std::fs::metadata(path).map(|about| about.dev()).ok();

@@ -56,7 +56,7 @@ fn dump(
         .hint("`mainstay backup export` writes the dump itself to a file"));
     }
     let cancel = interrupt::watch()?;
-    let clients = database::clients(order.server.pg_bin_dir.as_deref(), environment)?;
+    let clients = database::clients(order.server.pg_bin_dir.as_deref(), environment.get("PATH"))?;
     let (name, session) = target(order, environment, face)?;
     let wanted = RestoreOrder {
         database: name,
