@@ -136,11 +136,18 @@ impl From<StoreError> for CliError {
             StoreError::NotFound { .. } => Kind::NotFound,
             StoreError::AlreadyExists { .. } => Kind::Refused,
             StoreError::Short { .. } => Kind::Damaged,
-            StoreError::Io { .. } | StoreError::Refused { .. } | StoreError::Wrong { .. } => Kind::Failed,
+            StoreError::Refused { why, .. } => kind_of_refusal(why),
+            StoreError::Io { .. } | StoreError::Wrong { .. } => Kind::Failed,
         };
         let shown = Self::new(kind, error.to_string());
         match &error {
+            StoreError::Refused { why: Refusal::NoCredentials(_), place, .. } => {
+                shown.hint(where_credentials_come_from(place))
+            }
             StoreError::Refused { why, .. } => shown.hint(what_to_mend(why)),
+            _ if error.is_transient() => shown.hint(
+                "is the address right, and the store up? run this again: what is stored is not sent twice",
+            ),
             StoreError::Wrong { .. } => {
                 shown.hint("do not trust this store with backups before that is mended")
             }
@@ -149,12 +156,34 @@ impl From<StoreError> for CliError {
     }
 }
 
+/// What is wrong here, and not with the store, is wrong usage or configuration.
+fn kind_of_refusal(why: &Refusal) -> Kind {
+    match why {
+        Refusal::NoBucket => Kind::NotFound,
+        Refusal::NoCredentials(_)
+        | Refusal::UnknownCredentials(_)
+        | Refusal::WrongSecret
+        | Refusal::NoLogin(_)
+        | Refusal::WrongRegion(_) => Kind::Usage,
+        _ => Kind::Failed,
+    }
+}
+
+/// Each provider's own names.
+fn where_credentials_come_from(place: &str) -> &'static str {
+    match place.split_once("://") {
+        Some(("gs", _)) => {
+            "set GOOGLE_APPLICATION_CREDENTIALS to a service account's file, or run `gcloud auth application-default login`"
+        }
+        Some(("az", _)) => "set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+        _ => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (docs: reference/environment)",
+    }
+}
+
 /// The next step when a store says no.
 fn what_to_mend(why: &Refusal) -> &'static str {
     match why {
-        Refusal::NoCredentials(_) => {
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (docs: reference/environment)"
-        }
+        Refusal::NoCredentials(_) => "give credentials for this store",
         Refusal::UnknownCredentials(_) => "is this the access key of this store, and is it still active?",
         Refusal::WrongSecret => "check the secret; a missing character at its end is the usual reason",
         Refusal::Expired => "get new temporary credentials, then run this again",

@@ -10,6 +10,7 @@ use testkit::program::{Program, Ran};
 use testkit::restic;
 use testkit::site::{PASSWORD, Site, files_below, id_of};
 use testkit::sshd::Sshd;
+use testkit::tree::fill_with_noise;
 
 /// Long enough for a machine that does many things at once.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -40,18 +41,7 @@ impl Far {
     /// Make a directory of so many MiB that nothing compresses or repeats.
     fn source(&self, name: &str, mib: u32) -> PathBuf {
         let folder = self.site.path().join(name);
-        fs::create_dir_all(folder.join("sub")).expect("a directory");
-        let mut state = u64::from(mib) << 32 | name.len() as u64 | 1;
-        for number in 0..mib {
-            let mut content = Vec::with_capacity(1 << 20);
-            while content.len() < 1 << 20 {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                content.extend(state.to_le_bytes());
-            }
-            fs::write(folder.join("sub").join(number.to_string()), content).expect("a file");
-        }
+        fill_with_noise(&folder, name.len() as u64, mib);
         folder
     }
 
@@ -165,7 +155,7 @@ fn what_the_server_lacks_or_refuses_has_its_words_and_code() {
     let stranger = far.program.clone().with("MAINSTAY_SFTP_KNOWN_HOSTS", &unknown);
     stranger.run(&["backup", "list"]).exits(1).says("host key").says("SHA256:").says("--sftp-host-key");
     let keyless = far.program.clone().with("MAINSTAY_SFTP_KEY", &unknown);
-    keyless.run(&["backup", "list"]).exits(1).says("--sftp-key");
+    keyless.run(&["backup", "list"]).exits(2).says("--sftp-key");
     far.run(&["-r", "sftp://u:secret@127.0.0.1/p", "backup", "list"]).exits(2).says("password");
     let empty = far.server.address(&far.site.path().join("empty"));
     far.run(&["-r", &empty, "backup", "list"]).exits(5).says("mainstay init");

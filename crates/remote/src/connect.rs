@@ -32,9 +32,10 @@ pub(crate) fn connector(
     url: &str,
     timeout: Duration,
 ) -> Result<Connector, StoreError> {
-    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let store_host = host.ok_or_else(|| address.refused(format!("{url:?} is no endpoint")))?;
+    let parsed = reqwest::Url::parse(url).ok();
+    let store = parsed.and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
+    let store = store.ok_or_else(|| address.refused(format!("{url:?} is no endpoint")))?;
     let ca_file = address.option("ca-file", settings).map(Path::new);
     let tls = trust::client_config(ca_file, address.option("pin", settings));
-    Ok(Connector { tls: tls.map_err(|error| address.refused(error))?, store_host, timeout })
+    Ok(Connector { tls: tls.map_err(|error| address.refused(error))?, store, timeout })
 }

@@ -36,8 +36,8 @@ const PAGE_MAX: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     pub(crate) tls: rustls::ClientConfig,
-    /// Other hosts that requests go to give credentials.
-    pub(crate) store_host: String,
+    /// Host and port; others that requests go to give credentials.
+    pub(crate) store: (String, u16),
     /// Of one request.
     pub(crate) timeout: Duration,
 }
@@ -56,14 +56,14 @@ impl HttpConnector for Connector {
             .http1_only()
             .build()
             .map_err(|source| object_store::Error::Generic { store: "HTTP", source: Box::new(source) })?;
-        Ok(HttpClient::new(Service { client, store_host: self.store_host.clone(), timeout: self.timeout }))
+        Ok(HttpClient::new(Service { client, store: self.store.clone(), timeout: self.timeout }))
     }
 }
 
 #[derive(Debug)]
 struct Service {
     client: reqwest::Client,
-    store_host: String,
+    store: (String, u16),
     timeout: Duration,
 }
 
@@ -81,7 +81,11 @@ pub(crate) struct CutListing;
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let host = request.uri().host().unwrap_or_default().to_owned();
-        let is_store = host == self.store_host || host.ends_with(&format!(".{}", self.store_host));
+        let port = request.uri().port_u16().unwrap_or(match request.uri().scheme_str() {
+            Some("http") => 80,
+            _ => 443,
+        });
+        let is_store = (&host, port) == (&self.store.0, self.store.1);
         let is_metadata = !is_store && is_metadata_host(&host, request.uri().path());
         let is_listing = is_store && request.uri().query().is_some_and(|query| query.contains("list-type=2"));
         let is_ranged = request.headers().contains_key("range");

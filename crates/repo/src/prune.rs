@@ -194,7 +194,8 @@ fn decide(
     let PruneOptions { cooling_off, unused_percent_max, .. } = *options;
     let terms = Terms { now, cooling_off, unused_percent_max, others_at_work };
     let mut plan = plan::plan_prune(&survey.uses, &survey.marks, &terms);
-    let is_deleted_later = survey.cooling.iter().any(|deleted| deleted.deleted_at > now);
+    let deleted = survey.cooling.iter().chain(&survey.over).map(|deleted| deleted.deleted_at);
+    let is_deleted_later = deleted.max().is_some_and(|last| last.duration_since(now) > CLOCKS_APART_MAX);
     if !times.is_believed || is_deleted_later {
         plan = Plan { marks: survey.marks.clone(), is_clock_wrong: true, ..Plan::default() };
     }

@@ -2,13 +2,16 @@
 //!
 //! The pause before the n-th new try is drawn evenly from zero to `pause_first · 2ⁿ`, at most `pause_max`
 //! (full jitter), so that many clients of a store that comes back do not return in one wave. No new try begins
-//! after the deadline; then the last error is passed on.
+//! after the deadline; then the last error is passed on. A store that has never answered is given up much sooner: a
+//! wrong address looks like an outage, and nobody should wait a quarter of an hour to learn of it.
 //!
 //! **A put whose answer was lost** may have taken effect. If a later try finds the name taken, the object is read
 //! and compared: our bytes mean that we made it. So whoever wants to know that it was *he* who took a name puts
 //! bytes there that nobody else would, as everything sealed is.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
@@ -24,6 +27,8 @@ pub struct Patience {
     pub pause_max: Duration,
     /// After this time from the beginning of a call nothing is tried again.
     pub deadline: Duration,
+    /// The same for a store that has not answered once, where it is shorter.
+    pub deadline_first: Duration,
 }
 
 impl Default for Patience {
@@ -33,6 +38,7 @@ impl Default for Patience {
             pause_first: Duration::from_millis(500),
             pause_max: Duration::from_secs(30),
             deadline: Duration::from_secs(15 * 60),
+            deadline_first: Duration::from_secs(30),
         }
     }
 }
@@ -49,6 +55,7 @@ pub struct RetryStore<S> {
     clock: Arc<dyn Clock>,
     dice: Dice,
     witness: Witness,
+    has_answered: AtomicBool,
 }
 
 impl<S: Store> RetryStore<S> {
@@ -61,7 +68,8 @@ impl<S: Store> RetryStore<S> {
 
     /// `inside`, by a clock and randomness of the caller's.
     pub fn with(inside: S, patience: Patience, clock: Arc<dyn Clock>, dice: Dice) -> Self {
-        Self { inside, patience, clock, dice, witness: Box::new(|_, _| ()) }
+        let witness: Witness = Box::new(|_, _| ());
+        Self { inside, patience, clock, dice, witness, has_answered: AtomicBool::new(false) }
     }
 
     /// The same, where `witness` hears of each pause.
@@ -76,19 +84,28 @@ impl<S: Store> RetryStore<S> {
         let begin = self.clock.now();
         let mut bound = self.patience.pause_first;
         loop {
-            let error = match call() {
+            let outcome = call();
+            if outcome.as_ref().err().is_none_or(is_answer) {
+                self.has_answered.store(true, Ordering::Relaxed);
+            }
+            let error = match outcome {
                 Err(error) if error.is_transient() => error,
                 done => return done,
             };
             let pause =
                 bound.min(self.patience.pause_max).mul_f64(f64::from((self.dice)()) / f64::from(u32::MAX));
-            if self.clock.now() - begin + pause > self.patience.deadline {
+            if self.clock.now() - begin + pause > self.deadline() {
                 return Err(error);
             }
             (self.witness)(&error, pause);
             self.clock.sleep(pause);
             bound = bound.saturating_mul(2);
         }
+    }
+
+    fn deadline(&self) -> Duration {
+        let Patience { deadline, deadline_first, .. } = self.patience;
+        if self.has_answered.load(Ordering::Relaxed) { deadline } else { deadline.min(deadline_first) }
     }
 
     /// Whether the object under `key` is `content`; `None` where there is no object any more.
@@ -100,6 +117,13 @@ impl<S: Store> RetryStore<S> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether the store itself said this, be it only that it is busy.
+fn is_answer(error: &StoreError) -> bool {
+    let asks_for_peace =
+        matches!(error, StoreError::Io { cause, .. } if cause.kind() == ErrorKind::ResourceBusy);
+    asks_for_peace || !error.is_transient()
 }
 
 impl<S: Store> Store for RetryStore<S> {
@@ -164,6 +188,13 @@ mod tests {
         (RetryStore::with(inside, Patience::default(), clock.clone(), Box::new(|| u32::MAX)), clock)
     }
 
+    /// The same, once it has answered.
+    fn trying_again(plan: Plan) -> (RetryStore<FaultyStore<MemoryStore>>, Arc<StandingClock>) {
+        let (store, clock) = trying(plan);
+        store.has_answered.store(true, Ordering::Relaxed);
+        (store, clock)
+    }
+
     #[test]
     fn conforms_also_when_two_of_three_calls_fail_before_or_after_their_effect() {
         crate::conformance::run(&trying(Box::new(|_, _, _| None)).0);
@@ -174,7 +205,8 @@ mod tests {
             let clock = Arc::new(StandingClock::new());
             let inside = FaultyStore::new(MemoryStore::new(), Box::new(plan));
             // Eight threads share the faults, so one may meet many in a row: time is free here.
-            let patience = Patience { deadline: Duration::from_secs(1 << 30), ..Patience::default() };
+            let forever = Duration::from_secs(1 << 30);
+            let patience = Patience { deadline: forever, deadline_first: forever, ..Patience::default() };
             let random = AtomicU32::new(1);
             let dice = move || random.fetch_add(0x9e37_79b9, Ordering::Relaxed);
             crate::conformance::run(&RetryStore::with(inside, patience, clock, Box::new(dice)));
@@ -237,7 +269,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_their_bound_and_end_with_the_deadline() {
-        let (store, clock) = trying(Box::new(|_, _, _| Some(Fault::Before)));
+        let (store, clock) = trying_again(Box::new(|_, _, _| Some(Fault::Before)));
         let pauses = Arc::new(std::sync::Mutex::new(vec![]));
         let seen = pauses.clone();
         let store = store.witnessed(Box::new(move |_, pause| seen.lock().unwrap().push(pause.as_millis())));
@@ -247,6 +279,20 @@ mod tests {
         assert_eq!(pauses[..8], [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
         let Patience { deadline, pause_max, .. } = Patience::default();
         assert!(clock.now() <= deadline && clock.now() + pause_max > deadline, "{:?}", clock.now());
+    }
+
+    #[test]
+    fn a_store_that_never_answered_is_given_up_sooner() {
+        let Patience { deadline_first, .. } = Patience::default();
+        let (store, clock) = trying(Box::new(|_, _, _| Some(Fault::Before)));
+        read(&store, &key("config")).unwrap_err();
+        let first = clock.now();
+        assert!(first <= deadline_first, "{first:?}");
+        // One answer, be it a no, and it is waited for.
+        let (store, clock) = trying(Box::new(|number, _, _| (number > 0).then_some(Fault::Before)));
+        assert!(read(&store, &key("config")).unwrap_err().is_not_found());
+        read(&store, &key("config")).unwrap_err();
+        assert!(clock.now() > deadline_first, "{:?}", clock.now());
     }
 
     #[test]

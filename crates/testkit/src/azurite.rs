@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::program::Program;
 use crate::service::{Service, answers, free_port, made};
 
 /// The account that Azurite is made with.
@@ -33,6 +34,19 @@ impl Azurite {
         ]);
         command.args(["--blobPort", &port.to_string()]).current_dir(directory.path());
         Self { service: Service::start(command, directory, port, || answers(port)) }
+    }
+
+    /// Make a container. Our stores make none, so rclone does it, which speaks Azure too.
+    ///
+    /// # Panics
+    /// Where it is refused.
+    pub fn make_container(&self, container: &str) {
+        let rclone = Program::new(made("rclone"))
+            .with("HOME", self.service.path())
+            .with("RCLONE_AZUREBLOB_ACCOUNT", ACCOUNT)
+            .with("RCLONE_AZUREBLOB_KEY", ACCOUNT_KEY)
+            .with("RCLONE_AZUREBLOB_ENDPOINT", self.endpoint());
+        rclone.run(&["mkdir", &format!(":azureblob:{container}")]).ok();
     }
 
     /// Where the account answers.

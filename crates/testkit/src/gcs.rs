@@ -25,6 +25,7 @@ type Objects = Arc<Mutex<BTreeMap<String, (u64, Vec<u8>)>>>;
 /// A running service; its thread ends with the process.
 pub struct Gcs {
     port: u16,
+    objects: Objects,
 }
 
 impl Gcs {
@@ -36,13 +37,19 @@ impl Gcs {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("a bound address").port();
         let objects = Objects::default();
+        let kept = objects.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let objects = objects.clone();
+                let objects = kept.clone();
                 thread::spawn(move || serve(stream, &objects));
             }
         });
-        Self { port }
+        Self { port, objects }
+    }
+
+    /// The names of all objects, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// The address of a place in it, as `-r` takes it.

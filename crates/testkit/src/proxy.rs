@@ -24,6 +24,7 @@ struct Wire {
 pub struct Proxy {
     wire: Arc<Wire>,
     port: u16,
+    listening: Option<thread::JoinHandle<()>>,
 }
 
 impl Proxy {
@@ -32,11 +33,19 @@ impl Proxy {
     /// # Panics
     /// Where there is no free port.
     pub fn start(target: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::start_at(0, target)
+    }
+
+    /// The same at a port that was another one's before: between the two, connections are refused.
+    ///
+    /// # Panics
+    /// Where somebody listens there.
+    pub fn start_at(port: u16, target: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
         let port = listener.local_addr().expect("a bound address").port();
         let wire = Arc::new(Wire::default());
         let shared = wire.clone();
-        thread::spawn(move || {
+        let listening = thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if shared.is_over.load(Ordering::SeqCst) {
                     return;
@@ -50,7 +59,7 @@ impl Proxy {
                 }
             }
         });
-        Self { wire, port }
+        Self { wire, port, listening: Some(listening) }
     }
 
     /// Its own port.
@@ -92,6 +101,9 @@ impl Drop for Proxy {
         self.wire.drop_all();
         // The listener waits for a connection to see that it is over.
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok();
+        if let Some(listening) = self.listening.take() {
+            listening.join().ok();
+        }
     }
 }
 

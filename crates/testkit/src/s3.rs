@@ -92,7 +92,12 @@ impl S3 {
 
     /// The address of a place in it, as `-r` takes it.
     pub fn url(&self, bucket: &str, prefix: &str) -> String {
-        format!("s3://{bucket}/{prefix}?endpoint={}", self.endpoint())
+        self.url_through(self.service.port(), bucket, prefix)
+    }
+
+    /// The same through a proxy at `port`.
+    pub fn url_through(&self, port: u16, bucket: &str, prefix: &str) -> String {
+        format!("s3://{bucket}/{prefix}?endpoint=http://127.0.0.1:{port}")
     }
 
     /// The same as restic writes it.

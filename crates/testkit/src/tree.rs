@@ -3,9 +3,11 @@
 //! Neither knows the code under test.
 
 mod judge;
+mod noise;
 mod sample;
 
 pub use judge::{assert_same_tree, differences};
+pub use noise::fill_with_noise;
 pub use sample::Tree;
 
 #[cfg(test)]

@@ -52,7 +52,9 @@ pub fn survey(
     let marks = marks::load(repository)?;
     // Snapshots first: what one that is listed needs was indexed before.
     let snapshots = repository.load_snapshots()?;
-    let is_over = |deleted: &Deleted| now.duration_since(deleted.deleted_at) >= cooling_off;
+    // Stores count in whole seconds, and whoever deletes by a clock of his own: a little later than now is now.
+    let age = |deleted: &Deleted| now.duration_since(deleted.deleted_at).max(SignedDuration::ZERO);
+    let is_over = |deleted: &Deleted| age(deleted) >= cooling_off;
     let (over, cooling): (Vec<_>, Vec<_>) = repository.deleted_snapshots()?.into_iter().partition(is_over);
     let stored = repository.list(FileKind::Pack)?;
     let index_files = repository.load_index_files()?;

@@ -1,0 +1,120 @@
+//! Object storage from the command line, on servers of other makers: the whole road, what is refused and how, and what
+//! neither the end of the writer nor of the wire costs.
+
+// Everything here is a test, also where clippy does not see it.
+#![allow(clippy::unwrap_used)]
+
+mod road;
+mod care;
+mod strange;
+mod clouds;
+mod fire;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::program::{Program, Ran};
+use testkit::restic;
+use testkit::s3::S3;
+use testkit::site::{PASSWORD, Site, files_below};
+use testkit::tree::fill_with_noise;
+
+/// The bucket of every test.
+const BUCKET: &str = "acme";
+
+/// A place in object storage, and the program that works on it.
+struct Far {
+    site: Site,
+    program: Program,
+    /// restic with the credentials and the same place.
+    restic: Option<Box<dyn Fn(&restic::Restic) -> Program>>,
+}
+
+impl Far {
+    /// At `url`, with nothing in it yet; `program` gets credentials by `give`.
+    fn bare(url: &str, give: impl Fn(Program) -> Program) -> Self {
+        let site = Site::bare(env!("CARGO_BIN_EXE_mainstay"));
+        let program = give(site.program()).with("MAINSTAY_REPOSITORY", url);
+        Self { site, program, restic: None }
+    }
+
+    /// Below `prefix` in the bucket, which is there; with a repository.
+    fn on(s3: &S3, prefix: &str) -> Self {
+        let far = Self::bare_on(s3, prefix);
+        far.run(&["init", "--no-recovery-key"]).ok();
+        far
+    }
+
+    /// The same without a repository.
+    fn bare_on(s3: &S3, prefix: &str) -> Self {
+        let mut far = Self::bare(&s3.url(BUCKET, prefix), |program| s3.with_credentials(program));
+        let url = s3.restic_url(BUCKET, prefix);
+        let given = s3.with_credentials(Program::new("restic"));
+        far.restic = Some(Box::new(move |restic| restic.on(Path::new(&url), PASSWORD).with_all_of(&given)));
+        far
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.program.run(arguments)
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        json(&self.run(&[&["--json"], arguments].concat()).ok())
+    }
+
+    /// Make a directory of so many MiB that nothing compresses or repeats.
+    fn source(&self, name: &str, mib: u32) -> PathBuf {
+        let folder = self.site.path().join(name);
+        fill_with_noise(&folder, name.len() as u64, mib);
+        folder
+    }
+
+    fn back_up(&self, source: &Path, more: &[&str]) -> Ran {
+        self.run(&[&["backup", "create", "acme", "--directory", text(source)], more].concat())
+    }
+
+    /// The backup is as the directory was.
+    fn assert_restores(&self, id: &str, source: &Path) {
+        let to = TempDir::new_in(self.site.path()).unwrap();
+        let target = to.path().join("back");
+        self.run(&["backup", "restore", id, "--to", text(&target)]).ok();
+        assert!(files_below(&target) == files_below(source), "{id} came back changed");
+    }
+
+    /// Run every restic on the same place, without a lock: Ceph 20 refuses the writes of restic 0.14.
+    fn by_restic(&self, arguments: &[&str]) -> Vec<Ran> {
+        let at = self.restic.as_ref().unwrap();
+        let run = |restic: &restic::Restic| {
+            at(restic).run(&[&["--no-cache", "--no-lock"], arguments].concat()).ok()
+        };
+        restic::installed().iter().map(run).collect()
+    }
+
+    /// mainstay and every restic find nothing wrong. Locks of the dead do not count.
+    fn assert_sound(&self) {
+        self.run(&["check", "--read-data"]).ok();
+        self.by_restic(&["check", "--read-data"]);
+    }
+
+    /// The ids that are listed, newest first.
+    fn ids(&self) -> Vec<String> {
+        let records = self.json(&["backup", "list"])["records"].clone();
+        records.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A strict S3 with a bucket as the original's of H2: neither versions nor locks.
+fn ceph() -> S3 {
+    let s3 = S3::ceph();
+    s3.make_bucket(BUCKET);
+    s3
+}
