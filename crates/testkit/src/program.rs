@@ -39,13 +39,6 @@ impl Program {
         self
     }
 
-    /// The same with every variable of another program.
-    #[must_use]
-    pub fn with_all_of(mut self, other: &Self) -> Self {
-        self.environment.extend(other.environment.iter().cloned());
-        self
-    }
-
     /// The same under another program, as in `strace -f … program`.
     #[must_use]
     pub fn under(&self, wrapper: &[&str]) -> Wrapped {

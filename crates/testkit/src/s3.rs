@@ -132,15 +132,15 @@ impl S3 {
         Program::new("curl").run(&all).ok().text()
     }
 
-    /// `program` with the credentials in its environment.
-    #[must_use]
-    pub fn with_credentials(&self, program: Program) -> Program {
-        let program = program.with("AWS_ACCESS_KEY_ID", ACCESS_KEY).with("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
-        program.with("AWS_REGION", REGION)
-    }
-
     /// Where it keeps its files.
     pub fn path(&self) -> &Path {
         self.service.path()
     }
+}
+
+/// `program` with the credentials in its environment.
+#[must_use]
+pub fn with_credentials(program: Program) -> Program {
+    let program = program.with("AWS_ACCESS_KEY_ID", ACCESS_KEY).with("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    program.with("AWS_REGION", REGION)
 }

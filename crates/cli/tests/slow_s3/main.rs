@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::program::{Program, Ran};
 use testkit::restic;
-use testkit::s3::S3;
+use testkit::s3::{S3, with_credentials};
 use testkit::site::{PASSWORD, Site, files_below};
 use testkit::tree::fill_with_noise;
 
@@ -27,8 +27,8 @@ const BUCKET: &str = "acme";
 struct Far {
     site: Site,
     program: Program,
-    /// restic with the credentials and the same place.
-    restic: Option<Box<dyn Fn(&restic::Restic) -> Program>>,
+    /// The same place as restic names it.
+    restic_url: String,
 }
 
 impl Far {
@@ -36,7 +36,7 @@ impl Far {
     fn bare(url: &str, give: impl Fn(Program) -> Program) -> Self {
         let site = Site::bare(env!("CARGO_BIN_EXE_mainstay"));
         let program = give(site.program()).with("MAINSTAY_REPOSITORY", url);
-        Self { site, program, restic: None }
+        Self { site, program, restic_url: String::new() }
     }
 
     /// Below `prefix` in the bucket, which is there; with a repository.
@@ -48,10 +48,8 @@ impl Far {
 
     /// The same without a repository.
     fn bare_on(s3: &S3, prefix: &str) -> Self {
-        let mut far = Self::bare(&s3.url(BUCKET, prefix), |program| s3.with_credentials(program));
-        let url = s3.restic_url(BUCKET, prefix);
-        let given = s3.with_credentials(Program::new("restic"));
-        far.restic = Some(Box::new(move |restic| restic.on(Path::new(&url), PASSWORD).with_all_of(&given)));
+        let mut far = Self::bare(&s3.url(BUCKET, prefix), with_credentials);
+        far.restic_url = s3.restic_url(BUCKET, prefix);
         far
     }
 
@@ -84,9 +82,9 @@ impl Far {
 
     /// Run every restic on the same place, without a lock: Ceph 20 refuses the writes of restic 0.14.
     fn by_restic(&self, arguments: &[&str]) -> Vec<Ran> {
-        let at = self.restic.as_ref().unwrap();
         let run = |restic: &restic::Restic| {
-            at(restic).run(&[&["--no-cache", "--no-lock"], arguments].concat()).ok()
+            let at = restic.on(Path::new(&self.restic_url), PASSWORD);
+            with_credentials(at).run(&[&["--no-cache", "--no-lock"], arguments].concat()).ok()
         };
         restic::installed().iter().map(run).collect()
     }
