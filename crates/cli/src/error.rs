@@ -75,6 +75,10 @@ impl From<EngineError> for CliError {
             EngineError::NoBackup(_) => {
                 Self::new(Kind::NotFound, message).hint("`mainstay backup list` shows what there is")
             }
+            EngineError::Disappeared(_) => Self::new(Kind::NotFound, message).hint(
+                "find out who removed it; its data may still be there until the next `mainstay prune`, and in a versioned \
+                 bucket or another copy of the repository the snapshot itself",
+            ),
             EngineError::NoPath { .. } => {
                 Self::new(Kind::NotFound, message).hint("paths are those below the backed-up directory")
             }

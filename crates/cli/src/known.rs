@@ -162,7 +162,7 @@ pub(crate) fn find(
     id: &str,
     face: &Face,
 ) -> Result<(Arc<Repository>, BackupRecord)> {
-    choose(repositories, face, |records| catalog::choose(records, id))
+    choose(repositories, face, id, |records| catalog::choose(records, id))
 }
 
 /// The newest good backup of a tenant's source, wherever it is.
@@ -175,7 +175,7 @@ pub(crate) fn find_newest(
     let is_asked = |record: &BackupRecord| {
         record.tenant.as_str() == tenant && record.source.as_str() == source && !record.incomplete
     };
-    choose(repositories, face, |records| {
+    choose(repositories, face, "", |records| {
         let newest = records.into_iter().filter(is_asked).max_by_key(|record| record.created_at);
         newest.ok_or_else(|| EngineError::NoBackup(format!("{tenant}/{source}")))
     })
@@ -184,13 +184,15 @@ pub(crate) fn find_newest(
 fn choose(
     repositories: &[Arc<Repository>],
     face: &Face,
+    id: &str,
     choose: impl FnOnce(Vec<BackupRecord>) -> Result<BackupRecord, EngineError>,
 ) -> Result<(Arc<Repository>, BackupRecord)> {
-    let (mut found, mut damage) = (vec![], None);
+    let (mut found, mut damage, mut missing) = (vec![], vec![], vec![]);
     for repository in repositories {
-        let (records, broken) = catalog::list_readable(repository)?;
-        damage = damage.or(broken.into_iter().next());
-        found.extend(records.into_iter().map(|record| (repository, record)));
+        let listing = catalog::list_readable(repository)?;
+        damage.extend(listing.damage);
+        missing.extend(listing.missing);
+        found.extend(listing.records.into_iter().map(|record| (repository, record)));
     }
     let mut different: Vec<BackupRecord> = vec![];
     for (_, record) in &found {
@@ -198,11 +200,7 @@ fn choose(
             different.push(record.clone());
         }
     }
-    let chosen = match (choose(different), damage) {
-        // It may be the one that cannot be read.
-        (Err(EngineError::NoBackup(_)), Some(damage)) => return Err(damage.into()),
-        (chosen, _) => chosen?,
-    };
+    let chosen = choose(different).map_err(|error| catalog::explained(error, damage, missing, id))?;
     let mut places = found.into_iter().filter(|(_, record)| record.id == chosen.id);
     let (repository, record) = places.next().ok_or_else(|| EngineError::NoBackup(chosen.id.to_string()))?;
     for (_, copy) in places {

@@ -1,9 +1,10 @@
 //! Which backups there are: one record for each snapshot, read from `x/record/` or, where that is missing, found
 //! again in the snapshot itself.
 //!
-//! Invariant: a record is a copy. Wiping `x/record/` loses nothing; a record without its snapshot is not shown.
+//! Invariant: a record is a copy. Wiping `x/record/` loses nothing but one thing: a record whose snapshot is gone, and
+//! was not deleted by us, tells that a backup disappeared behind our back (C12).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use model::backup::{BackupKind, BackupRecord, Engine, Verification};
@@ -34,29 +35,45 @@ pub fn may_be_foreign(record: &BackupRecord) -> bool {
     record.tenant.as_str() == FOREIGN_TENANT
 }
 
+/// What [`list_readable`] found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Every backup that can be read, newest first.
+    pub records: Vec<BackupRecord>,
+    /// What is wrong with the others.
+    pub damage: Vec<EngineError>,
+    /// Backups whose snapshots are gone, although nobody deleted them with mainstay, newest first. Once prune has taken
+    /// their data, nothing is left to tell of them.
+    pub missing: Vec<BackupRecord>,
+}
+
 /// Every backup, newest first.
 ///
 /// # Errors
 /// Damage to a snapshot.
 pub fn list(repository: &Repository) -> Result<Vec<BackupRecord>> {
-    let (records, damage) = list_readable(repository)?;
+    let Listing { records, damage, .. } = list_readable(repository)?;
     match damage.into_iter().next() {
         Some(damage) => Err(damage),
         None => Ok(records),
     }
 }
 
-/// Every backup that can be read, newest first, and what is wrong with the others: one damaged snapshot hides no
-/// other (C4). Damage to a copy, which is all that `x/` holds of a record, is passed over: the snapshot tells more.
+/// Every backup that can be read, and what became of the others: one damaged snapshot hides no other (C4). Damage to a
+/// copy, which is all that `x/` holds of a record, is passed over: the snapshot tells more.
 ///
 /// # Errors
 /// When the repository cannot be listed.
-pub fn list_readable(repository: &Repository) -> Result<(Vec<BackupRecord>, Vec<EngineError>)> {
+pub fn list_readable(repository: &Repository) -> Result<Listing> {
+    // Records before snapshots: a backup that is committed meanwhile is seen without its record, never the reverse.
     let kept = note_names(repository, "record")?;
     let holds = note_names(repository, "hold")?;
     let verifications = newest_verifications(repository)?;
     let (mut index, mut records, mut damage) = (None, vec![], vec![]);
-    for listed in repository.list(FileKind::Snapshot)? {
+    let snapshots = repository.list(FileKind::Snapshot)?;
+    let there: HashSet<String> = snapshots.iter().map(|listed| listed.id.to_hex()).collect();
+    let mut missing = load_missing(repository, kept.keys().filter(|name| !there.contains(*name)))?;
+    for listed in snapshots {
         let name = listed.id.to_hex();
         let copy = kept.contains_key(&name).then(|| repository.load_note(&format!("record/{name}")));
         let found = match copy {
@@ -72,18 +89,59 @@ pub fn list_readable(repository: &Repository) -> Result<(Vec<BackupRecord>, Vec<
             }
             Err(error) => return Err(error),
         };
-        record.snapshot = Some(listed.id);
+        seen_in(repository, &mut record, listed.id);
         // The note alone says it: the record stays as it was made when a hold is taken away.
         record.hold = holds.contains_key(&name);
-        record.destination = "local".to_owned();
-        record.location = repository.store().location();
         if let Some(note) = verifications.get(&name) {
             record.last_verification = repository.load_note::<Verification>(note).ok();
         }
         records.push(record);
     }
+    newest_first(&mut records);
+    newest_first(&mut missing);
+    Ok(Listing { records, damage, missing })
+}
+
+/// In the order in which backups are shown.
+pub fn newest_first(records: &mut [BackupRecord]) {
     records.sort_by(|one, other| (other.created_at, &other.id).cmp(&(one.created_at, &one.id)));
-    Ok((records, damage))
+}
+
+/// Of records without a snapshot, those that are neither deleted nor, by now, brought back.
+fn load_missing<'a>(
+    repository: &Repository,
+    alone: impl Iterator<Item = &'a String>,
+) -> Result<Vec<BackupRecord>> {
+    let mut alone: Vec<Digest> = alone.filter_map(|name| name.parse().ok()).collect();
+    if alone.is_empty() {
+        return Ok(vec![]);
+    }
+    let deleted = note_names(repository, "deleted")?;
+    alone.retain(|id| !deleted.contains_key(&id.to_hex()));
+    // Between the first look at the snapshots and this one, somebody may have undeleted it.
+    let back = if alone.is_empty() { vec![] } else { repository.list(FileKind::Snapshot)? };
+    alone.retain(|id| back.iter().all(|listed| listed.id != *id));
+    let mut missing = vec![];
+    for id in alone {
+        match repository.load_note::<BackupRecord>(&format!("record/{id}")) {
+            Ok(mut record) => {
+                seen_in(repository, &mut record, id);
+                missing.push(record);
+            }
+            // Damaged, or forgotten since it was listed: it tells nothing.
+            Err(error) if error.is_damage() => {}
+            Err(RepoError::Store(error)) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(missing)
+}
+
+/// What a stored record does not say: where it was found.
+fn seen_in(repository: &Repository, record: &mut BackupRecord, snapshot: Digest) {
+    record.snapshot = Some(snapshot);
+    record.destination = "local".to_owned();
+    record.location = repository.store().location();
 }
 
 fn note_names(repository: &Repository, folder: &str) -> Result<HashMap<String, ()>> {
@@ -173,11 +231,23 @@ pub(crate) fn from_tags(id: &Digest, snapshot: &SnapshotFile) -> BackupRecord {
 /// # Errors
 /// [`EngineError::NoBackup`], [`EngineError::Ambiguous`], or what [`list`] says.
 pub fn find(repository: &Repository, prefix: &str) -> Result<BackupRecord> {
-    let (records, damage) = list_readable(repository)?;
-    match (choose(records, prefix), damage.into_iter().next()) {
-        // It may be the one that cannot be read.
-        (Err(EngineError::NoBackup(_)), Some(damage)) => Err(damage),
-        (found, _) => found,
+    let Listing { records, damage, missing } = list_readable(repository)?;
+    choose(records, prefix).map_err(|error| explained(error, damage, missing, prefix))
+}
+
+/// Why there is no backup of that name, where more is known: it disappeared, or it may be the one that cannot be read.
+pub fn explained(
+    error: EngineError,
+    damage: Vec<EngineError>,
+    missing: Vec<BackupRecord>,
+    prefix: &str,
+) -> EngineError {
+    if !matches!(error, EngineError::NoBackup(_)) {
+        return error;
+    }
+    match choose(missing, prefix) {
+        Ok(record) => EngineError::Disappeared(record.id),
+        Err(_) => damage.into_iter().next().unwrap_or(error),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use model::cancel::Cancelled;
+use model::name::BackupId;
 use pg::archive::ArchiveError;
 use pg::client::ClientError;
 use pg::connection::{ConnectionError, SessionError};
@@ -54,6 +55,9 @@ pub enum EngineError {
     /// Nothing has that id.
     #[error("no backup {0:?}")]
     NoBackup(String),
+    /// It was there, and nobody deleted it with mainstay.
+    #[error("backup {0} disappeared: its snapshot is gone, and `backup delete` or `forget` did not do it")]
+    Disappeared(BackupId),
     /// Several have that prefix.
     #[error("{prefix:?} is not unique: {matches}")]
     Ambiguous {

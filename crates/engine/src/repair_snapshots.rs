@@ -76,7 +76,7 @@ pub fn repair_snapshots(
         false => Some(Lease::exclusive(repository, "repair", identity)?),
     };
     progress.begin("looking for what is lost", 0);
-    let (records, _) = catalog::list_readable(repository)?;
+    let records = catalog::list_readable(repository)?.records;
     let index = Arc::new(repository.load_index()?);
     let broken = find_broken(repository, &index, &records, cancel)?;
     let Some(lease) = lease.filter(|_| !broken.is_empty()) else {

@@ -85,11 +85,13 @@ impl Repository {
         self.list_notes("deleted")?.into_iter().map(load).collect()
     }
 
-    /// Give a deleted snapshot up for ever.
+    /// Give a deleted snapshot up for ever. Its record goes first: one without a tombstone means that the snapshot
+    /// disappeared behind our back.
     ///
     /// # Errors
     /// When the store fails.
     pub(crate) fn bury_snapshot(&self, id: &Digest) -> Result<()> {
+        self.delete_note(&format!("record/{id}"))?;
         self.delete_note(&name(id))
     }
 

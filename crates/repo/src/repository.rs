@@ -335,6 +335,10 @@ pub(crate) fn load_keys(store: &dyn Store) -> Result<KeyFiles> {
 /// The key that `password` opens; the one that it opened `before` is tried first.
 fn find_key(store: &dyn Store, password: &Secret, before: Option<Digest>) -> Result<(Key, Digest)> {
     let KeyFiles { mut sound, damage } = load_keys(store)?;
+    if sound.is_empty() && damage.is_none() {
+        let reason = "there is none: this is no repository of the restic format, or its keys are lost";
+        return Err(RepoError::damaged(format!("the keys in {}", store.location()), reason));
+    }
     sound.sort_by_key(|(id, _)| Some(*id) != before);
     for (id, file) in sound {
         if let Some(key) = file.open(password, &format!("key {id}"))? {

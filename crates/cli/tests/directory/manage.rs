@@ -106,6 +106,48 @@ fn a_backup_is_held_deleted_brought_back_and_pruned() {
 }
 
 #[test]
+fn c12_what_disappeared_is_marked_and_what_was_deleted_is_not() {
+    let (site, data) = site();
+    let mut ids = vec![];
+    for number in 0..4 {
+        fs::write(data.join("file"), format!("state {number}")).unwrap();
+        ids.push(id(&create(&site, &data, &[]).ok()));
+    }
+    let snapshot = |id: &str| json(&site, &["backup", "get", id])["snapshot"].as_str().unwrap().to_owned();
+    let (taken, lost) = (snapshot(&ids[1]), snapshot(&ids[2]));
+    site.run(&["backup", "delete", &ids[0]]).ok();
+    // By another program, and by somebody with a hand on the store.
+    for restic in testkit::restic::installed().into_iter().take(1) {
+        site.restic(&restic, &["forget", &taken]).ok();
+    }
+    fs::remove_file(site.repository().join("snapshots").join(&lost)).unwrap();
+    let listed = site.run(&["backup", "list"]).ok();
+    let kind_of = |id: &str| {
+        let text = String::from_utf8(listed.stdout.clone()).unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("{id} "))).map(str::to_owned);
+        line.map(|line| line.split_whitespace().nth(6).unwrap().to_owned())
+    };
+    let kinds: Vec<_> = ids.iter().map(|id| kind_of(id)).collect();
+    let [missing, there] = ["directory(missing)", "directory"].map(|kind| Some(kind.to_owned()));
+    assert_eq!(kinds, [None, missing.clone(), missing, there]);
+    assert!(listed.stderr.contains(&format!("{} disappeared", ids[2])), "{}", listed.stderr);
+    let listed = json(&site, &["backup", "list"]);
+    let of = |part: &str| -> Vec<String> {
+        let records = listed[part].as_array().unwrap().iter();
+        records.map(|record| record["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((of("records"), of("missing")), (vec![ids[3].clone()], vec![ids[2].clone(), ids[1].clone()]));
+    for verb in [&["backup", "get", &ids[2]][..], &["backup", "restore", &ids[1], "--to", "/nonexistent/x"]] {
+        site.run(verb).exits(5).says("disappeared");
+    }
+    // What was deleted and is gone for good did not disappear, and prune clears away what did.
+    site.run(&["prune", "--cooling-off", "0h"]).ok();
+    assert_eq!(json(&site, &["backup", "list"])["missing"].as_array().unwrap().len(), 0);
+    assert_eq!(site.ids(), [ids[3].clone()]);
+    site.assert_sound();
+}
+
+#[test]
 fn forget_says_why_and_a_dry_run_forgets_nothing() {
     let (site, data) = site();
     let mut ids = vec![];

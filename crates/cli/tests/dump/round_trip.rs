@@ -48,6 +48,33 @@ fn c1_a_rich_database_comes_back_whole() {
     site.assert_sound();
 }
 
+/// A stream has no size or time that could tell whether it changed: rustic took such a one for unchanged and stored
+/// nothing of it.
+#[test]
+fn a_dump_is_never_taken_for_unchanged_because_of_an_earlier_one() {
+    let server = Postgres::start();
+    rich::create_small(&server, "app");
+    server.psql_in("app", "CREATE TABLE same_size (word text); INSERT INTO same_size VALUES ('before')");
+    let site = site().with_server(&server);
+    let first = site.back_up("app");
+    server.psql_in("app", "UPDATE same_size SET word = 'behind'");
+    let second = site.back_up("app");
+    for (id, word, other) in [(&first, "before", "behind"), (&second, "behind", "before")] {
+        let dump = site.run(&["backup", "export", id]).ok().stdout;
+        let holds = |word: &str| dump.windows(word.len()).any(|window| window == word.as_bytes());
+        assert!(holds(&format!("{word}\n")) && !holds(&format!("{other}\n")), "{id}");
+        let record: Value =
+            serde_json::from_slice(&site.run(&["--json", "backup", "get", id]).ok().stdout).unwrap();
+        assert_eq!(record["sizeBytes"], dump.len().to_string());
+        assert_eq!(record["sha256"], hex::encode(Sha256::digest(&dump)));
+    }
+    for restic in restic::installed() {
+        let listed = site.restic(&restic, &["snapshots", "--json"]).ok();
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        assert!(listed.as_array().unwrap().iter().all(|snapshot| snapshot["parent"].is_null()), "{listed}");
+    }
+}
+
 #[test]
 fn c5_the_exported_dump_is_what_restic_and_pg_restore_read() {
     let server = Postgres::start();

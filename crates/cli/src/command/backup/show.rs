@@ -1,6 +1,6 @@
 //! `backup list` and `backup get`.
 
-use engine::catalog;
+use engine::catalog::{self, Listing};
 use model::backup::BackupRecord;
 use model::name::TenantName;
 use model::size::ByteSize;
@@ -27,23 +27,36 @@ pub(crate) fn list(
         .map(str::parse)
         .transpose()
         .map_err(|error: model::name::BadName| CliError::usage(error.to_string()))?;
-    let (mut records, mut damage) = (vec![], vec![]);
+    let mut all = Listing::default();
     for repository in known::open_all(global, environment, face)? {
-        let (found, broken) = catalog::list_readable(&repository)?;
-        records.extend(found);
-        damage.extend(broken);
+        let Listing { records, damage, missing } = catalog::list_readable(&repository)?;
+        all.records.extend(records);
+        all.damage.extend(damage);
+        all.missing.extend(missing);
     }
-    records.sort_by(|one, other| (other.created_at, &other.id).cmp(&(one.created_at, &one.id)));
-    records.retain(|record| tenant.as_ref().is_none_or(|tenant| record.tenant == *tenant));
-    face.result(&json!({ "records": records }), || {
-        let header = COLUMNS.map(str::to_owned).to_vec();
-        table(&std::iter::once(header).chain(records.iter().map(row)).collect::<Vec<_>>())
-    });
+    for records in [&mut all.records, &mut all.missing] {
+        catalog::newest_first(records);
+        records.retain(|record| tenant.as_ref().is_none_or(|tenant| record.tenant == *tenant));
+    }
+    face.result(&json!({ "records": all.records, "missing": all.missing }), || rows(&all));
+    for BackupRecord { id, location, .. } in &all.missing {
+        face.warn(&format!("{id} disappeared from {location}, and nobody deleted it with mainstay"));
+    }
     // What can be read is shown first.
-    damage.into_iter().next().map_or(Ok(()), |damage| Err(damage.into()))
+    all.damage.into_iter().next().map_or(Ok(()), |damage| Err(damage.into()))
 }
 
-fn row(record: &BackupRecord) -> Vec<String> {
+/// What is there and what is missing, in one order.
+fn rows(all: &Listing) -> String {
+    let mut shown: Vec<_> = all.records.iter().map(|record| (record, "")).collect();
+    shown.extend(all.missing.iter().map(|record| (record, "(missing)")));
+    shown.sort_by(|(one, _), (other, _)| (other.created_at, &other.id).cmp(&(one.created_at, &one.id)));
+    let header = COLUMNS.map(str::to_owned).to_vec();
+    let rows = shown.into_iter().map(|(record, remark)| row(record, remark));
+    table(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+}
+
+fn row(record: &BackupRecord, remark: &str) -> Vec<String> {
     let verified = record.last_verification.as_ref().map(|verification| verification.result.clone());
     let kind = record.kind.as_str();
     vec![
@@ -53,7 +66,7 @@ fn row(record: &BackupRecord) -> Vec<String> {
         format!("{:.0}", record.created_at),
         ByteSize(record.size_bytes).to_string(),
         ByteSize(record.stored_bytes).to_string(),
-        if record.incomplete { format!("{kind}(incomplete)") } else { kind.to_owned() },
+        format!("{kind}{}{remark}", if record.incomplete { "(incomplete)" } else { "" }),
         verified.unwrap_or_default(),
         record.location.clone(),
     ]
