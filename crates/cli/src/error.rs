@@ -35,6 +35,8 @@ pub(crate) struct CliError {
     pub(crate) message: String,
     /// What to do next, where we know.
     pub(crate) hint: Option<String>,
+    /// Whether a store failed, so that another one may still do.
+    pub(crate) is_of_store: bool,
 }
 
 /// Results of this crate.
@@ -43,7 +45,7 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 impl CliError {
     /// An error with these words.
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, is_of_store: false }
     }
 
     /// The same with a hint.
@@ -143,7 +145,7 @@ impl From<StoreError> for CliError {
             StoreError::Refused { why, .. } => kind_of_refusal(why),
             StoreError::Io { .. } | StoreError::Wrong { .. } => Kind::Failed,
         };
-        let shown = Self::new(kind, error.to_string());
+        let shown = Self { is_of_store: true, ..Self::new(kind, error.to_string()) };
         match &error {
             StoreError::Refused { why: Refusal::NoCredentials(_), place, .. } => {
                 shown.hint(where_credentials_come_from(place))

@@ -36,9 +36,13 @@ pub(crate) struct WireArguments {
 /// Where a backup goes, when not into the repository of the global flags.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Destination {
-    /// local, s3, gcs, or any address that --repository takes
+    /// local, s3, gcs, or any address that --repository takes; several times: the first that can be opened gets the
+    /// backup, the others copies of it and of what they missed
     #[arg(long, value_name = "PLACE")]
-    pub(crate) dest: Option<String>,
+    pub(crate) dest: Vec<String>,
+    /// File with the password of the place of the --dest in the same position; the usual password for the rest
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dest_password_file: Vec<PathBuf>,
     /// With --dest s3: the bucket, with or without a prefix and s3://
     #[arg(long, value_name = "BUCKET")]
     pub(crate) s3_bucket: Option<String>,

@@ -20,6 +20,7 @@ pub mod delete;
 pub mod forget;
 pub mod stats;
 pub mod copy;
+pub mod catch_up;
 pub mod repair_snapshots;
 
 pub use error::EngineError;

@@ -5,6 +5,7 @@
 
 mod road;
 mod manage;
+mod places;
 mod bad_input;
 mod golden;
 mod repair;

@@ -9,6 +9,7 @@ mod care;
 mod strange;
 mod clouds;
 mod fire;
+mod several;
 
 use std::path::{Path, PathBuf};
 

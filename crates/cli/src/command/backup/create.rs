@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use engine::back_up_dump::{DumpSource, back_up_dump};
 use engine::back_up_files::{DirectoryReport, DirectorySource, back_up_files};
+use engine::catch_up::whose;
 use engine::writing::Order;
 use files::exclude::{Excludes, PatternError};
 use files::owner::Owners;
@@ -20,7 +21,6 @@ use pg::client::Clients;
 use pg::connection::Session;
 use pg::dump::DumpOptions;
 use pg::server::Server;
-use repo::Repository;
 use serde_json::json;
 
 use crate::arguments::{Create, Global};
@@ -29,76 +29,84 @@ use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::wire::Use;
-use crate::{database, interrupt, known, password, place};
+use crate::{database, interrupt, place};
 
-/// A source that could not be backed up.
+/// A source that could not be backed up, or a place that has no copy.
 struct Failure {
     source: String,
+    destination: String,
     error: CliError,
 }
+
+impl Failure {
+    fn of_place(url: &str, error: CliError) -> Self {
+        Self { source: String::new(), destination: url.to_owned(), error }
+    }
+}
+
+mod places;
+
+use places::{Copied, Place, Places};
 
 pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, face: &Face) -> Result<()> {
     let bad = |error: BadName| CliError::usage(error.to_string());
     let tenant: TenantName = order.tenant.parse().map_err(bad)?;
     // Wrong names are said before any server is asked.
     order.name.as_deref().map(str::parse::<SourceName>).transpose().map_err(bad)?;
-    let url = destination(global, order, environment)?;
+    let urls = places::named(global, order, environment)?;
     let cancel = interrupt::watch()?;
-    let password = password::current(global, environment, face)?;
     // Programs are asked for their versions while the key is derived: both take their time.
-    let (repository, clients) = std::thread::scope(|scope| {
+    let (places, clients) = std::thread::scope(|scope| {
         let (bin_dir, path) = (order.server.pg_bin_dir.as_deref(), environment.get("PATH"));
         let find = move || database::clients(bin_dir, path);
         let clients = order.what.directory.is_none().then(|| scope.spawn(find));
-        let repository = place::open_at(&url, &password, environment, face);
+        let places = places::open(&urls, global, order, environment, face);
         let joined = clients.map(|clients| clients.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        (repository, joined.transpose())
+        (places, joined.transpose())
     });
-    let repository = repository?;
-    if order.destination.dest.is_some() {
-        known::remember(&url, environment, face);
-    }
-    let creating = Creating { order, tenant, url, repository, environment, face, cancel };
-    let (records, failures) = match (&order.what.directory, clients?) {
-        (Some(directory), _) => (vec![creating.directory(directory)?], vec![]),
-        (None, clients) => creating.databases(&clients.unwrap_or_default())?,
-    };
-    show(&records, &failures, &environment.wire().use_so_far(), face);
-    end(&records, failures)
-}
-
-/// `--dest`, then the repository of the flags; nothing is assumed (C2).
-fn destination(global: &Global, order: &Create, environment: &Environment) -> Result<String> {
-    match (order.destination.dest.as_deref(), &global.repository) {
-        (Some("local"), _) => Ok(place::local(environment)),
-        (Some("s3"), _) => match &order.destination.s3_bucket {
-            Some(bucket) if bucket.starts_with("s3://") => Ok(bucket.clone()),
-            Some(bucket) => Ok(format!("s3://{bucket}")),
-            None => Err(CliError::usage("--dest s3 needs --s3-bucket BUCKET[/PREFIX]")),
-        },
-        (Some("gcs"), _) => match &order.destination.gcs_bucket {
-            Some(bucket) if bucket.starts_with("gs://") => Ok(bucket.clone()),
-            _ => Err(CliError::usage("--dest gcs needs --gcs-bucket gs://BUCKET[/PREFIX]")),
-        },
-        (Some(url), _) => Ok(url.to_owned()),
-        (None, Some(url)) => Ok(url.clone()),
-        (None, None) => Err(CliError::usage("no destination was named")
-            .hint("use -r URL, MAINSTAY_REPOSITORY, or --dest local for development")),
-    }
+    let (mut places, clients) = (places?, clients?.unwrap_or_default());
+    let creating = Creating { order, tenant, urls: &urls, environment, face, cancel };
+    let (records, mut failures) = creating.somewhere(&mut places, &clients)?;
+    let sources: Vec<_> = records.iter().map(whose).collect();
+    let copied = places.even_out(&sources, environment, &creating.cancel, face);
+    failures.append(&mut places.failures);
+    show(&records, &copied, &failures, &environment.wire().use_so_far(), face);
+    end(&records, &failures)
 }
 
 struct Creating<'a> {
     order: &'a Create,
     tenant: TenantName,
-    url: String,
-    repository: Arc<Repository>,
+    urls: &'a [String],
     environment: &'a Environment,
     face: &'a Face,
     cancel: CancelToken,
 }
 
+/// What was backed up, and what was not.
+type Outcome = (Vec<BackupRecord>, Vec<Failure>);
+
 impl Creating<'_> {
-    fn databases(&self, clients: &Clients) -> Result<(Vec<BackupRecord>, Vec<Failure>)> {
+    /// Into the first place; into the next one where that turns out to be down. It stands first then.
+    fn somewhere(&self, places: &mut Places, clients: &Clients) -> Result<Outcome> {
+        loop {
+            let place = &places.open[0];
+            let made = match &self.order.what.directory {
+                Some(directory) => self.directory(place, directory).map(|record| (vec![record], vec![])),
+                None => self.databases(place, clients),
+            };
+            match made {
+                Err(error) if error.is_of_store && places.open.len() > 1 && !self.cancel.is_cancelled() => {
+                    let place = places.open.remove(0);
+                    self.face.warn(&format!("{}; going on with the next place", error.message));
+                    places.failures.push(Failure::of_place(&place.url, error));
+                }
+                made => return made,
+            }
+        }
+    }
+
+    fn databases(&self, place: &Place, clients: &Clients) -> Result<Outcome> {
         let order = self.order;
         let named = order.what.database.as_deref();
         let session = database::session(named, &order.server, self.environment, self.face)?;
@@ -107,23 +115,29 @@ impl Creating<'_> {
             if name.is_empty() {
                 return Err(CliError::usage("no database was named"));
             }
-            return Ok((vec![self.database(clients, &session, &name)?], vec![]));
+            return Ok((vec![self.database(place, clients, &session, &name)?], vec![]));
         }
         let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, &session)?;
         self.refuse_same_disk(clients, &session)?;
         let (mut records, mut failures) = (vec![], vec![]);
         for name in server.databases()? {
             let done = session.with_database(&name).map_err(CliError::from);
-            match done.and_then(|session| self.database(clients, &session, &name)) {
+            match done.and_then(|session| self.database(place, clients, &session, &name)) {
                 Ok(record) => records.push(record),
                 Err(error) if self.cancel.is_cancelled() => return Err(error),
-                Err(error) => failures.push(Failure { source: name, error }),
+                Err(error) => failures.push(Failure { source: name, destination: place.url.clone(), error }),
             }
         }
         Ok((records, failures))
     }
 
-    fn database(&self, clients: &Clients, session: &Session, name: &str) -> Result<BackupRecord> {
+    fn database(
+        &self,
+        place: &Place,
+        clients: &Clients,
+        session: &Session,
+        name: &str,
+    ) -> Result<BackupRecord> {
         if !self.order.what.all_databases {
             self.refuse_same_disk(clients, session)?;
         }
@@ -134,13 +148,13 @@ impl Creating<'_> {
             ..DumpOptions::default()
         };
         let source = DumpSource { clients, session, database: name, options };
-        self.timed(name, |order| Ok(back_up_dump(&self.repository, &source, order)?))
+        self.timed(name, |order| Ok(back_up_dump(&place.repository, &source, order)?))
     }
 
-    /// The pattern that leaves the repository itself out, where it lies in `directory`: it would grow while it is read.
-    fn own_place_in(&self, directory: &Path) -> Result<Option<String>> {
+    /// The pattern that leaves a repository itself out, where it lies in `directory`: it would grow while it is read.
+    fn own_place_in(&self, url: &str, directory: &Path) -> Result<Option<String>> {
         // What lies behind a wire lies in no directory of ours.
-        let Ok(place) = store::open::local_path(&self.url).map(std::fs::canonicalize) else {
+        let Ok(place) = store::open::local_path(url).map(std::fs::canonicalize) else {
             return Ok(None);
         };
         // What is not there is said by the walk, in its own words.
@@ -162,11 +176,13 @@ impl Creating<'_> {
         Ok(Some(pattern))
     }
 
-    fn directory(&self, directory: &Path) -> Result<BackupRecord> {
+    fn directory(&self, place: &Place, directory: &Path) -> Result<BackupRecord> {
         let order = self.order;
         let pattern = |error: PatternError| CliError::usage(error.to_string());
         let mut patterns = order.exclude.clone();
-        patterns.extend(self.own_place_in(directory)?);
+        for url in self.urls {
+            patterns.extend(self.own_place_in(url, directory)?);
+        }
         let mut excludes = Excludes::new(&patterns).map_err(pattern)?;
         if order.exclude_caches {
             excludes = excludes.without_caches();
@@ -185,7 +201,7 @@ impl Creating<'_> {
         };
         let name = directory.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
         self.timed(&name, |order| {
-            let report = back_up_files(&self.repository, &source, order)?;
+            let report = back_up_files(&place.repository, &source, order)?;
             let DirectoryReport { record, files, excluded, problems } = report;
             self.face.note(&format!(
                 "files: {} new, {} changed, {} unmodified; {excluded} left out, {problems} problems",
@@ -231,14 +247,15 @@ impl Creating<'_> {
     /// A backup on the disk of the data dies with it (C2).
     fn refuse_same_disk(&self, clients: &Clients, session: &Session) -> Result<()> {
         use std::os::unix::fs::MetadataExt;
-        if self.order.destination.dest.as_deref() != Some("local") || self.order.allow_same_disk {
+        let is_local = self.order.destination.dest.iter().any(|dest| dest == "local");
+        if !is_local || self.order.allow_same_disk {
             return Ok(());
         }
         let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, session)?;
         // Another host's path, or one that we may not see, tells nothing.
         let Ok(directory) = server.data_directory() else { return Ok(()) };
         let device = |path: &str| std::fs::metadata(path).map(|about| about.dev()).ok();
-        let place = self.repository.store().location();
+        let place = place::local(self.environment);
         match (device(&directory), device(&place)) {
             (Some(data), Some(repository)) if data == repository => Err(CliError::new(
                 Kind::Refused,
@@ -250,25 +267,30 @@ impl Creating<'_> {
     }
 }
 
-fn show(records: &[BackupRecord], failures: &[Failure], used: &Use, face: &Face) {
-    for Failure { source, error } in failures {
-        face.status(&format!("backup failed source={source}: {}", error.message));
+fn show(records: &[BackupRecord], copied: &[Copied], failures: &[Failure], used: &Use, face: &Face) {
+    for Failure { source, destination, error } in failures {
+        match source.as_str() {
+            "" => face.status(&format!("copy failed destination={destination}: {}", error.message)),
+            source => face.status(&format!("backup failed source={source}: {}", error.message)),
+        }
     }
-    let failed: Vec<_> = failures
-        .iter()
-        .map(|failure| json!({ "source": failure.source, "error": failure.error.message }))
-        .collect();
+    let failed = failures.iter().map(|Failure { source, destination, error }| {
+        json!({ "source": source, "destination": destination, "error": error.message })
+    });
+    let copied =
+        copied.iter().map(|Copied { location, count }| json!({ "location": location, "backups": count }));
     let document = json!({
         "message": format!("{} backups made, {} failed", records.len(), failures.len()),
         "record": records.first(),
         "records": records,
-        "failures": failed,
+        "failures": failed.collect::<Vec<_>>(),
+        "copies": copied.collect::<Vec<_>>(),
         "requests": used.to_json(),
     });
     face.result(&document, String::new);
 }
 
-fn end(records: &[BackupRecord], failures: Vec<Failure>) -> Result<()> {
+fn end(records: &[BackupRecord], failures: &[Failure]) -> Result<()> {
     let incomplete: Vec<_> = records.iter().filter(|record| record.incomplete).collect();
     match (records.len(), failures.len()) {
         (_, 0) if incomplete.is_empty() => Ok(()),
@@ -276,7 +298,12 @@ fn end(records: &[BackupRecord], failures: Vec<Failure>) -> Result<()> {
             .hint("what could not be read is listed above; retention does not count this backup")),
         (0, count) => Err(CliError::new(Kind::Failed, format!("all {count} databases failed"))),
         (made, count) => {
-            Err(CliError::new(Kind::Partial, format!("{made} databases backed up, {count} failed")))
+            let places = failures.iter().filter(|failure| failure.source.is_empty()).count();
+            let mut words = vec![format!("{made} backed up")];
+            words.extend((count > places).then(|| format!("{} databases failed", count - places)));
+            words.extend((places > 0).then(|| format!("{places} places have no copy")));
+            let error = CliError::new(Kind::Partial, words.join(", "));
+            Err(if places > 0 { error.hint("the next run copies what they missed") } else { error })
         }
     }
 }

@@ -1,0 +1,143 @@
+//! Where a backup goes: the places that were named, those that can be opened, and copies from one into the others.
+
+use std::sync::Arc;
+
+use engine::catch_up::{Newest, Whose, catch_up};
+use model::cancel::CancelToken;
+use model::progress::Progress;
+use repo::Repository;
+
+use super::Failure;
+use crate::arguments::{Create, Global};
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+use crate::face::Face;
+use crate::progress_line::ProgressLine;
+use crate::{known, password, place};
+
+/// A place that can be opened.
+pub(super) struct Place {
+    pub(super) url: String,
+    pub(super) repository: Arc<Repository>,
+    /// What it had before this run; nobody asks for it where there is one place.
+    before: Newest,
+}
+
+/// Those of a run.
+pub(super) struct Places {
+    /// In the order in which they were named; at least one.
+    pub(super) open: Vec<Place>,
+    /// What is wrong with the others.
+    pub(super) failures: Vec<Failure>,
+}
+
+/// A copy in another place.
+pub(super) struct Copied {
+    pub(super) location: String,
+    pub(super) count: usize,
+}
+
+/// The addresses: of `--dest`, else the repository of the flags; nothing is assumed (C2).
+pub(super) fn named(global: &Global, order: &Create, environment: &Environment) -> Result<Vec<String>> {
+    let dests = &order.destination.dest;
+    if dests.is_empty() {
+        let url = global.repository.clone().ok_or_else(|| {
+            CliError::usage("no destination was named")
+                .hint("use -r URL, MAINSTAY_REPOSITORY, or --dest local for development")
+        })?;
+        return Ok(vec![url]);
+    }
+    if order.destination.dest_password_file.len() > dests.len() {
+        return Err(CliError::usage("there are more --dest-password-file than --dest"));
+    }
+    dests.iter().map(|dest| address(dest, order, environment)).collect()
+}
+
+fn address(dest: &str, order: &Create, environment: &Environment) -> Result<String> {
+    match dest {
+        "local" => Ok(place::local(environment)),
+        "s3" => match &order.destination.s3_bucket {
+            Some(bucket) if bucket.starts_with("s3://") => Ok(bucket.clone()),
+            Some(bucket) => Ok(format!("s3://{bucket}")),
+            None => Err(CliError::usage("--dest s3 needs --s3-bucket BUCKET[/PREFIX]")),
+        },
+        "gcs" => match &order.destination.gcs_bucket {
+            Some(bucket) if bucket.starts_with("gs://") => Ok(bucket.clone()),
+            _ => Err(CliError::usage("--dest gcs needs --gcs-bucket gs://BUCKET[/PREFIX]")),
+        },
+        url => Ok(url.to_owned()),
+    }
+}
+
+/// Open them all. Of several, one that cannot be opened is a failure and hides no other.
+pub(super) fn open(
+    urls: &[String],
+    global: &Global,
+    order: &Create,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Places> {
+    let (mut open, mut failures): (Vec<Place>, Vec<Failure>) = (vec![], vec![]);
+    for (position, url) in urls.iter().enumerate() {
+        let password = match order.destination.dest_password_file.get(position) {
+            Some(file) => password::from_file(file, face)?,
+            None => password::current(global, environment, face)?,
+        };
+        let opened = place::open_at(url, &password, environment, face).and_then(|repository| {
+            let before = if urls.len() > 1 { Newest::of(&repository)? } else { Newest::default() };
+            Ok(Place { url: url.clone(), repository, before })
+        });
+        match opened {
+            Ok(place) => {
+                let id = place.repository.config().id;
+                if let Some(same) = open.iter().find(|other| other.repository.config().id == id) {
+                    return Err(CliError::usage(format!("{} and {url} are one repository", same.url)));
+                }
+                open.push(place);
+            }
+            Err(error) => failures.push(Failure::of_place(url, error)),
+        }
+    }
+    // Nowhere to go: the first one says why.
+    if open.is_empty() {
+        return Err(failures.swap_remove(0).error);
+    }
+    if !order.destination.dest.is_empty() {
+        open.iter().for_each(|place| known::remember(&place.url, environment, face));
+    }
+    Ok(Places { open, failures })
+}
+
+impl Places {
+    /// Copy between them what each missed of these sources: first into the one that got the backup, then from it.
+    pub(super) fn even_out(
+        &mut self,
+        sources: &[Whose],
+        environment: &Environment,
+        cancel: &CancelToken,
+        face: &Face,
+    ) -> Vec<Copied> {
+        let Some((first, others)) = self.open.split_first() else { return vec![] };
+        let roads =
+            others.iter().map(|other| (other, first)).chain(others.iter().map(|other| (first, other)));
+        let mut copied = vec![];
+        for (from, to) in roads {
+            let progress = Progress::new();
+            let line = ProgressLine::start(face, &progress);
+            let me = place::identity(environment);
+            let done =
+                catch_up(&from.repository, &to.repository, &to.before, sources, &me, &progress, cancel);
+            drop(line);
+            let location = to.repository.store().location();
+            match done {
+                Ok(report) if report.copied.is_empty() => {}
+                Ok(report) => {
+                    face.note(&format!("copied {} backups to {location}", report.copied.len()));
+                    copied.push(Copied { location, count: report.copied.len() });
+                }
+                Err(error) => self.failures.push(Failure::of_place(&to.url, error.into())),
+            }
+        }
+        copied
+    }
+}

@@ -1,0 +1,46 @@
+//! Several places of one backup, one of them behind a wire that breaks.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use testkit::program::Ran;
+use testkit::proxy::Proxy;
+use testkit::s3::{S3, with_credentials};
+use testkit::site::{Site, id_of};
+
+use crate::{BUCKET, Far, json, text};
+
+#[test]
+fn a_place_that_breaks_half_way_leaves_the_backup_to_the_next_and_catches_up() {
+    let s3 = S3::moto();
+    s3.make_bucket(BUCKET);
+    let proxy = Proxy::start(s3.service().port());
+    let far = Far::bare(&s3.url_through(proxy.port(), BUCKET, "several"), with_credentials);
+    far.run(&["init", "--no-recovery-key"]).ok();
+    let near = Site::new(env!("CARGO_BIN_EXE_mainstay"));
+    let (large, near_place) = (far.source("large", 64), near.repository());
+    let url = s3.url_through(proxy.port(), BUCKET, "several");
+    let create = ["--json", "backup", "create", "acme", "--directory", text(&large)];
+    let places = ["--dest", &url, "--dest", text(&near_place), "--retry-for", "1"];
+    let arguments = [&create[..], &places].concat();
+
+    let writer = far.program.start(&[&arguments[..], &["--limit-upload", "16M"]].concat());
+    let (begin, before) = (Instant::now(), proxy.bytes());
+    while proxy.bytes() < before + (20 << 20) {
+        assert!(begin.elapsed() < Duration::from_secs(120), "nothing is sent");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    proxy.cut();
+    let ran = Ran::wait(writer).exits(3).says("going on with the next place").says("copy failed");
+    let first = id_of(&ran);
+    assert_eq!(json(&ran)["record"]["location"], text(&near_place));
+    assert_eq!(near.ids(), [first.as_str()]);
+
+    proxy.mend();
+    let second = id_of(&far.run(&arguments).ok());
+    assert_eq!(far.ids(), [second.as_str(), &first]);
+    assert_eq!(near.ids(), [second.as_str(), &first]);
+    far.assert_restores(&first, Path::new(&large));
+    far.run(&["check", "--read-data"]).ok();
+    near.assert_sound();
+}
