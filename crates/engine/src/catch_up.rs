@@ -31,7 +31,7 @@ impl Newest {
     /// # Errors
     /// What the store says. A backup that cannot be read hides no other.
     pub fn of(repository: &Repository) -> Result<Self> {
-        Ok(Self::among(&catalog::list_readable(repository)?.0))
+        Ok(Self::among(&catalog::list_readable(repository)?.records))
     }
 
     fn among(records: &[BackupRecord]) -> Self {
@@ -67,7 +67,7 @@ pub fn catch_up(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<CopyReport> {
-    let mut records = catalog::list_readable(from)?.0;
+    let mut records = catalog::list_readable(from)?.records;
     records.retain(|record| sources.contains(&whose(record)) && before.is_missed(record));
     match records.is_empty() {
         true => Ok(CopyReport::default()),
