@@ -1,12 +1,20 @@
 //! What people and scripts see: results on stdout, everything else on stderr, one JSON document where asked for.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the face")]
+//!
+//! Invariants: words that nobody can take (a full disk under a log) stop no verb; a result that cannot be written is a
+//! failure at the end, unless its reader has gone.
 
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::error::{CliError, Kind};
+
+/// Why a result is not on stdout.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
 
 /// How to speak.
 #[derive(Clone, Copy)]
@@ -37,13 +45,13 @@ impl Face {
     pub(crate) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
             match serde_json::to_string_pretty(value) {
-                Ok(json) => println!("{json}"),
-                Err(error) => eprintln!("error: {error}"),
+                Ok(json) => write_result(&json),
+                Err(error) => say(format_args!("error: {error}")),
             }
         } else {
             let text = text();
             if !text.is_empty() {
-                println!("{}", text.trim_end());
+                write_result(text.trim_end());
             }
         }
     }
@@ -51,27 +59,52 @@ impl Face {
     /// Something by the way; not with `--quiet`.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            say(format_args!("{text}"));
         }
     }
 
     /// Something that must be seen.
     pub(crate) fn warn(&self, text: &str) {
-        eprintln!("warning: {text}");
+        say(format_args!("warning: {text}"));
     }
 
     /// A line that scripts rely on, also with `--quiet`.
     pub(crate) fn status(&self, line: &str) {
-        eprintln!("{line}");
+        say(format_args!("{line}"));
+    }
+
+    /// The end of what went well: success, if its result was written too.
+    pub(crate) fn end(&self) -> ExitCode {
+        match UNWRITTEN.get() {
+            None => ExitCode::SUCCESS,
+            Some(cause) => {
+                let error = CliError::new(Kind::Failed, format!("writing the result to stdout: {cause}"));
+                self.show_error(&error.hint("what was asked for is done; only its result was not written"))
+            }
+        }
     }
 
     /// The end: what went wrong, what to do, and the exit code.
     pub(crate) fn show_error(&self, error: &CliError) -> ExitCode {
-        eprintln!("error: {}", error.message);
+        say(format_args!("error: {}", error.message));
         if let Some(hint) = &error.hint {
-            eprintln!("hint: {hint}");
+            say(format_args!("hint: {hint}"));
         }
         ExitCode::from(error.kind as u8)
+    }
+}
+
+/// A line on stderr, as far as it takes one.
+fn say(line: fmt::Arguments<'_>) {
+    drop(writeln!(io::stderr(), "{line}"));
+}
+
+/// A line on stdout. A reader that has gone, like `head`, wanted no more.
+fn write_result(line: &str) {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(UNWRITTEN.set(error)),
+        _ => {}
     }
 }
 

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let may_remember = !command::examines_the_store(&arguments.command);
     environment.lay_wire(&arguments.global.wire, may_remember, face);
     match command::run(arguments, &environment, &face) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => face.end(),
         Err(error) => face.show_error(&error),
     }
 }

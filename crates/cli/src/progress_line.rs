@@ -1,6 +1,6 @@
 //! One line on the terminal that tells how far a long verb is.
-#![expect(clippy::print_stderr, reason = "this is the face")]
 
+use std::io::Write;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,9 +28,9 @@ impl ProgressLine {
         let start = Instant::now();
         let thread = std::thread::spawn(move || {
             while stopped.recv_timeout(DRAW_EVERY) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                eprint!("\r\x1b[K{}", line(&progress, start.elapsed()));
+                draw(&line(&progress, start.elapsed()));
             }
-            eprint!("\r\x1b[K");
+            draw("");
         });
         Self { stop: Some(stop), thread: Some(thread) }
     }
@@ -43,6 +43,11 @@ impl Drop for ProgressLine {
             drop(thread.join());
         }
     }
+}
+
+/// A terminal that has gone stops nothing.
+fn draw(line: &str) {
+    drop(write!(std::io::stderr(), "\r\x1b[K{line}"));
 }
 
 fn line(progress: &Progress, elapsed: Duration) -> String {

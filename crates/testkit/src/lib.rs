@@ -1,8 +1,10 @@
 //! The simulated world: what tests stand on, and judges that look with their own eyes.
+pub mod means;
 pub mod postgres;
 pub mod rich;
 pub mod tree;
 pub mod program;
+pub mod strace;
 pub mod terminal;
 pub mod service;
 pub mod s3;

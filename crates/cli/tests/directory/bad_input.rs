@@ -123,3 +123,19 @@ fn a_closed_pipe_ends_an_export_without_a_word_of_panic() {
     assert_eq!(ran.text().trim(), "1000");
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure_and_words_that_cannot_are_none() {
+    let (site, data) = site();
+    std::fs::write(data.join("file"), "x").unwrap();
+    let made = ["backup", "create", "acme", "--directory", data.to_str().unwrap()];
+    let into = |script: &str, arguments: &[&str]| {
+        site.program().under(&["bash", "-o", "pipefail", "-c", script, "bash"]).run(arguments)
+    };
+    // A full disk under a log: the backup is made all the same.
+    into(r#"exec "$@" 2>/dev/full"#, &made).ok();
+    assert_eq!(site.ids().len(), 1);
+    into(r#"exec "$@" >/dev/full"#, &["backup", "list"]).exits(1).says("writing the result to stdout");
+    into(r#"exec "$@" >/dev/full 2>&1"#, &["check"]).exits(1);
+    into(r#""$@" | true"#, &["backup", "list"]).ok();
+}

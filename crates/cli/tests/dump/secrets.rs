@@ -1,5 +1,6 @@
 //! C13, threat 12: passwords are in no command line, environment, message, log or core of ours or of our children.
 
+use testkit::means;
 use testkit::postgres::Postgres;
 use testkit::procfs::{Watcher, descendants};
 use testkit::program::{Program, Ran};
@@ -76,8 +77,9 @@ fn c13_no_process_shows_a_password() {
 
 #[test]
 fn c13_run_by_an_ordinary_user_no_process_shows_a_password() {
-    if !rustix::process::geteuid().is_root() {
-        return; // Then the test above is run by an ordinary user.
+    // Otherwise the test above is run by an ordinary user.
+    if !means::is_root("become an ordinary user") {
+        return;
     }
     let server = server();
     let site = site();

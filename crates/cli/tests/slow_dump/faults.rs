@@ -1,12 +1,12 @@
 //! The system fails at the n-th call: what was acknowledged is durable, what was not is nowhere, the next one works.
 
-use std::path::Path;
-
+use testkit::disk::SmallDisk;
 use testkit::moments::Moments;
 use testkit::postgres::Postgres;
 use testkit::program::Ran;
 use testkit::rich;
 use testkit::site::Site;
+use testkit::strace::{self, Fault};
 
 use crate::site;
 
@@ -36,6 +36,9 @@ fn judge(site: &Site, ran: &Ran, before: usize, context: &str) {
 
 #[test]
 fn t8_an_error_of_any_system_call_leaves_no_half_backup() {
+    if !strace::is_permitted() {
+        return;
+    }
     let (server, site, id, dump) = set_up();
     let mut moments = Moments::seeded("t8_an_error_of_any_system_call_leaves_no_half_backup");
     let calls = [
@@ -57,19 +60,14 @@ fn t8_an_error_of_any_system_call_leaves_no_half_backup() {
                 &format!("UPDATE filler SET words = md5(n::text || '{names}{nth}') WHERE n % 3 = 0"),
             );
             let before = site.ids().len();
-            let fault =
-                if error.starts_with("SIG") { format!("signal={error}") } else { format!("error={error}") };
-            let inject = format!("inject={names}:{fault}:when={nth}");
-            // No -f to pg_dump: it is our own calls that fail, in all our threads.
-            let trace = site.path().join("trace");
-            // What is not traced is not tampered with either.
-            let traced = format!("trace={names}");
-            let wrapper =
-                ["strace", "-f", "-qq", "-o", trace.to_str().unwrap(), "-e", &traced, "-e", &inject];
-            let ran = site.program().under(&wrapper).run(&CREATE);
-            judge(&site, &ran, before, &format!("{names} {fault} {nth}"));
-            let traced = std::fs::read_to_string(&trace).unwrap();
-            tampered += usize::from(traced.contains("INJECTED") || traced.contains("killed by SIGKILL"));
+            // In every thread of ours, of pg_dump and of psql.
+            let fault = match error {
+                "SIGKILL" => Fault::kill(names),
+                error => Fault::error(names, error),
+            };
+            let met = fault.nth(nth).run(&site.program(), &CREATE);
+            judge(&site, &met.ran, before, &format!("{names} {error} {nth}"));
+            tampered += usize::from(met.happened);
         }
     }
     assert!(tampered >= calls.len(), "the faults never happened: {tampered}");
@@ -78,42 +76,12 @@ fn t8_an_error_of_any_system_call_leaves_no_half_backup() {
     site.assert_sound();
 }
 
-/// A file system of its own, gone with the value.
-struct Mounted {
-    place: std::path::PathBuf,
-}
-
-impl Mounted {
-    /// Of this size; `None` where only root may mount and we are not.
-    fn new(place: &Path, size: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            return None;
-        }
-        std::fs::create_dir_all(place).unwrap();
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(place);
-        mount.status().unwrap().success().then(|| Self { place: place.to_owned() })
-    }
-
-    fn remount(&self, option: &str) {
-        let mut mount = std::process::Command::new("mount");
-        let status = mount.args(["-o", &format!("remount,{option}")]).arg(&self.place).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        std::process::Command::new("umount").arg("-l").arg(&self.place).status().ok();
-    }
-}
-
 #[test]
 fn a_full_or_read_only_disk_is_said_and_costs_nothing() {
     let server = Postgres::start();
     rich::create_small(&server, "app");
     let site = Site::bare(env!("CARGO_BIN_EXE_mainstay")).with_server(&server);
-    let Some(disk) = Mounted::new(&site.repository(), "3m") else { return };
+    let Some(disk) = SmallDisk::mount(&site.repository(), "3m") else { return };
     site.run(&["init", "--no-recovery-key"]).ok();
     let id = site.back_up("app");
     let dump = site.run(&["backup", "export", &id]).ok().stdout;

@@ -7,6 +7,7 @@ use testkit::postgres::Postgres;
 use testkit::program::Ran;
 use testkit::rich;
 use testkit::site::id_of;
+use testkit::strace::{self, Fault};
 
 use crate::site;
 
@@ -56,29 +57,26 @@ fn kill_9_of_the_whole_family_costs_no_backup() {
 
 #[test]
 fn killed_before_any_object_a_visible_backup_never_lacks_its_hold() {
+    if !strace::is_permitted() {
+        return;
+    }
     let server = Postgres::start();
     rich::create_small(&server, "app");
     let site = site().with_server(&server);
     let create = ["backup", "create", "acme", "--database", "app", "--hold"];
-    let snapshots = site.repository().join("snapshots");
-    let snapshots = snapshots.to_str().unwrap();
-    let trace = site.path().join("trace");
-    let killed = |place: &[&str]| {
-        let mut wrapper = vec!["strace", "-f", "-qq", "-o", trace.to_str().unwrap()];
-        wrapper.extend(place);
-        let ran = site.program().under(&wrapper).run(&create);
+    let killed = |fault: Fault| {
+        let ran = fault.run(&site.program(), &create).ran;
         let listed = site.run(&["--json", "backup", "list"]).ok();
         let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
         let records = listed["records"].as_array().unwrap();
-        assert!(records.iter().all(|record| record["hold"] == true), "killed at {place:?}: {listed}");
+        assert!(records.iter().all(|record| record["hold"] == true), "{fault:?}: {listed}");
         (ran.code, records.len())
     };
     // An object gets its name by linkat: killed there, everything before it is visible and nothing behind it. strace
     // counts the calls of each thread by itself, so some orders repeat; the last round is not killed.
     let mut whole = 0;
     for nth in 1..100 {
-        let inject = format!("inject=linkat:signal=SIGKILL:when={nth}");
-        let (code, visible) = killed(&["-e", "trace=linkat", "-e", &inject]);
+        let (code, visible) = killed(Fault::kill("linkat").nth(nth));
         whole = visible;
         if code == Some(0) {
             break;
@@ -86,7 +84,7 @@ fn killed_before_any_object_a_visible_backup_never_lacks_its_hold() {
     }
     assert!(whole >= 1, "the last one was not killed");
     // Made visible and killed before anything else: the folder's fsync comes next.
-    let (code, seen) = killed(&["-P", snapshots, "-e", "trace=fsync", "-e", "inject=fsync:signal=SIGKILL"]);
+    let (code, seen) = killed(Fault::kill("fsync").at(&site.repository().join("snapshots")));
     assert_eq!((code, seen), (None, whole + 1), "killed behind the snapshot's name");
     site.run(&["forget", "--keep-last", "1"]).ok();
     assert_eq!(site.ids().len(), seen, "a hold outlives retention");

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use testkit::means;
 use testkit::postgres::{Postgres, installed};
 use testkit::program::Program;
 use testkit::rich;
@@ -10,10 +11,13 @@ use testkit::site::{Site, at_server, id_of};
 
 use crate::site;
 
-/// Every installed version, oldest first; `None` where there is only one.
+/// Every installed version, oldest first; `None`, and said so, where there is only one.
 fn versions() -> Option<Vec<PathBuf>> {
     let mut found = installed();
     found.sort_by_key(|bin_dir| major(bin_dir));
+    if found.len() == 1 {
+        means::lack("there is one version of PostgreSQL here, and nothing to choose");
+    }
     (found.len() > 1).then_some(found)
 }
 
