@@ -10,7 +10,7 @@ mod access;
 mod care;
 
 pub(crate) use access::{Key, NewPassword, Repositories};
-pub(crate) use care::{Check, Copy, Forget, Parity, Prune, Repair, RepairStep};
+pub(crate) use care::{Check, Copy, Forget, Mirror, Parity, Prune, Repair, RepairStep};
 
 /// Backups of PostgreSQL and directories that prove they can be restored.
 #[derive(Parser)]
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Parity(Parity),
     /// Copy backups to another repository
     Copy(Copy),
+    /// Make another repository have every backup of this one, compare them, and give this one up
+    Mirror(Mirror),
     /// Passwords that open the repository
     #[command(subcommand)]
     Key(Key),

@@ -11,6 +11,7 @@ mod prune;
 mod repair;
 mod parity;
 mod copy;
+mod mirror;
 mod demo;
 mod generated;
 
@@ -42,5 +43,6 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Parity(order) => parity::run(&global, &order, environment, face),
         Command::Repair(order) => repair::run(&global, &order, environment, face),
         Command::Copy(order) => copy::run(&global, &order, environment, face),
+        Command::Mirror(order) => mirror::run(&global, &order, environment, face),
     }
 }

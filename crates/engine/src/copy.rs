@@ -50,6 +50,15 @@ pub struct CopyReport {
 }
 
 impl CopyReport {
+    /// Take what another copy did into account.
+    pub(crate) fn add_report(&mut self, other: Self) {
+        self.skipped = other.skipped;
+        self.copied.extend(other.copied);
+        self.blobs += other.blobs;
+        self.bytes += other.bytes;
+        self.stored_bytes += other.stored_bytes;
+    }
+
     fn add(&mut self, stats: SaveStats) {
         self.blobs += stats.data_blobs + stats.tree_blobs;
         self.bytes += stats.added;
@@ -76,9 +85,7 @@ pub fn copy(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<CopyReport> {
-    if source.config().id == target.config().id {
-        return Err(EngineError::Refused("source and target are the same repository".to_owned()));
-    }
+    refuse_same(source, target)?;
     let source_lease = Lease::beside(source, "copy", identity)?;
     let target_lease = Lease::beside(target, "copy", identity)?;
     adopt::after_crash(target, &target_lease, cancel)?;
@@ -109,6 +116,34 @@ pub fn copy(
     // Nobody had taken us for dead before the last one was visible; only then it is said that they are there.
     target_lease.verify_kept()?;
     Ok(report)
+}
+
+/// Those of `records` that the target does not have. Changes nothing.
+///
+/// # Errors
+/// [`EngineError::Refused`] where both are one repository; what a store says.
+pub fn missing(
+    source: &Repository,
+    target: &Repository,
+    mut records: Vec<BackupRecord>,
+) -> Result<Vec<BackupRecord>> {
+    refuse_same(source, target)?;
+    let known = known_snapshots(target)?;
+    let mut lacks = Vec::with_capacity(records.len());
+    for record in &records {
+        let snapshot = catalog::load_snapshot(source, record)?;
+        lacks.push(record.snapshot.is_none_or(|id| !known.contains_key(&name_of(&id, &snapshot))));
+    }
+    let mut lacks = lacks.into_iter();
+    records.retain(|_| lacks.next().unwrap_or(true));
+    Ok(records)
+}
+
+fn refuse_same(source: &Repository, target: &Repository) -> Result<()> {
+    match source.config().id == target.config().id {
+        true => Err(EngineError::Refused("source and target are the same repository".to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// What makes two snapshots the same one: where it came from first, its tree, its tags.

@@ -52,6 +52,16 @@ pub enum EngineError {
     /// It would overwrite or lose something.
     #[error("{0}")]
     Refused(String),
+    /// Everything of it is in another repository, and it takes no more.
+    #[error("{place} was retired on {at:.0}: its backups are in {to}")]
+    Retired {
+        /// Address of this one.
+        place: String,
+        /// Since when.
+        at: jiff::Timestamp,
+        /// Address of the other one.
+        to: String,
+    },
     /// Nothing has that id.
     #[error("no backup {0:?}")]
     NoBackup(String),

@@ -21,6 +21,8 @@ pub mod forget;
 pub mod stats;
 pub mod copy;
 pub mod catch_up;
+pub mod retired;
+pub mod mirror;
 pub mod repair_snapshots;
 
 pub use error::EngineError;

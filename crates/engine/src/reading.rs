@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use repo::lease::{Identity, Lease};
 use repo::{RepoError, Repository};
-use store::StoreError;
+use store::{Refusal, StoreError};
 
 use crate::error::Result;
 
@@ -16,7 +16,10 @@ use crate::error::Result;
 pub fn begin(repository: &Arc<Repository>, verb: &str, identity: &Identity) -> Result<Option<Lease>> {
     match Lease::beside(repository, verb, identity) {
         Ok(lease) => Ok(Some(lease)),
-        Err(RepoError::Store(StoreError::Io { action: "write", .. })) => Ok(None),
+        Err(RepoError::Store(
+            StoreError::Io { action: "write", .. }
+            | StoreError::Refused { action: "write", why: Refusal::Denied(_), .. },
+        )) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -81,6 +81,27 @@ pub(crate) enum RepairStep {
     Snapshots,
 }
 
+/// `mainstay mirror`
+#[derive(Args)]
+pub(crate) struct Mirror {
+    /// The repository that has the backups
+    pub(crate) from: String,
+    /// The one that is to have all of them
+    pub(crate) to: String,
+    /// File with FROM's password; the usual password by default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_password_file: Option<PathBuf>,
+    /// File with TO's password; the usual password by default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_password_file: Option<PathBuf>,
+    /// Give FROM up once TO has everything: it takes no more backups, and nothing in it is deleted
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) retire: bool,
+    /// Say what is missing in TO, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// `mainstay copy`
 #[derive(Args)]
 pub(crate) struct Copy {

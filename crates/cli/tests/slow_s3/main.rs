@@ -10,6 +10,7 @@ mod strange;
 mod clouds;
 mod fire;
 mod several;
+mod mirror;
 
 use std::path::{Path, PathBuf};
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use engine::back_up_dump::{DumpSource, back_up_dump};
 use engine::back_up_files::{DirectoryReport, DirectorySource, back_up_files};
 use engine::catch_up::whose;
+use engine::retired;
 use engine::writing::Order;
 use files::exclude::{Excludes, PatternError};
 use files::owner::Owners;
@@ -101,7 +102,11 @@ impl Creating<'_> {
                     self.face.warn(&format!("{}; going on with the next place", error.message));
                     places.failures.push(Failure::of_place(&place.url, error));
                 }
-                made => return made,
+                made => {
+                    // Given up while we were at it: what was stored last is perhaps only here.
+                    retired::refuse(&place.repository)?;
+                    return made;
+                }
             }
         }
     }

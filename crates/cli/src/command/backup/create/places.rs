@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use engine::catch_up::{Newest, Whose, catch_up};
+use engine::retired;
 use model::cancel::CancelToken;
 use model::progress::Progress;
 use repo::Repository;
@@ -84,6 +85,7 @@ pub(super) fn open(
             None => password::current(global, environment, face)?,
         };
         let opened = place::open_at(url, &password, environment, face).and_then(|repository| {
+            retired::refuse(&repository)?;
             let before = if urls.len() > 1 { Newest::of(&repository)? } else { Newest::default() };
             Ok(Place { url: url.clone(), repository, before })
         });

@@ -1,0 +1,93 @@
+//! `mainstay mirror`: every backup of one repository into another one, compared, until the first can be given up.
+
+use std::path::Path;
+
+use engine::mirror::{MirrorReport, Road};
+use jiff::Timestamp;
+use model::backup::BackupRecord;
+use model::progress::Progress;
+use model::secret::Secret;
+use model::size::ByteSize;
+use serde_json::json;
+
+use crate::arguments::{Global, Mirror};
+use crate::environment::Environment;
+use crate::error::{CliError, Kind, Result};
+use crate::face::Face;
+use crate::progress_line::ProgressLine;
+use crate::{interrupt, known, password, place};
+
+pub(crate) fn run(global: &Global, order: &Mirror, environment: &Environment, face: &Face) -> Result<()> {
+    let cancel = interrupt::watch()?;
+    let password = |file: Option<&Path>| -> Result<Secret> {
+        file.map_or_else(
+            || password::current(global, environment, face),
+            |file| password::from_file(file, face),
+        )
+    };
+    let from_password = password(order.from_password_file.as_deref())?;
+    let from = place::open_at(&order.from, &from_password, environment, face)?;
+    let to_password = password(order.to_password_file.as_deref())?;
+    let to = place::open_at(&order.to, &to_password, environment, face)?;
+    let (me, progress) = (place::identity(environment), Progress::new());
+    let road = Road { from: &from, to: &to, identity: &me, progress: &progress, cancel: &cancel };
+    if order.dry_run {
+        show_plan(&road.plan()?, face);
+        return Ok(());
+    }
+    let line = ProgressLine::start(face, &progress);
+    let report = road.mirror(order.retire, Timestamp::now());
+    drop(line);
+    let report = report?;
+    if report.is_retired {
+        known::forget(&order.from, environment).ok();
+        known::remember(&order.to, environment, face);
+    }
+    show(&report, face);
+    match report.damage.first() {
+        None => Ok(()),
+        Some(damage) => Err(CliError::new(Kind::Damaged, format!("integrity check failed: {damage}")).hint(
+            "the other backups are copied; `mainstay repair --dry-run` shows what can be saved of this one",
+        )),
+    }
+}
+
+fn show_plan(missing: &[BackupRecord], face: &Face) {
+    let ids: Vec<_> = missing.iter().map(|record| record.id.to_string()).collect();
+    let bytes = missing.iter().map(|record| record.size_bytes).sum();
+    face.result(&json!({ "missing": ids, "sizeBytes": format!("{bytes}"), "dryRun": true }), || {
+        let mut lines =
+            vec![format!("{} backups would be copied ({} before compression)", ids.len(), ByteSize(bytes))];
+        lines.extend(ids.iter().map(|id| format!("  {id}")));
+        lines.join("\n")
+    });
+}
+
+fn show(report: &MirrorReport, face: &Face) {
+    let MirrorReport { copied, verified, is_retired, damage } = report;
+    let ids = copied.copied.iter().map(|(from, to)| json!({ "from": from.to_hex(), "to": to.to_hex() }));
+    let document = json!({
+        "copied": ids.collect::<Vec<_>>(),
+        "skipped": copied.skipped,
+        "verified": verified,
+        "bytes": copied.bytes.to_string(),
+        "storedBytes": copied.stored_bytes.to_string(),
+        "retired": is_retired,
+        "damage": damage,
+        "dryRun": false,
+    });
+    face.result(&document, || {
+        let mut text = format!(
+            "{} backups copied, {} were there already, {verified} compared byte by byte; {} read, {} stored",
+            copied.copied.len(),
+            copied.skipped,
+            ByteSize(copied.bytes),
+            ByteSize(copied.stored_bytes)
+        );
+        if *is_retired {
+            text +=
+                "\nthe old repository is retired: it takes no more backups, and nothing in it was deleted";
+        }
+        text
+    });
+}
