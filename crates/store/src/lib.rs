@@ -2,6 +2,7 @@
 
 pub mod key;
 pub mod store;
+mod direct;
 pub mod local;
 pub mod memory;
 pub mod faulty;

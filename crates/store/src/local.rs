@@ -5,13 +5,14 @@
 //! leaves no rubbish. File systems without nameless files get a named one in `.tmp`, linked and removed.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
 use rustix::io::Errno;
 
+use crate::direct;
 use crate::key::Key;
 use crate::store::{Object, Range, Store, StoreError};
 
@@ -78,9 +79,8 @@ impl LocalStore {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let temporary = folder.join(format!("{:016x}", u64::from_ne_bytes(random)));
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let mut file: File = rustix::fs::open(&temporary, flags, OBJECT_MODE)?.into();
-        let written = file
-            .write_all(content)
+        let file: File = rustix::fs::open(&temporary, flags, OBJECT_MODE)?.into();
+        let written = direct::write_all(&file, content)
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::hard_link(&temporary, path));
         let removed = fs::remove_file(&temporary);
@@ -136,9 +136,9 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// False where the system does not let us name the file: the named road then does it.
-fn write_nameless(mut file: File, path: &Path, content: &[u8]) -> io::Result<bool> {
+fn write_nameless(file: File, path: &Path, content: &[u8]) -> io::Result<bool> {
     use std::os::fd::AsRawFd;
-    file.write_all(content)?;
+    direct::write_all(&file, content)?;
     file.sync_all()?;
     // open(2), O_TMPFILE: the direct way needs Linux 6.10 or a capability, the other one a readable /proc/self/fd.
     let direct = linkat(&file, "", CWD, path, AtFlags::EMPTY_PATH);
