@@ -68,7 +68,7 @@ pub(crate) fn open_at(
             before.id.short()
         ));
     }
-    Ok(Arc::new(repository))
+    Ok(Arc::new(repository.with_budget(environment.wire().budget())))
 }
 
 /// Where this machine keeps what can be made again: `--cache-dir`, `$XDG_CACHE_HOME/mainstay`, else `~/.cache/mainstay`.

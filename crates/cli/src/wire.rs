@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use model::size::ByteSize;
 use remote::Settings;
+use repo::budget::Budget;
 use serde_json::{Value, json};
 use store::Store;
 use store::cache::{CACHE_SIZE_MAX, CacheStore};
@@ -35,6 +36,7 @@ pub(crate) struct Wire {
     patience: Patience,
     limits: Arc<Limits>,
     cache: Cache,
+    budget: Budget,
     meters: Mutex<Vec<(String, Arc<Meter>)>>,
     face: Face,
 }
@@ -55,6 +57,7 @@ impl Wire {
             patience: Patience { deadline: Duration::from_secs(flags.retry_for), ..Patience::default() },
             limits: Arc::new(Limits::new().upload(upload).download(download)),
             cache,
+            budget: flags.memory.unwrap_or_else(Budget::usual),
             meters: Mutex::default(),
             face,
         }
@@ -86,6 +89,11 @@ impl Wire {
                 None => Arc::new(store),
             },
         )
+    }
+
+    /// How much memory may be on its way.
+    pub(crate) fn budget(&self) -> Budget {
+        self.budget
     }
 
     /// Where this machine keeps what can be made again.

@@ -1,10 +1,11 @@
-//! Flags of every command about what lies behind a wire: how fast, how patient, with which key.
+//! Flags of every command about what lies behind a wire: how fast, how patient, with how much memory and which key.
 
 use std::path::PathBuf;
 
 use clap::Args;
+use repo::budget::Budget;
 
-use crate::rate::{Rate, rate};
+use crate::rate::{Rate, memory, rate};
 
 /// They are shown apart from the others.
 #[derive(Args, Clone)]
@@ -16,6 +17,10 @@ pub(crate) struct WireArguments {
     /// Fetch at most so much a second
     #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
     pub(crate) limit_download: Option<Rate>,
+    /// Memory for packs on their way and ranges being read, as in 256M, or low; by default 128M and more for more than
+    /// two cores, at most half of the cgroup's limit
+    #[arg(long, global = true, value_name = "SIZE", value_parser = memory, env = "MAINSTAY_MEMORY")]
+    pub(crate) memory: Option<Budget>,
     /// Seconds to go on trying when a store does not answer; 0 gives up at once
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 900, env = "MAINSTAY_RETRY_FOR")]
     pub(crate) retry_for: u64,

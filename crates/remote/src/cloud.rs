@@ -24,6 +24,9 @@ use crate::runtime;
 /// Objects below this folder are packs, which may lie in another storage class than what is read every day.
 const PACKS: &str = "data/";
 
+/// Requests at one time, where the memory allows: beyond this nearly every line is full.
+const LANES: usize = 16;
+
 /// What each of the three kinds can do.
 pub(crate) trait Kind: ObjectStore + PaginatedListStore {}
 impl<T: ObjectStore + PaginatedListStore> Kind for T {}
@@ -204,5 +207,9 @@ impl Store for CloudStore {
 
     fn location(&self) -> String {
         self.place.clone()
+    }
+
+    fn lanes(&self) -> usize {
+        LANES
     }
 }

@@ -12,17 +12,17 @@ use model::digest::Digest;
 use store::Range;
 
 use crate::blob;
+use crate::budget;
 use crate::error::Result;
 use crate::index::{self, FILE_BLOBS_MAX, IndexedPack};
 use crate::lease::Lease;
 use crate::marks;
 use crate::pack;
-use crate::packer::PACK_LEN;
 use crate::repository::{FileKind, Listed, Repository};
 use crate::threads;
 
 /// Longer packs are not ours, or hold one huge directory: storing that again is cheaper than the memory.
-const PACK_LEN_MAX: u64 = 2 * PACK_LEN as u64;
+const PACK_LEN_MAX: u64 = 2 * budget::PACK_LEN_MAX as u64;
 
 /// What was taken over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

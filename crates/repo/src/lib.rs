@@ -7,6 +7,7 @@
 pub mod error;
 pub mod clock;
 pub mod threads;
+pub mod budget;
 pub mod polynomial;
 pub mod sha256;
 pub mod crypto;

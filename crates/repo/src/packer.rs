@@ -1,7 +1,7 @@
 //! Sealed blobs become packs, packs become objects, objects become index files.
 //!
-//! Invariant: an index file names only packs whose `put` has returned. Memory: two open packs, and [`UPLOADS`] packs
-//! on their way; who adds a blob waits while all of them are busy, and so the source waits.
+//! Invariant: an index file names only packs whose `put` has returned. Memory: two open packs, and as many on their way
+//! as the budget allows; who adds a blob waits while all of them are busy, and so the source waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +17,7 @@ use crate::pack;
 use crate::repository::{FileKind, Repository};
 use crate::threads::be_polite;
 
-/// Packs that are being stored at one time.
-const UPLOADS: usize = 2;
-/// Bytes at which a pack is closed.
-pub const PACK_LEN: usize = 16 << 20;
-/// The same for packs of trees: there are few, and they grow beside all others.
+/// Bytes at which packs of trees are closed: there are few, and they grow beside all others.
 const TREE_PACK_LEN: usize = 4 << 20;
 /// A blob must fit behind all others without the buffer growing.
 const PACK_RESERVE: usize = 2 << 20;
@@ -101,6 +97,7 @@ pub struct Packer {
     trees: Mutex<OpenPack>,
     full: Sender<OpenPack>,
     spare: Receiver<Vec<u8>>,
+    pack_len: usize,
     failure: Arc<Failure>,
 }
 
@@ -116,8 +113,11 @@ pub struct Uploads {
 impl Packer {
     /// A packer and the threads that store what it gathers.
     pub fn start(repository: &Arc<Repository>, failure: &Arc<Failure>, guard: &Guard) -> (Self, Uploads) {
+        let pack_len = repository.budget().pack_len();
+        let uploads = repository.budget().uploads(repository.store().lanes());
         let (full, to_store) = bounded::<OpenPack>(0);
-        let (give_back, spare) = bounded(UPLOADS + 2);
+        // One is filled while the others are stored.
+        let (give_back, spare) = bounded(uploads + 1);
         let batch = Arc::new(Mutex::new(IndexBatch::default()));
         let thread = |_| {
             let (repository, failure, batch) =
@@ -130,17 +130,17 @@ impl Packer {
                         failure.set(error);
                     }
                     pack.bytes.clear();
-                    if pack.bytes.capacity() >= PACK_LEN {
+                    if pack.bytes.capacity() >= pack_len {
                         drop(give_back.try_send(pack.bytes));
                     }
                 }
             })
         };
-        let threads = (0..UPLOADS).map(thread).collect();
+        let threads = (0..uploads).map(thread).collect();
         let (repository, guard) = (Arc::clone(repository), guard.clone());
         let uploads = Uploads { threads, batch, repository, failure: Arc::clone(failure), guard };
         let (data, trees) = Default::default();
-        (Self { data, trees, full, spare, failure: Arc::clone(failure) }, uploads)
+        (Self { data, trees, full, spare, pack_len, failure: Arc::clone(failure) }, uploads)
     }
 
     /// Put a sealed blob into the open pack of its kind; `blob.offset` is set here.
@@ -155,12 +155,13 @@ impl Packer {
             if open.bytes.capacity() == 0 {
                 open.bytes = self.spare.try_recv().unwrap_or_default();
             }
-            let missing = (PACK_LEN + PACK_RESERVE).saturating_sub(open.bytes.len());
+            let missing = (self.pack_len + PACK_RESERVE).saturating_sub(open.bytes.len());
             open.bytes.reserve_exact(missing.max(sealed.len()));
         }
         open.bytes.extend_from_slice(sealed);
         open.blobs.push(blob);
-        let len_max = if blob.kind == BlobKind::Data { PACK_LEN } else { TREE_PACK_LEN };
+        let len_max =
+            if blob.kind == BlobKind::Data { self.pack_len } else { TREE_PACK_LEN.min(self.pack_len) };
         if open.bytes.len() >= len_max || open.blobs.len() >= pack::BLOBS_MAX {
             self.send(std::mem::take(&mut open))?;
         }

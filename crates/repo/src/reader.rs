@@ -1,7 +1,7 @@
 //! Reading many blobs on all cores: in the order in which they lie, or in the order of a stream.
 //!
-//! Memory: a range of a pack per thread, of [`RANGE_LEN_MAX`] stored bytes at most; for streams, [`WINDOW`]
-//! pieces of [`PIECE_LEN_MAX`] plaintext bytes at most.
+//! Memory: a range of a pack per thread, of [`RANGE_LEN_MAX`] stored bytes at most; for streams, as many pieces
+//! of [`PIECE_LEN_MAX`] plaintext bytes, and [`AHEAD`] more. How many threads there are is up to the budget and the store.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +14,6 @@ use crate::error::{RepoError, Result};
 use crate::index::{Index, Place};
 use crate::opener::{BlobOpener, Sealed};
 use crate::repository::{FileKind, Repository};
-use crate::threads::cores;
 
 /// Stored bytes that are read at once.
 const RANGE_LEN_MAX: u64 = 4 << 20;
@@ -22,8 +21,8 @@ const RANGE_LEN_MAX: u64 = 4 << 20;
 const GAP_MAX: u64 = 256 << 10;
 /// Plaintext bytes of one piece of a stream.
 const PIECE_LEN_MAX: u64 = 4 << 20;
-/// Pieces of a stream that are read ahead.
-const WINDOW: usize = 4;
+/// Pieces of a stream that may wait, beside those that are being read.
+const AHEAD: usize = 2;
 
 /// A blob that somebody wants, and where it is.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +107,7 @@ impl Repository {
             Ok(())
         };
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..cores().min(ranges.len())).map(|_| scope.spawn(work)).collect();
+            let threads: Vec<_> = (0..self.readers().min(ranges.len())).map(|_| scope.spawn(work)).collect();
             let outcomes = threads.into_iter().map(|thread| thread.join().map_err(|_| panicked()));
             // All are joined before the first error is told.
             let outcomes: Vec<_> = outcomes.collect();
@@ -180,8 +179,9 @@ impl Repository {
         let pieces = pieces(&wanted);
         std::thread::scope(|scope| {
             let (to_workers, work) = bounded::<Piece<'_>>(0);
-            let (in_order, ready) = bounded::<Receiver<Result<Vec<u8>>>>(WINDOW);
-            for _ in 0..cores() {
+            let readers = self.readers().min(pieces.len()).max(1);
+            let (in_order, ready) = bounded::<Receiver<Result<Vec<u8>>>>(readers + AHEAD);
+            for _ in 0..readers {
                 let work = work.clone();
                 scope.spawn(move || self.read_pieces(index, &work));
             }
@@ -200,6 +200,11 @@ impl Repository {
             }
             Ok(())
         })
+    }
+
+    /// Threads that read and open at one time.
+    fn readers(&self) -> usize {
+        self.budget().readers(self.store().lanes())
     }
 
     fn read_pieces(&self, index: &Index, work: &Receiver<Piece<'_>>) {

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Key as ObjectKey, Range, Store, StoreError};
 
 use crate::blob::{self, BlobId, BlobKind};
+use crate::budget::Budget;
 use crate::cache::CacheDir;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -33,6 +34,7 @@ pub struct Repository {
     cache: Option<CacheDir>,
     before: Option<Known>,
     clock: Clock,
+    budget: Budget,
 }
 
 impl Repository {
@@ -107,7 +109,16 @@ impl Repository {
 
     fn new(store: Arc<dyn Store>, key: Key, config: Config, key_id: Digest) -> Self {
         let files = SealedFiles { store, sealer: key.sealer(), compress: config.has_compression() };
-        Self { files, key, config, key_id, cache: None, before: None, clock: Clock::system() }
+        Self {
+            files,
+            key,
+            config,
+            key_id,
+            cache: None,
+            before: None,
+            clock: Clock::system(),
+            budget: Budget::usual(),
+        }
     }
 
     /// A memory that cannot be kept is no reason not to work.
@@ -142,6 +153,17 @@ impl Repository {
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
+    }
+
+    /// The same with another budget of memory.
+    #[must_use]
+    pub fn with_budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// How much memory a run may take.
+    pub fn budget(&self) -> Budget {
+        self.budget
     }
 
     /// Where time comes from.

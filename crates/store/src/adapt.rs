@@ -57,6 +57,10 @@ impl Store for CheckFirst {
     fn location(&self) -> String {
         self.inside.location()
     }
+
+    fn lanes(&self) -> usize {
+        self.inside.lanes()
+    }
 }
 
 /// For a store whose ranges are wrong: whole objects are fetched and cut here. The last one is kept, because the
@@ -116,6 +120,10 @@ impl Store for WholeReads {
 
     fn location(&self) -> String {
         self.inside.location()
+    }
+
+    fn lanes(&self) -> usize {
+        self.inside.lanes()
     }
 }
 

@@ -196,6 +196,10 @@ impl<S: Store> Store for CacheStore<S> {
     fn location(&self) -> String {
         self.inside.location()
     }
+
+    fn lanes(&self) -> usize {
+        self.inside.lanes()
+    }
 }
 
 #[cfg(test)]

@@ -57,6 +57,10 @@ impl<S: Store> Store for PrefixStore<S> {
     fn location(&self) -> String {
         format!("{}/{}", self.inside.location().trim_end_matches('/'), self.folder)
     }
+
+    fn lanes(&self) -> usize {
+        self.inside.lanes()
+    }
 }
 
 #[cfg(test)]

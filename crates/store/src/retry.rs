@@ -165,6 +165,10 @@ impl<S: Store> Store for RetryStore<S> {
     fn location(&self) -> String {
         self.inside.location()
     }
+
+    fn lanes(&self) -> usize {
+        self.inside.lanes()
+    }
 }
 
 #[cfg(test)]

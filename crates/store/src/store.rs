@@ -206,6 +206,11 @@ pub trait Store: Send + Sync {
 
     /// The address, without secrets, as people and records see it.
     fn location(&self) -> String;
+
+    /// Requests that are worth having under way at one time: a store far away answers each after tens of milliseconds.
+    fn lanes(&self) -> usize {
+        2
+    }
 }
 
 /// Shared and boxed stores are stores, so that wrappers fit around each of them.
@@ -226,6 +231,9 @@ macro_rules! passed_on {
             }
             fn location(&self) -> String {
                 (**self).location()
+            }
+            fn lanes(&self) -> usize {
+                (**self).lanes()
             }
         }
     };

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{create, id, restore, site};
+use crate::{create, fill, id, restore, site};
 
 /// Entries of one directory: restic's format keeps them in one tree.
 const ENTRIES: u32 = 200_000;
@@ -24,6 +24,35 @@ fn memory_stays_flat_for_fifty_sparse_gigabytes() {
     let to = site.path().join("to");
     let restored = peak(&site, &["backup", "restore", "acme/data", "--to", to.to_str().unwrap()]);
     assert!(made < 150 << 10 && restored < 150 << 10, "{made} and {restored} KiB");
+}
+
+/// Noise, so that every byte goes through packs, over a slow line, so that everything that may wait does.
+#[test]
+fn a_budget_of_memory_holds_whatever_the_speed_of_the_store() {
+    let (site, data) = site();
+    fill(&data, 40, 5_000_000);
+    let back_up = |name: &str, more: &[&str]| {
+        let mut arguments =
+            vec!["backup", "create", "acme", "--directory", data.to_str().unwrap(), "--name", name];
+        arguments.extend(more);
+        let peak = peak(&site, &arguments);
+        // The next one finds nothing of it, and stores everything again.
+        fs::remove_dir_all(site.repository()).unwrap();
+        site.run(&["init", "--again", "--no-recovery-key"]).ok();
+        peak
+    };
+    let low = back_up("low", &["--memory", "low", "--limit-upload", "100M"]);
+    let least = back_up("least", &["--memory", "32M", "--limit-upload", "100M"]);
+    let usual = back_up("usual", &["--limit-upload", "100M"]);
+    let fast = back_up("fast", &[]);
+    assert!(least <= low && low < 80 << 10, "{least} and {low} KiB");
+    assert!(usual < 150 << 10 && fast < 150 << 10, "{usual} and {fast} KiB");
+    let id = id(&create(&site, &data, &["--memory", "low"]).ok());
+    let to = site.path().join("to");
+    let restored = peak(&site, &["backup", "restore", &id, "--to", to.to_str().unwrap(), "--memory", "low"]);
+    assert!(restored < 80 << 10, "{restored} KiB");
+    site.run(&["backup", "list", "--memory", "31M"]).exits(2).says("32M");
+    site.assert_sound();
 }
 
 /// What every judge sees of it: the names of the first and the last, and how many there are.

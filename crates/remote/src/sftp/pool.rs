@@ -10,7 +10,7 @@ use super::address::Address;
 use super::link::{Dial, Link, is_broken};
 
 /// Connections at once: enough for several uploads, and below the ten at which OpenSSH begins to refuse strangers.
-const CONNECTIONS: usize = 4;
+pub(super) const CONNECTIONS: usize = 4;
 const _: () = assert!(CONNECTIONS < 10);
 
 /// Connections to one server.

@@ -12,7 +12,7 @@ use store::{Key, Object, Range, Refusal, Store, StoreError};
 use super::address::Address;
 use super::link::{Dial, Link};
 use super::login::Login;
-use super::pool::Pool;
+use super::pool::{CONNECTIONS, Pool};
 use super::trust::{HostKeyTrouble, Trust};
 use super::{folder, object};
 use crate::runtime::block_on;
@@ -88,6 +88,10 @@ impl Store for SftpStore {
 
     fn location(&self) -> String {
         self.location.clone()
+    }
+
+    fn lanes(&self) -> usize {
+        CONNECTIONS
     }
 }
 

@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use model::digest::Digest;
 
 use crate::blob::BlobKind;
+use crate::budget::PACK_LEN_MAX;
 use crate::marks::Marks;
-use crate::packer::PACK_LEN;
 use crate::prune::usage::PackUse;
 
 /// Packs below this are merged.
-const SMALL_LEN: u64 = PACK_LEN as u64 / 4;
+const SMALL_LEN: u64 = PACK_LEN_MAX as u64 / 4;
 /// This many small packs of one kind are worth merging, however small they are.
 const SMALL_COUNT: usize = 32;
 
@@ -146,7 +146,7 @@ fn small_packs(packs: &[PackUse], marks: &Marks, kind: BlobKind) -> Vec<Digest> 
     };
     let small: Vec<_> = packs.iter().filter(is_small).collect();
     let len: u64 = small.iter().map(|pack| pack.len).sum();
-    let pays = small.len() >= SMALL_COUNT || len >= PACK_LEN as u64;
+    let pays = small.len() >= SMALL_COUNT || len >= PACK_LEN_MAX as u64;
     if pays { small.iter().map(|pack| pack.id).collect() } else { vec![] }
 }
 

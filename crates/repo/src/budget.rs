@@ -1,0 +1,109 @@
+//! How much memory a run may take, and what follows from it: how long packs are, how many are on their way, how many
+//! threads read.
+//!
+//! Half is for packs that are filled and stored, half for what is read, opened and waits. What grows with the data itself,
+//! an index that is not on disk or one huge directory, is not in it.
+
+use std::path::Path;
+
+use crate::threads::cores;
+
+const MIB: u64 = 1 << 20;
+/// What two cores need to be busy.
+const USUAL: u64 = 128 * MIB;
+/// What each further core adds: a range of a pack, and its plaintext.
+const EACH_CORE: u64 = 16 * MIB;
+/// Bytes at which a pack is closed, where there is room.
+pub const PACK_LEN_MAX: usize = 16 << 20;
+const PACK_LEN_MIN: usize = 4 << 20;
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget(u64);
+
+impl Budget {
+    /// Less does not work.
+    pub const MIN: Self = Self(32 * MIB);
+    /// For machines on which every megabyte counts.
+    pub const LOW: Self = Self(48 * MIB);
+
+    /// Of so many bytes; none where that is too little.
+    pub fn of(bytes: u64) -> Option<Self> {
+        (bytes >= Self::MIN.0).then_some(Self(bytes))
+    }
+
+    /// What this machine's cores need, and at most half of what the cgroup gives.
+    pub fn usual() -> Self {
+        let wanted = USUAL + EACH_CORE * cores().saturating_sub(2) as u64;
+        let half =
+            cgroup_limit(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup")).map(|limit| limit / 2);
+        Self(half.map_or(wanted, |half| wanted.min(half)).max(Self::MIN.0))
+    }
+
+    /// Bytes at which a pack is closed.
+    pub(crate) fn pack_len(self) -> usize {
+        let eighth = usize::try_from(self.0 / 8).unwrap_or(usize::MAX);
+        eighth.clamp(PACK_LEN_MIN, PACK_LEN_MAX)
+    }
+
+    /// Packs that are stored at one time, in a store that is worth so many `lanes`; one more is being filled.
+    pub(crate) fn uploads(self, lanes: usize) -> usize {
+        let packs = self.0 / 2 / self.pack_len() as u64;
+        usize::try_from(packs).unwrap_or(usize::MAX).saturating_sub(1).clamp(1, lanes.max(1))
+    }
+
+    /// Threads that read and open ranges, from a store that is worth so many `lanes`.
+    pub(crate) fn readers(self, lanes: usize) -> usize {
+        let room = usize::try_from(self.0 / EACH_CORE).unwrap_or(usize::MAX);
+        cores().max(lanes).min(room).max(1)
+    }
+}
+
+/// The tightest limit of the cgroups that this process is in (cgroups(7), version 2), where there is one.
+fn cgroup_limit(own: &Path, root: &Path) -> Option<u64> {
+    let lines = std::fs::read_to_string(own).ok()?;
+    let path = lines.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limit = |group: &Path| std::fs::read_to_string(group.join("memory.max")).ok()?.trim().parse().ok();
+    let folder = root.join(path);
+    folder.ancestors().take_while(|group| group.starts_with(root)).filter_map(limit).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_uploads_and_readers_fit_into_the_budget() {
+        for mib in [32, 48, 64, 100, 128, 256, 1024, 1 << 20] {
+            let budget = Budget::of(mib * MIB).unwrap();
+            for lanes in [1, 2, 16] {
+                let packs = (budget.uploads(lanes) as u64 + 1) * budget.pack_len() as u64;
+                assert!(packs <= mib * MIB / 2, "{mib} MiB, {lanes} lanes: {packs} bytes of packs");
+                assert!((1..=lanes.max(cores())).contains(&budget.readers(lanes)));
+            }
+        }
+        assert_eq!(Budget::of(32 * MIB - 1), None);
+        let usual = Budget(USUAL);
+        assert_eq!((usual.pack_len(), usual.uploads(2), usual.uploads(16)), (16 << 20, 2, 3));
+        let low = Budget::LOW;
+        assert_eq!((low.pack_len(), low.uploads(2), low.uploads(16), low.readers(16)), (6 << 20, 2, 3, 3));
+    }
+
+    #[test]
+    fn the_tightest_cgroup_limit_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let (own, groups) = (root.path().join("own"), root.path().join("groups"));
+        let inner = groups.join("outer/inner");
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::write(&own, "1:name=systemd:/elsewhere\n0::/outer/inner\n").unwrap();
+        assert_eq!(cgroup_limit(&own, &groups), None);
+        std::fs::write(inner.join("memory.max"), "max\n").unwrap();
+        assert_eq!(cgroup_limit(&own, &groups), None);
+        std::fs::write(groups.join("outer/memory.max"), "1000000\n").unwrap();
+        std::fs::write(groups.join("memory.max"), "2000000\n").unwrap();
+        assert_eq!(cgroup_limit(&own, &groups), Some(1_000_000));
+        std::fs::write(inner.join("memory.max"), "500000\n").unwrap();
+        assert_eq!(cgroup_limit(&own, &groups), Some(500_000));
+        assert_eq!(cgroup_limit(&root.path().join("none"), &groups), None);
+    }
+}
