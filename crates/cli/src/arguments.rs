@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::wire_arguments::{Destination, WireArguments};
 
 mod access;
+mod server;
 mod care;
 
 pub(crate) use access::{Key, NewPassword, Repositories};
-pub(crate) use care::{Check, Copy, Forget, Mirror, Parity, Prune, Repair, RepairStep};
+pub(crate) use care::{Check, Copy, Doctor, Forget, Mirror, Parity, Prune, Repair, RepairStep};
+pub(crate) use server::ServerArgs;
 
 /// Backups of PostgreSQL and directories that prove they can be restored.
 #[derive(Parser)]
@@ -73,6 +75,8 @@ pub(crate) enum Command {
     Parity(Parity),
     /// Copy backups to another repository
     Copy(Copy),
+    /// What is wrong with this store, repository, machine or server, and what to do about it; nothing is changed
+    Doctor(Doctor),
     /// Make another repository have every backup of this one, compare them, and give this one up
     Mirror(Mirror),
     /// Passwords that open the repository
@@ -221,26 +225,6 @@ pub(crate) struct What {
     /// A directory
     #[arg(long, value_name = "PATH")]
     pub(crate) directory: Option<PathBuf>,
-}
-
-/// Where a PostgreSQL server is; the environment (`PG*`) fills in what is missing.
-#[derive(Args, Clone, Default)]
-pub(crate) struct ServerArgs {
-    /// Host or socket directory
-    #[arg(long, value_name = "HOST")]
-    pub(crate) db_host: Option<String>,
-    /// Port
-    #[arg(long, value_name = "PORT")]
-    pub(crate) db_port: Option<u16>,
-    /// User
-    #[arg(long, value_name = "USER")]
-    pub(crate) db_user: Option<String>,
-    /// File with the user's password
-    #[arg(long, value_name = "FILE")]
-    pub(crate) db_password_file: Option<PathBuf>,
-    /// Directory of the PostgreSQL client programs to use
-    #[arg(long, value_name = "DIR", env = "MAINSTAY_PG_BIN_DIR")]
-    pub(crate) pg_bin_dir: Option<PathBuf>,
 }
 
 /// `mainstay backup restore`

@@ -12,6 +12,7 @@ mod repair;
 mod parity;
 mod copy;
 mod mirror;
+mod doctor;
 mod demo;
 mod generated;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Parity(order) => parity::run(&global, &order, environment, face),
         Command::Repair(order) => repair::run(&global, &order, environment, face),
         Command::Copy(order) => copy::run(&global, &order, environment, face),
+        Command::Doctor(order) => doctor::run(&global, &order, environment, face),
         Command::Mirror(order) => mirror::run(&global, &order, environment, face),
     }
 }

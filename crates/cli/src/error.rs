@@ -153,6 +153,9 @@ impl From<StoreError> for CliError {
             StoreError::Refused { why: Refusal::NoCredentials(_), place, .. } => {
                 shown.hint(where_credentials_come_from(place))
             }
+            StoreError::Refused { action: "delete", why: Refusal::Denied(_), .. } => shown.hint(
+                "these credentials may not delete, as a writer's should be: run delete, forget and prune with others",
+            ),
             StoreError::Refused { why, .. } => shown.hint(what_to_mend(why)),
             _ if error.is_transient() => shown.hint(
                 "is the address right, and the store up? run this again: what is stored is not sent twice",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use model::size::ByteSize;
 use remote::Settings;
+use remote::protection::Protection;
 use repo::budget::Budget;
 use serde_json::{Value, json};
 use store::Store;
@@ -94,6 +95,11 @@ impl Wire {
     /// How much memory may be on its way.
     pub(crate) fn budget(&self) -> Budget {
         self.budget
+    }
+
+    /// What the bucket at an address does against deletion.
+    pub(crate) fn protection(&self, url: &str) -> Result<Protection> {
+        Ok(remote::protection::protection(url, &self.settings)?)
     }
 
     /// Where this machine keeps what can be made again.

@@ -35,7 +35,7 @@ pub(crate) fn explain(error: &object_store::Error, call: Call<'_>) -> StoreError
 }
 
 /// The first cause of this type; also what hides inside of an `io::Error`, whose `source` leaves it out.
-fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub(crate) fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<T>() {

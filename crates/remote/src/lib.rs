@@ -14,6 +14,7 @@ mod profile;
 mod s3;
 mod gcs;
 mod azure;
+pub mod protection;
 pub mod open;
 
 pub use open::{is_object_storage, open};

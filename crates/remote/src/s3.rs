@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use store::StoreError;
 
 use crate::address::Address;
@@ -13,6 +13,7 @@ use crate::cloud::CloudStore;
 use crate::connect::{connector, no_retry, timeout};
 use crate::profile::Profile;
 use crate::settings::Settings;
+use crate::web::Connector;
 
 const REGION_DEFAULT: &str = "us-east-1";
 
@@ -26,11 +27,31 @@ const PASSED_ON: [(&str, AmazonS3ConfigKey); 6] = [
     ("AWS_EC2_METADATA_SERVICE_ENDPOINT", AmazonS3ConfigKey::MetadataEndpoint),
 ];
 
+/// A bucket, and how to ask it what no store is asked.
+pub(crate) struct Bucket {
+    pub(crate) inside: AmazonS3,
+    /// Without a slash at the end.
+    pub(crate) url: String,
+    pub(crate) region: String,
+    pub(crate) connector: Connector,
+    place: String,
+}
+
 /// Open a bucket.
 ///
 /// # Errors
 /// [`StoreError::BadUrl`] for settings that cannot be; nothing is asked of the server yet.
 pub(crate) fn open(address: &Address, settings: &Settings) -> Result<CloudStore, StoreError> {
+    let Bucket { inside, place, connector, .. } = bucket(address, settings)?;
+    let class = address.option("storage-class", settings).map(str::to_owned);
+    CloudStore::new(Arc::new(inside), &address.prefix, place, class, connector.timeout)
+}
+
+/// The bucket of an address.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn bucket(address: &Address, settings: &Settings) -> Result<Bucket, StoreError> {
     let profile =
         Profile::read(address.option("profile", settings), settings).map_err(|e| address.refused(e))?;
     let variable = |names: &[&str]| names.iter().find_map(|name| settings.variable(name));
@@ -45,6 +66,7 @@ pub(crate) fn open(address: &Address, settings: &Settings) -> Result<CloudStore,
         .unwrap_or(REGION_DEFAULT);
     let timeout = timeout(address, settings)?;
     let (url, is_virtual) = bucket_url(address, settings, endpoint, region)?;
+    let connector = connector(address, settings, &url, timeout)?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&address.bucket)
         .with_region(region)
@@ -54,18 +76,13 @@ pub(crate) fn open(address: &Address, settings: &Settings) -> Result<CloudStore,
         .with_checksum_algorithm(Checksum::SHA256)
         .with_disable_bulk_delete(true)
         .with_retry(no_retry())
-        .with_http_connector(connector(address, settings, &url, timeout)?);
+        .with_http_connector(connector.clone());
     builder = encryption(builder, address, settings);
     builder = credentials(builder, address, settings, &profile);
     let inside = builder.build().map_err(|error| address.refused(error.to_string()))?;
-    let class = address.option("storage-class", settings).map(str::to_owned);
-    CloudStore::new(
-        Arc::new(inside),
-        &address.prefix,
-        address.shown(&[("endpoint", endpoint)]),
-        class,
-        timeout,
-    )
+    let place = address.shown(&[("endpoint", endpoint)]);
+    let url = if is_virtual { url } else { format!("{url}/{}", address.bucket) };
+    Ok(Bucket { inside, url, region: region.to_owned(), connector, place })
 }
 
 /// The URL to send to, and whether the bucket is in its host.

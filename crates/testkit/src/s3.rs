@@ -127,7 +127,7 @@ impl S3 {
             all.extend(["-H", header]);
         }
         if !body.is_empty() {
-            all.extend(["--data-binary", body]);
+            all.extend(["-H", "content-type: application/xml", "--data-binary", body]);
         }
         Program::new("curl").run(&all).ok().text()
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::server::ServerArgs;
+
 /// `mainstay check`
 #[derive(Args)]
 pub(crate) struct Check {
@@ -79,6 +81,13 @@ pub(crate) enum RepairStep {
     Packs,
     /// Make new backups without what is lost
     Snapshots,
+}
+
+/// `mainstay doctor`
+#[derive(Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 /// `mainstay mirror`

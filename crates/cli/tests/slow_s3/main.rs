@@ -11,6 +11,8 @@ mod clouds;
 mod fire;
 mod several;
 mod mirror;
+mod rights;
+mod doctor;
 
 use std::path::{Path, PathBuf};
 

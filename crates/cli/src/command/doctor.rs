@@ -1,0 +1,101 @@
+//! `mainstay doctor`: what is wrong with this store, repository, machine or server, what is lost by it, and what to do.
+//!
+//! Nothing is changed: what a probe writes lies below `x/probe/` and is deleted again.
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::arguments::{Doctor, Global};
+use crate::environment::Environment;
+use crate::error::{CliError, Kind, Result};
+use crate::face::Face;
+use crate::{password, place};
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// `machine`, `store`, `protection`, `clock`, `repository`, `server`.
+    area: &'static str,
+    /// `ok`, `unknown`, `warning` or `problem`.
+    level: &'static str,
+    message: String,
+    lost: String,
+    todo: String,
+    /// Of a problem: what the exit code says.
+    #[serde(skip)]
+    kind: Option<Kind>,
+}
+
+impl Finding {
+    fn ok(area: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            area,
+            level: "ok",
+            message: message.into(),
+            lost: String::new(),
+            todo: String::new(),
+            kind: None,
+        }
+    }
+
+    /// It cannot be seen from here.
+    fn unknown(area: &'static str, message: impl Into<String>, todo: &str) -> Self {
+        Self { level: "unknown", todo: todo.to_owned(), ..Self::ok(area, message) }
+    }
+
+    /// Backups are made, and something is lost nevertheless.
+    fn warning(area: &'static str, message: impl Into<String>, lost: &str, todo: &str) -> Self {
+        Self { level: "warning", lost: lost.to_owned(), ..Self::unknown(area, message, todo) }
+    }
+
+    /// Backups are not made.
+    fn problem(area: &'static str, error: CliError, lost: &str) -> Self {
+        let CliError { kind, message, hint, .. } = error;
+        let todo = hint.unwrap_or_default();
+        Self { level: "problem", kind: Some(kind), ..Self::warning(area, message, lost, &todo) }
+    }
+}
+
+mod machine;
+mod store;
+mod repository;
+mod server;
+
+pub(crate) fn run(global: &Global, order: &Doctor, environment: &Environment, face: &Face) -> Result<()> {
+    let mut findings = machine::look(order.server.pg_bin_dir.as_deref(), environment);
+    match place::address(global, environment) {
+        Err(error) => findings.push(Finding::problem("repository", error, "there is nowhere to back up to")),
+        Ok(url) => {
+            let (found, store) = store::look(&url, environment);
+            findings.extend(found);
+            findings.extend(store.into_iter().flat_map(|store| {
+                repository::look(store, password::current(global, environment, face), environment)
+            }));
+        }
+    }
+    findings.extend(server::look(&order.server, environment, face));
+    show(&findings, face);
+    let problems: Vec<_> = findings.iter().filter_map(|finding| finding.kind).collect();
+    match problems.first() {
+        None => Ok(()),
+        Some(first) => {
+            Err(CliError::new(*first, format!("{} problems keep backups from being made", problems.len()))
+                .hint("each is named above, with what to do about it"))
+        }
+    }
+}
+
+fn show(findings: &[Finding], face: &Face) {
+    let count = |level: &str| findings.iter().filter(|finding| finding.level == level).count();
+    let document =
+        json!({ "findings": findings, "problems": count("problem"), "warnings": count("warning") });
+    face.result(&document, || {
+        let lines = findings.iter().flat_map(|finding| {
+            let Finding { area, level, message, lost, todo, .. } = finding;
+            let more = [("lost", lost), ("do", todo)].into_iter().filter(|(_, words)| !words.is_empty());
+            let more = more.map(|(what, words)| format!("{:22}{what}: {words}", ""));
+            std::iter::once(format!("{level:<9}{area:<12} {message}")).chain(more)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    });
+}
