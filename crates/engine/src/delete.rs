@@ -40,7 +40,7 @@ pub fn delete(
     }
     let gone = || EngineError::NoBackup(record.id.to_string());
     let id = record.snapshot.ok_or_else(gone)?;
-    match repository.delete_snapshot(&id, now) {
+    match repository.delete_snapshot(&id, now, &lease.guard()) {
         Err(repo::RepoError::Store(error)) if error.is_not_found() => Err(gone()),
         outcome => {
             drop(lease);
@@ -91,7 +91,7 @@ pub fn undelete(repository: &Arc<Repository>, prefix: &str, identity: &Identity)
     let deleted = list_deleted(repository)?.into_iter().map(|backup| backup.record).collect();
     let record = catalog::choose(deleted, prefix)?;
     let id = record.snapshot.ok_or_else(|| EngineError::NoBackup(prefix.to_owned()))?;
-    repository.undelete_snapshot(&id)?;
+    repository.undelete_snapshot(&id, &lease.guard())?;
     drop(lease);
     Ok(record)
 }

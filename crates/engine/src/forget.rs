@@ -107,7 +107,7 @@ pub fn forget(
         if is_held(repository, record)? {
             continue;
         }
-        match repository.delete_snapshot(&id, now) {
+        match repository.delete_snapshot(&id, now, &lease.guard()) {
             Err(RepoError::Store(error)) if error.is_not_found() => {}
             outcome => {
                 outcome?;

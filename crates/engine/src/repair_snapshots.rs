@@ -105,7 +105,7 @@ pub fn repair_snapshots(
             commit(repository, &record, &snapshot, &id, root)?;
             report.repaired = Some(id);
             if options.replace && !record.hold {
-                repository.delete_snapshot(&report.snapshot, now)?;
+                repository.delete_snapshot(&report.snapshot, now, &lease.guard())?;
             }
         }
         reports.push(report);

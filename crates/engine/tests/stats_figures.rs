@@ -45,7 +45,7 @@ fn waste_is_what_no_visible_snapshot_needs() {
     // One without figures, as older restics write them.
     let plain = back_up_plain(&repository, &files(&[("x", 7), ("y", 8)]), 2);
     assert_eq!(stats(&repository, false, &CancelToken::new()).unwrap().raw_bytes, 90_000);
-    repository.delete_snapshot(&plain, at(3)).unwrap();
+    repository.delete_snapshot(&plain, at(3), &repo::packer::Guard::default()).unwrap();
     let found = stats(&repository, true, &CancelToken::new()).unwrap().waste.unwrap();
     assert_eq!(found.marked_packs, 0);
     assert!((60_000..62_000).contains(&found.unused_bytes), "{found:?}");

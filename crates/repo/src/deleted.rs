@@ -2,7 +2,9 @@
 //! after the cooling-off time.
 //!
 //! Form: `{deletedAt, sealed}`, the snapshot's stored bytes, so that it comes back under its own id. Invariant: at
-//! every moment a snapshot is in `snapshots/`, in `x/deleted/`, or in both.
+//! every moment a snapshot is in `snapshots/`, in `x/deleted/`, or in both. Who deletes or brings back asks before each
+//! step whether he still holds his lease: while he was taken for dead, prune may have given the snapshot up for ever, and
+//! a tombstone that came then would promise what is gone.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blob::id_of;
 use crate::error::{RepoError, Result};
+use crate::packer::Guard;
 use crate::repository::{FileKind, Repository};
 use crate::snapshot_file::SnapshotFile;
 
@@ -39,32 +42,38 @@ fn name(id: &Digest) -> String {
 }
 
 impl Repository {
-    /// Take a snapshot out of sight.
+    /// Take a snapshot out of sight, under the lease of `guard`.
     ///
     /// # Errors
-    /// When the store fails; the snapshot is then still there.
-    pub fn delete_snapshot(&self, id: &Digest, now: Timestamp) -> Result<()> {
+    /// When the store fails or the lease is lost; the snapshot is then still where it was.
+    pub fn delete_snapshot(&self, id: &Digest, now: Timestamp, guard: &Guard) -> Result<()> {
         let object = FileKind::Snapshot.object(id);
         let sealed = store::store::read(self.store(), &object)?;
         if id_of(&sealed) != *id {
             return Err(RepoError::damaged(format!("snapshot {id}"), "its bytes do not fit its name"));
         }
         // An older tombstone is from before an `undelete` whose clean-up was cut short.
+        guard.ask()?;
         self.delete_note(&name(id))?;
+        guard.ask()?;
         self.put_note(&name(id), &Tombstone { deleted_at: now, sealed: STANDARD.encode(sealed) })?;
+        guard.ask()?;
         Ok(self.store().delete(&object)?)
     }
 
-    /// Bring a deleted snapshot back.
+    /// Bring a deleted snapshot back, under the lease of `guard`.
     ///
     /// # Errors
-    /// [`RepoError::NotFound`] where it was never deleted, or the cooling-off time is over and it is gone.
-    pub fn undelete_snapshot(&self, id: &Digest) -> Result<()> {
+    /// [`RepoError::NotFound`] where it was never deleted, or the cooling-off time is over and it is gone; when the lease
+    /// is lost.
+    pub fn undelete_snapshot(&self, id: &Digest, guard: &Guard) -> Result<()> {
         let (_, sealed) = self.load_tombstone(id)?;
+        guard.ask()?;
         match self.store().put_new(&FileKind::Snapshot.object(id), &sealed) {
             Err(error) if !error.is_already_exists() => return Err(error.into()),
             _ => {}
         }
+        guard.ask()?;
         self.delete_note(&name(id))
     }
 
@@ -126,13 +135,48 @@ mod tests {
         let id = repository.commit_snapshot(&snapshot()).unwrap();
         // Later than the store's time, which is the machine's.
         let now: Timestamp = "2226-01-02T00:00:00Z".parse().unwrap();
-        repository.delete_snapshot(&id, now).unwrap();
+        repository.delete_snapshot(&id, now, &Guard::default()).unwrap();
         assert!(repository.load_snapshots().unwrap().is_empty());
         let deleted = repository.deleted_snapshots().unwrap();
         assert_eq!((deleted[0].id, deleted[0].deleted_at, &deleted[0].snapshot), (id, now, &snapshot()));
-        repository.undelete_snapshot(&id).unwrap();
+        repository.undelete_snapshot(&id, &Guard::default()).unwrap();
         assert_eq!(repository.load_snapshots().unwrap(), [(id, snapshot())]);
         assert!(repository.deleted_snapshots().unwrap().is_empty());
-        assert!(matches!(repository.undelete_snapshot(&id), Err(RepoError::NotFound { .. })));
+        assert!(matches!(
+            repository.undelete_snapshot(&id, &Guard::default()),
+            Err(RepoError::NotFound { .. })
+        ));
+    }
+
+    /// One that trusts so many times.
+    fn trusting(times: usize) -> Guard {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        Guard::new(move || match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < times {
+            true => Ok(()),
+            false => Err(RepoError::LeaseLost { seconds: 0 }),
+        })
+    }
+
+    #[test]
+    fn who_lost_the_lease_takes_no_further_step() {
+        let repository = testing::repository();
+        let id = repository.commit_snapshot(&snapshot()).unwrap();
+        let now: Timestamp = "2226-01-02T00:00:00Z".parse().unwrap();
+        let is_seen = || repository.load_snapshots().unwrap().len() == 1;
+        let rests = || repository.deleted_snapshots().unwrap().len() == 1;
+        // A machine that slept: meanwhile somebody else deleted it, and prune gave it up.
+        for (times, tombstone) in [(0, false), (1, false), (2, true)] {
+            let error = repository.delete_snapshot(&id, now, &trusting(times)).unwrap_err();
+            assert!(matches!(error, RepoError::LeaseLost { .. }), "{error}");
+            assert_eq!((is_seen(), rests()), (true, tombstone), "after {times} steps");
+        }
+        repository.delete_snapshot(&id, now, &trusting(3)).unwrap();
+        assert_eq!((is_seen(), rests()), (false, true));
+        repository.undelete_snapshot(&id, &trusting(0)).unwrap_err();
+        assert_eq!((is_seen(), rests()), (false, true));
+        repository.undelete_snapshot(&id, &trusting(1)).unwrap_err();
+        assert_eq!((is_seen(), rests()), (true, true));
+        repository.undelete_snapshot(&id, &trusting(2)).unwrap();
+        assert_eq!((is_seen(), rests()), (true, false));
     }
 }

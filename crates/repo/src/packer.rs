@@ -57,7 +57,7 @@ impl Failure {
     }
 }
 
-/// Asked before an index file is written, whether what it names can still be relied on.
+/// Asked before something is written that others rely on, like an index file: whether who writes is still trusted.
 #[derive(Clone, Default)]
 pub struct Guard(Option<Arc<dyn Fn() -> Result<()> + Send + Sync>>);
 
@@ -67,7 +67,11 @@ impl Guard {
         Self(Some(Arc::new(ask)))
     }
 
-    fn ask(&self) -> Result<()> {
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// What whoever is asked says; nothing where nobody is.
+    pub fn ask(&self) -> Result<()> {
         self.0.as_ref().map_or(Ok(()), |ask| ask())
     }
 }
@@ -95,13 +99,13 @@ struct IndexBatch {
 pub struct Packer {
     data: Mutex<OpenPack>,
     trees: Mutex<OpenPack>,
-    full: Sender<OpenPack>,
+    full: Sender<Option<OpenPack>>,
     spare: Receiver<Vec<u8>>,
     pack_len: usize,
     failure: Arc<Failure>,
 }
 
-/// The threads behind a packer; they end when the packer is gone.
+/// The threads behind a packer; they end when it says so, or is gone.
 pub struct Uploads {
     threads: Vec<JoinHandle<()>>,
     batch: Arc<Mutex<IndexBatch>>,
@@ -115,7 +119,7 @@ impl Packer {
     pub fn start(repository: &Arc<Repository>, failure: &Arc<Failure>, guard: &Guard) -> (Self, Uploads) {
         let pack_len = repository.budget().pack_len();
         let uploads = repository.budget().uploads(repository.store().lanes());
-        let (full, to_store) = bounded::<OpenPack>(0);
+        let (full, to_store) = bounded::<Option<OpenPack>>(0);
         // One is filled while the others are stored.
         let (give_back, spare) = bounded(uploads + 1);
         let batch = Arc::new(Mutex::new(IndexBatch::default()));
@@ -125,7 +129,7 @@ impl Packer {
             let (to_store, give_back, guard) = (to_store.clone(), give_back.clone(), guard.clone());
             std::thread::spawn(move || {
                 be_polite();
-                for mut pack in to_store {
+                while let Ok(Some(mut pack)) = to_store.recv() {
                     if let Err(error) = store_pack(&repository, &mut pack, &batch, &guard) {
                         failure.set(error);
                     }
@@ -182,14 +186,21 @@ impl Packer {
         Ok(())
     }
 
+    /// No pack comes any more: the storing threads end.
+    pub fn end(&self) {
+        // Each takes one word and goes; when nobody is left to take it, all have gone.
+        while self.full.send(None).is_ok() {}
+    }
+
     fn send(&self, pack: OpenPack) -> Result<()> {
         // Sent while the lock is held: whoever adds next waits here too, which is the back-pressure.
-        self.full.send(pack).map_err(|_| RepoError::System("the storing threads are gone".to_owned()))
+        self.full.send(Some(pack)).map_err(|_| RepoError::System("the storing threads are gone".to_owned()))
     }
 }
 
 impl Uploads {
-    /// Wait until everything is stored, and write what no index file names yet. The packer must be dropped before.
+    /// Wait until everything is stored, and write what no index file names yet. The packer must have ended, or be
+    /// dropped, before.
     ///
     /// # Errors
     /// The first error of the pipeline.

@@ -1,14 +1,16 @@
 //! Deleting what nothing refers to, in two steps, while others write.
 //!
 //! Step 1 marks packs: who begins to write from then on does not rely on them. Step 2, a cooling-off time later and
-//! alone in the repository, decides again and carries it out: new packs → new index files → deleted snapshots
-//! buried → old index files removed → packs removed. Invariants: whatever a live snapshot needs, or a deleted one
-//! that may come back, stays; wherever it is cut short, the repository is sound and a later run goes on.
+//! alone in the repository, decides again and carries it out: copies that stay read → new packs → new index files →
+//! deleted snapshots buried → old index files removed → packs removed. Invariants: whatever a live snapshot needs, or a
+//! deleted one that may come back, stays, and was read if another copy of it went; wherever it is cut short, the
+//! repository is sound and a later run goes on.
 
 pub mod usage;
 pub mod plan;
 pub mod survey;
 pub mod rewrite;
+pub mod copies;
 pub mod removal;
 
 use std::collections::HashSet;
@@ -235,6 +237,7 @@ impl Decision {
     ) -> Result<()> {
         let repacked: HashSet<_> = self.plan.repack.iter().copied().collect();
         let gone: HashSet<_> = repacked.iter().chain(&self.plan.remove).copied().collect();
+        copies::verify_staying(repository, &self.survey, &gone, progress, cancel)?;
         rewrite::repack(repository, &self.survey.kept_blobs(&repacked), &lease.guard(), progress, cancel)?;
         lease.verify_kept()?;
         let old_files = rewrite::save_index_without(repository, &self.survey.index_files, &gone)?;

@@ -3,7 +3,7 @@
 //! A thread with many small pieces takes a [`Hand`] and saves them itself; a thread with one long stream submits
 //! chunks, which [`Saver`]'s own threads save while it goes on reading. Invariants: a blob is stored once, also
 //! when two threads bring it at one time; [`Saver::finish`] is the only way to a result, and it fails if anything
-//! failed. Memory: [`QUEUE`] chunks per thread, and what [`crate::packer`] says.
+//! failed. A saver that is dropped is given up: what is stored by then is indexed, so that it is not sent again. Memory: [`QUEUE`] chunks per thread, and what [`crate::packer`] says.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -65,10 +65,10 @@ pub struct SaveStats {
 /// A running pipeline.
 pub struct Saver {
     shared: Arc<Shared>,
-    jobs: Sender<Job>,
+    jobs: Option<Sender<Job>>,
     spare: Receiver<Vec<u8>>,
     threads: Vec<JoinHandle<()>>,
-    uploads: Uploads,
+    uploads: Option<Uploads>,
 }
 
 struct Shared {
@@ -119,7 +119,7 @@ impl Saver {
             Ok(std::thread::spawn(move || run_jobs(&mut hand, &work, &give_back)))
         };
         let threads = (0..threads).map(thread).collect::<Result<_>>()?;
-        Ok(Self { shared, jobs, spare, threads, uploads })
+        Ok(Self { shared, jobs: Some(jobs), spare, threads, uploads: Some(uploads) })
     }
 
     /// A hand for a thread that saves by itself.
@@ -143,29 +143,56 @@ impl Saver {
     pub fn submit(&self, bytes: Vec<u8>, name: Option<BlobId>, content: &Arc<Content>) -> Result<()> {
         self.shared.check()?;
         let job = Job { bytes, name, content: Arc::clone(content), position: content.reserve() };
-        self.jobs.send(job).map_err(|_| RepoError::System("the saving threads are gone".to_owned()))
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if sent { Ok(()) } else { Err(RepoError::System("the saving threads are gone".to_owned())) }
     }
 
     /// Wait until everything is stored and indexed. Hands must be dropped before.
     ///
     /// # Errors
     /// The first error of the pipeline, or [`RepoError::Cancelled`].
-    pub fn finish(self) -> Result<SaveStats> {
-        let Self { shared, jobs, threads, uploads, .. } = self;
-        drop(jobs);
-        for thread in threads {
+    pub fn finish(mut self) -> Result<SaveStats> {
+        self.join();
+        let flushed = self
+            .shared
+            .options
+            .cancel
+            .check()
+            .map_err(RepoError::from)
+            .and_then(|()| self.shared.packer.flush());
+        if Arc::strong_count(&self.shared) > 1 {
+            return Err(RepoError::System("a hand still saves".to_owned()));
+        }
+        let stats = self.shared.stats();
+        self.end().and(flushed).map(|()| stats)
+    }
+
+    /// Let the saving threads do what they have, and end.
+    fn join(&mut self) {
+        drop(self.jobs.take());
+        for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                shared.failure.set(RepoError::System("a saving thread stopped unexpectedly".to_owned()));
+                let error = RepoError::System("a saving thread stopped unexpectedly".to_owned());
+                self.shared.failure.set(error);
             }
         }
-        let flushed =
-            shared.options.cancel.check().map_err(RepoError::from).and_then(|()| shared.packer.flush());
-        let stats = shared.stats();
-        // The storing threads end when the packer is gone, and it lives in `shared`.
-        let alone = Arc::into_inner(shared)
-            .map(drop)
-            .ok_or_else(|| RepoError::System("a hand still saves".to_owned()));
-        if alone.is_ok() { uploads.finish().and(flushed).map(|()| stats) } else { alone.map(|()| stats) }
+    }
+
+    /// Let the storing threads end, and index what they stored.
+    fn end(&mut self) -> Result<()> {
+        let Some(uploads) = self.uploads.take() else { return Ok(()) };
+        self.shared.packer.end();
+        uploads.finish()
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        if self.uploads.is_some() {
+            self.shared.failure.set(RepoError::System("the pipeline was given up".to_owned()));
+            self.join();
+            drop(self.end());
+        }
     }
 }
 
@@ -352,4 +379,61 @@ impl Content {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packer::PACK_LEN;
+    use crate::repository::FileKind;
+    use crate::testing;
+
+    /// Pieces without any order, so many that a pack is full.
+    fn pieces() -> Vec<Vec<u8>> {
+        let mut state = 7u64;
+        let mut step = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as u8
+        };
+        (0..PACK_LEN / (1 << 20) + 2).map(|_| (0..1 << 20).map(|_| step()).collect()).collect()
+    }
+
+    #[test]
+    fn what_a_given_up_pipeline_has_stored_is_indexed_and_not_sent_again() {
+        let repository = testing::repository();
+        let start =
+            |index: Index| Saver::start(&repository, &Arc::new(index), SaveOptions::default()).unwrap();
+        let pieces = pieces();
+        let saver = start(Index::default());
+        let content = Content::new();
+        pieces.iter().for_each(|piece| saver.submit(piece.clone(), None, &content).unwrap());
+        // Every piece is saved, and then the source fails.
+        let ids = content.wait().unwrap();
+        drop(saver);
+        let index = repository.load_index().unwrap();
+        let known = ids.iter().filter(|id| index.has(BlobKind::Data, id).unwrap()).count();
+        assert!((16..pieces.len()).contains(&known), "{known}: all but the open pack");
+        assert_eq!(repository.list(FileKind::Pack).unwrap().len(), 1);
+        let saver = start(index);
+        let mut hand = saver.hand().unwrap();
+        let new = pieces.iter().filter(|piece| hand.save(BlobKind::Data, piece).unwrap().is_new).count();
+        assert_eq!(new, pieces.len() - known);
+        drop(hand);
+        saver.finish().unwrap();
+    }
+
+    #[test]
+    fn a_hand_that_outlives_its_pipeline_saves_nothing_more_and_blocks_nobody() {
+        let repository = testing::repository();
+        let index = Arc::new(Index::default());
+        let saver = Saver::start(&repository, &index, SaveOptions::default()).unwrap();
+        let mut hand = saver.hand().unwrap();
+        hand.save(BlobKind::Data, b"one").unwrap();
+        drop(saver);
+        assert!(hand.save(BlobKind::Data, b"two").is_err());
+        let saver = Saver::start(&repository, &index, SaveOptions::default()).unwrap();
+        let hand = saver.hand().unwrap();
+        assert!(saver.finish().unwrap_err().to_string().contains("a hand still saves"));
+        drop(hand);
+    }
 }

@@ -13,6 +13,7 @@ use prune_world::{
     try_prune,
 };
 use repo::Repository;
+use repo::packer::Guard;
 use repo::prune::PruneOptions;
 use store::faulty::{Fault, FaultyStore};
 use store::memory::MemoryStore;
@@ -40,10 +41,10 @@ fn site() -> Site {
     let cooling_id = back_up(&repository, &cooling, 2);
     prune_world::save_tree(&repository, repo::index::Index::default(), &contents[2]);
     for id in [old, unneeded] {
-        repository.delete_snapshot(&id, at(3)).unwrap();
+        repository.delete_snapshot(&id, at(3), &Guard::default()).unwrap();
     }
     run(&repository, &options(), 4);
-    repository.delete_snapshot(&cooling_id, at(60)).unwrap();
+    repository.delete_snapshot(&cooling_id, at(60), &Guard::default()).unwrap();
     Site { store, live, cooling: (cooling_id, cooling) }
 }
 

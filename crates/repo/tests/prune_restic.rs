@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use prune_world::{
     PASSWORD, assert_sound, at, at_once, back_up, files, init, me, noise, open, options, restore, run,
 };
+use repo::packer::Guard;
 use repo::prune::{PruneReport, prune};
 use repo::{BlobKind, Repository};
 use store::local::LocalStore;
@@ -110,20 +111,20 @@ fn restic_checks_and_restores_what_our_prune_leaves() {
         let drop_me = back_up(&repository, &all, 0);
         let keep = back_up(&repository, &part, 1);
         let cooling = back_up(&repository, &files(&[("c", 3), ("k", 5)]), 2);
-        repository.delete_snapshot(&drop_me, at(3)).unwrap();
+        repository.delete_snapshot(&drop_me, at(3), &Guard::default()).unwrap();
         run(&repository, &options(), 4);
         judge.run(&["check", "--read-data"]);
-        repository.delete_snapshot(&cooling, at(70)).unwrap();
+        repository.delete_snapshot(&cooling, at(70), &Guard::default()).unwrap();
         let report = run(&repository, &options(), 80);
         assert!(report.removed_packs + report.repacked_packs > 0 && report.buried == 1, "{report:?}");
         judge.run(&["check", "--read-data"]);
-        repository.undelete_snapshot(&cooling).unwrap();
+        repository.undelete_snapshot(&cooling, &Guard::default()).unwrap();
         judge.run(&["check", "--read-data"]);
         assert_files(&judge.restore(&keep.to_hex(), "keep"), &part);
         assert_files(&judge.restore(&cooling.to_hex(), "cooling"), &files(&[("c", 3), ("k", 5)]));
         let dumped = judge.run(&["dump", &keep.to_hex(), "/n"]).stdout;
         assert_eq!(dumped, part["n"]);
-        repository.delete_snapshot(&cooling, at(81)).unwrap();
+        repository.delete_snapshot(&cooling, at(81), &Guard::default()).unwrap();
         run(&repository, &at_once(), 82);
         judge.check();
     }
@@ -195,7 +196,7 @@ fn a_lock_of_restic_keeps_step_two_from_running() {
     for judge in judges() {
         let repository = init(judge.store());
         let drop_me = back_up(&repository, &files(&[("a", 1)]), 0);
-        repository.delete_snapshot(&drop_me, at(1)).unwrap();
+        repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
         // restic holds its lock as long as its input lasts.
         let mut restic = Command::new(&judge.program)
             .args(["--no-cache", "-r", judge.path("repository").to_str().unwrap(), "backup", "--stdin"])

@@ -7,15 +7,19 @@ mod prune_world;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use model::cancel::CancelToken;
 use model::digest::Digest;
+use model::progress::Progress;
 use prune_world::{
     Rewound, assert_sound, at, at_once, back_up, commit, files, init, me, noise, objects, open, options,
     restore, restore_tree, run, save_tree, try_prune,
 };
 use repo::RepoError;
-use repo::index::Index;
+use repo::index::{Index, IndexedPack};
 use repo::lease::Lease;
+use repo::packer::Guard;
 use repo::prune::PruneOptions;
+use repo::repair::salvage::repair_packs;
 use repo::repository::FileKind;
 use repo::{Repository, marks};
 use store::Store;
@@ -38,7 +42,7 @@ fn marked_first_and_deleted_a_cooling_off_time_later() {
     let keep = back_up(&repository, &kept, 0);
     let drop = back_up(&repository, &files(&[("b", 3), ("shared", 2)]), 1);
     assert_eq!(packs(&repository), 4);
-    repository.delete_snapshot(&drop, at(2)).unwrap();
+    repository.delete_snapshot(&drop, at(2), &Guard::default()).unwrap();
 
     let first = run(&repository, &options(), 3);
     assert_eq!((first.marked, first.waiting, first.removed_packs), (2, 2, 0));
@@ -54,7 +58,10 @@ fn marked_first_and_deleted_a_cooling_off_time_later() {
     assert!(marks::load(&repository).unwrap().is_empty());
     assert_eq!(assert_sound(&repository, "afterwards"), 0);
     assert_eq!(restore(&repository, &keep), kept);
-    assert!(matches!(repository.undelete_snapshot(&drop), Err(RepoError::NotFound { .. })));
+    assert!(matches!(
+        repository.undelete_snapshot(&drop, &Guard::default()),
+        Err(RepoError::NotFound { .. })
+    ));
     assert!(repository.list_notes("lease").unwrap().is_empty());
     assert!(repository.list(FileKind::Lock).unwrap().is_empty());
 }
@@ -66,15 +73,15 @@ fn undelete_works_after_any_number_of_prunes() {
     let old = files(&[("b", 2), ("c", 3)]);
     let deleted = back_up(&repository, &old, 1);
     // Marked long before: the mark is due when the snapshot still cools.
-    repository.delete_snapshot(&deleted, at(2)).unwrap();
+    repository.delete_snapshot(&deleted, at(2), &Guard::default()).unwrap();
     run(&repository, &options(), 3);
-    repository.undelete_snapshot(&deleted).unwrap();
-    repository.delete_snapshot(&deleted, at(60)).unwrap();
+    repository.undelete_snapshot(&deleted, &Guard::default()).unwrap();
+    repository.delete_snapshot(&deleted, at(60), &Guard::default()).unwrap();
     for hour in [61, 76, 90, 110, 131] {
         let report = run(&repository, &PruneOptions { unused_percent_max: 0, ..options() }, hour);
         assert_eq!((report.removed_packs, report.repacked_packs, report.buried), (0, 0, 0), "hour {hour}");
     }
-    repository.undelete_snapshot(&deleted).unwrap();
+    repository.undelete_snapshot(&deleted, &Guard::default()).unwrap();
     assert_eq!(restore(&repository, &deleted), old);
     let report = run(&repository, &options(), 500);
     assert_eq!((report.waiting, report.removed_packs), (0, 0));
@@ -87,7 +94,7 @@ fn undelete_works_after_any_number_of_prunes() {
 fn a_lease_of_somebody_else_keeps_step_two_from_running() {
     let (_, repository) = world();
     let drop_me = back_up(&repository, &files(&[("a", 1)]), 0);
-    repository.delete_snapshot(&drop_me, at(1)).unwrap();
+    repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
     let lease = Lease::shared(&repository, "a-backup", &me()).unwrap().unwrap();
     let first = run(&repository, &options(), 2);
     assert_eq!((first.marked, first.waiting, first.in_use_by), (2, 2, None), "marking needs nobody away");
@@ -106,7 +113,7 @@ fn a_lease_of_somebody_else_keeps_step_two_from_running() {
 fn a_lease_without_its_lock_counts_too() {
     let (store, repository) = world();
     let drop_me = back_up(&repository, &files(&[("a", 1)]), 0);
-    repository.delete_snapshot(&drop_me, at(1)).unwrap();
+    repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
     let lease = Lease::shared(&repository, "a-backup", &me()).unwrap().unwrap();
     // As after `restic unlock --remove-all`.
     for lock in repository.list(FileKind::Lock).unwrap() {
@@ -124,7 +131,7 @@ fn pitfall_18_a_writer_from_before_the_mark_keeps_what_it_relied_on() {
     let old = back_up(&repository, &content, 0);
     let lease = Lease::shared(&repository, "writer", &me()).unwrap().unwrap();
     let index = repository.load_index_for_writing().unwrap();
-    repository.delete_snapshot(&old, at(1)).unwrap();
+    repository.delete_snapshot(&old, at(1), &Guard::default()).unwrap();
     assert_eq!(run(&repository, &options(), 2).marked, 2);
     // The writer relies on the marked packs, and even prune at once cannot take them while its lease stands.
     let tree = save_tree(&repository, index, &content);
@@ -143,7 +150,7 @@ fn a_writer_from_after_the_mark_stores_anew() {
     let (_, repository) = world();
     let content = files(&[("a", 1)]);
     let old = back_up(&repository, &content, 0);
-    repository.delete_snapshot(&old, at(1)).unwrap();
+    repository.delete_snapshot(&old, at(1), &Guard::default()).unwrap();
     run(&repository, &options(), 2);
     let new = back_up(&repository, &content, 3);
     assert_eq!(packs(&repository), 4);
@@ -159,7 +166,7 @@ fn a_dry_run_writes_nothing_and_says_what_would_happen() {
     let (store, repository) = world();
     back_up(&repository, &files(&[("a", 1)]), 0);
     let drop_me = back_up(&repository, &files(&[("a", 1), ("b", 2)]), 0);
-    repository.delete_snapshot(&drop_me, at(1)).unwrap();
+    repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
     let before = objects(&*store);
     let dry = run(&repository, &PruneOptions { dry_run: true, ..options() }, 9);
     assert_eq!((dry.marked, dry.removed_packs), (2, 0));
@@ -177,7 +184,7 @@ fn partly_used_packs_are_repacked_and_every_file_stays() {
     let drop_me = back_up(&repository, &whole, 0);
     let part = files(&[("b", 2)]);
     let keep = back_up(&repository, &part, 1);
-    repository.delete_snapshot(&drop_me, at(2)).unwrap();
+    repository.delete_snapshot(&drop_me, at(2), &Guard::default()).unwrap();
     let first = run(&repository, &options(), 3);
     // The data pack is partly needed, the tree of the deleted one not at all.
     assert_eq!((first.marked, first.repacked_packs), (2, 0));
@@ -199,14 +206,14 @@ fn a_blob_that_a_cooling_snapshot_shares_stays_when_its_pack_is_repacked() {
     let (live, cooling) = (files(&[("a", 1)]), files(&[("a", 1), ("b", 2)]));
     let live_id = back_up(&repository, &live, 1);
     let cooling_id = back_up(&repository, &cooling, 2);
-    repository.delete_snapshot(&oldest, at(3)).unwrap();
+    repository.delete_snapshot(&oldest, at(3), &Guard::default()).unwrap();
     run(&repository, &options(), 4);
-    repository.delete_snapshot(&cooling_id, at(70)).unwrap();
+    repository.delete_snapshot(&cooling_id, at(70), &Guard::default()).unwrap();
     let report = run(&repository, &options(), 80);
     assert_eq!((report.repacked_packs, report.buried), (1, 1));
     let deleted = repository.deleted_snapshots().unwrap();
     assert_eq!(restore_tree(&repository, &deleted[0].snapshot.tree), cooling);
-    repository.undelete_snapshot(&cooling_id).unwrap();
+    repository.undelete_snapshot(&cooling_id, &Guard::default()).unwrap();
     assert_eq!(restore(&repository, &cooling_id), cooling);
     assert_eq!(restore(&repository, &live_id), live);
     assert_sound(&repository, "afterwards");
@@ -216,7 +223,7 @@ fn a_blob_that_a_cooling_snapshot_shares_stays_when_its_pack_is_repacked() {
 fn a_clock_that_was_set_back_deletes_nothing() {
     let (store, repository) = world();
     let drop_me = back_up(&repository, &files(&[("a", 1)]), 0);
-    repository.delete_snapshot(&drop_me, at(1)).unwrap();
+    repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
     run(&repository, &options(), 50);
     let before = objects(&*store);
     for options in [options(), at_once()] {
@@ -228,7 +235,7 @@ fn a_clock_that_was_set_back_deletes_nothing() {
     // Before the deletion itself, without any mark.
     let (_, repository) = world();
     let drop_me = back_up(&repository, &files(&[("a", 1)]), 0);
-    repository.delete_snapshot(&drop_me, at(50)).unwrap();
+    repository.delete_snapshot(&drop_me, at(50), &Guard::default()).unwrap();
     assert!(run(&repository, &at_once(), 40).next_step.starts_with("set the clock"));
     assert_eq!(packs(&repository), 2);
 }
@@ -237,7 +244,7 @@ fn a_clock_that_was_set_back_deletes_nothing() {
 fn a_clock_years_away_from_the_stores_deletes_nothing_threat_5() {
     let (store, repository) = world();
     let drop_me = back_up(&repository, &files(&[("a", 1)]), 0);
-    repository.delete_snapshot(&drop_me, at(1)).unwrap();
+    repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
     run(&repository, &options(), 2);
     let before = objects(&*store);
     for years in [-10, 10] {
@@ -248,10 +255,10 @@ fn a_clock_years_away_from_the_stores_deletes_nothing_threat_5() {
         assert_eq!(objects(&*store), before);
     }
     // And who deleted something while his clock was years behind can bring it back for the whole time.
-    repository.undelete_snapshot(&drop_me).unwrap();
-    repository.delete_snapshot(&drop_me, at(-10 * 365 * 24)).unwrap();
+    repository.undelete_snapshot(&drop_me, &Guard::default()).unwrap();
+    repository.delete_snapshot(&drop_me, at(-10 * 365 * 24), &Guard::default()).unwrap();
     assert_eq!(run(&repository, &options(), 60).buried, 0);
-    repository.undelete_snapshot(&drop_me).unwrap();
+    repository.undelete_snapshot(&drop_me, &Guard::default()).unwrap();
 }
 
 #[test]
@@ -261,9 +268,9 @@ fn damage_to_a_live_or_cooling_snapshot_makes_the_plan_void() {
         let broken = back_up(&repository, &files(&[("a", 1)]), 0);
         let pack = repository.load_index_files().unwrap()[0].1.clone();
         let drop_me = back_up(&repository, &files(&[("b", 2)]), 0);
-        repository.delete_snapshot(&drop_me, at(1)).unwrap();
+        repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
         if delete_it {
-            repository.delete_snapshot(&broken, at(30)).unwrap();
+            repository.delete_snapshot(&broken, at(30), &Guard::default()).unwrap();
         }
         let data = pack.iter().find(|pack| pack.blobs[0].kind == repo::BlobKind::Data).unwrap();
         Store::delete(&*store, &FileKind::Pack.object(&data.id)).unwrap();
@@ -280,7 +287,7 @@ fn a_damaged_blob_stops_the_repacking_before_anything_is_deleted() {
     let (store, repository) = world();
     let drop_me = back_up(&repository, &files(&[("a", 1), ("b", 2)]), 0);
     back_up(&repository, &files(&[("b", 2)]), 1);
-    repository.delete_snapshot(&drop_me, at(2)).unwrap();
+    repository.delete_snapshot(&drop_me, at(2), &Guard::default()).unwrap();
     let files = repository.load_index_files().unwrap();
     let data = files.iter().flat_map(|(_, packs)| packs);
     let data = data.max_by_key(|pack| pack.blobs_len()).unwrap();
@@ -334,6 +341,42 @@ fn duplicates_go_and_one_copy_stays() {
 }
 
 #[test]
+fn the_last_good_copy_never_goes_as_the_double_of_a_damaged_one() {
+    let (store, repository) = world();
+    let content = files(&[("a", 1), ("b", 2)]);
+    let keep = back_up(&repository, &content, 0);
+    save_tree(&repository, Index::default(), &content);
+    run(&repository, &options(), 1);
+    let marks = marks::load(&repository).unwrap();
+    let stays = |pack: &&IndexedPack| !marks.contains_key(&pack.id);
+    let files = repository.load_index_files().unwrap();
+    let packs_of_files = || files.iter().flat_map(|(_, packs)| packs);
+    assert_eq!((packs_of_files().count(), packs_of_files().filter(stays).count()), (4, 2));
+    for pack in packs_of_files().filter(stays) {
+        // Nobody has noticed that one blob of a pack that stays is damaged.
+        store.tamper(&FileKind::Pack.object(&pack.id), |bytes| bytes[40] ^= 1);
+        let error = try_prune(&repository, &options(), 80, &me()).unwrap_err();
+        assert!(error.is_damage(), "{error}");
+        // A damaged tree is met when what is needed is looked for; of data only the names are known then.
+        let is_data = pack.blobs[0].kind == repo::BlobKind::Data;
+        assert!(!is_data || error.to_string().contains(&pack.id.to_hex()), "{error}");
+        assert_eq!(packs(&repository), 4, "nothing went");
+        store.tamper(&FileKind::Pack.object(&pack.id), |bytes| bytes[40] ^= 1);
+    }
+    // Mended by what was about to go; then the damaged one goes.
+    let data = packs_of_files().filter(stays).max_by_key(|pack| pack.blobs_len()).unwrap();
+    store.tamper(&FileKind::Pack.object(&data.id), |bytes| bytes[40] ^= 1);
+    let report = repair_packs(&repository, &me(), false, &Progress::new(), &CancelToken::new()).unwrap();
+    assert_eq!((report.bad_packs.as_slice(), report.lost_blobs), (&[data.id][..], 0));
+    assert_eq!(restore(&repository, &keep), content);
+    run(&repository, &options(), 81);
+    run(&repository, &options(), 160);
+    assert_eq!(packs(&repository), 2);
+    assert_eq!(restore(&repository, &keep), content);
+    assert_eq!(assert_sound(&repository, "afterwards"), 0);
+}
+
+#[test]
 fn many_small_packs_become_few_and_the_index_small() {
     let (_, repository) = world();
     let snapshots: Vec<Digest> =
@@ -357,7 +400,7 @@ fn notes_of_snapshots_go_with_them() {
         repository.put_note(&format!("record/{id}"), &1).unwrap();
         repository.put_note(&format!("verified/{id}/1"), &1).unwrap();
     }
-    repository.delete_snapshot(&drop_me, at(1)).unwrap();
+    repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
     run(&repository, &options(), 2);
     assert_eq!(repository.list_notes("record").unwrap().len(), 2);
     run(&repository, &options(), 80);
@@ -375,7 +418,7 @@ fn pitfall_20_two_prunes_at_one_time_do_no_harm() {
         let kept = files(&[("a", 1)]);
         let drop_me = back_up(&repository, &files(&[("a", 1), ("b", 2), ("c", 3)]), 0);
         let keep = back_up(&repository, &kept, 0);
-        repository.delete_snapshot(&drop_me, at(1)).unwrap();
+        repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let work = || try_prune(&repository, &at_once(), 2, &me());
             let threads = [scope.spawn(work), scope.spawn(work)];
@@ -411,13 +454,13 @@ fn the_plan_is_made_again_when_prune_is_alone() {
     let extra = back_up(&beside, &files(&[("z", 3)]), 0);
     let extra_tree = beside.load_snapshot(&extra).unwrap().tree;
     for id in [undeleted, extra] {
-        beside.delete_snapshot(&id, at(1)).unwrap();
+        beside.delete_snapshot(&id, at(1), &Guard::default()).unwrap();
     }
     let (locks, other) = (AtomicU64::new(0), Arc::clone(&beside));
     let plan = move |_, action: &str, key: &str| {
         // The second lock is the exclusive one; a moment before it the other one was the last to work.
         if action == "put" && key.starts_with("locks/") && locks.fetch_add(1, Ordering::SeqCst) == 1 {
-            other.undelete_snapshot(&undeleted).unwrap();
+            other.undelete_snapshot(&undeleted, &Guard::default()).unwrap();
             commit(&other, extra_tree, 5);
         }
         None

@@ -1,5 +1,7 @@
 //! The system fails at the n-th call: what was acknowledged is durable, what was not is nowhere, the next one works.
 
+use std::os::unix::fs::PermissionsExt;
+
 use testkit::disk::SmallDisk;
 use testkit::moments::Moments;
 use testkit::postgres::Postgres;
@@ -102,5 +104,51 @@ fn a_full_or_read_only_disk_is_said_and_costs_nothing() {
     disk.remount("rw,size=200m");
     let next = site.back_up("app");
     assert_eq!(site.ids(), [next, id]);
+    site.assert_sound();
+}
+
+/// Stored bytes of packs.
+fn stored(site: &Site) -> u64 {
+    let packs = site.files().into_iter().filter(|(name, _)| name.starts_with("data/"));
+    packs.map(|(_, bytes)| bytes.len() as u64).sum()
+}
+
+#[test]
+fn what_a_failed_dump_has_stored_is_not_sent_again() {
+    let server = Postgres::start();
+    let words = "CREATE TABLE noise AS SELECT n, \
+        (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 3000) WHERE n > 0) AS words \
+        FROM generate_series(1, 700) n";
+    rich::make(&server, "app", words);
+    let (site, other) = (site().with_server(&server), site().with_server(&server));
+    other.back_up("app");
+    // A pg_dump that fails half-way.
+    let bin_dir = site.path().join("failing");
+    std::fs::create_dir(&bin_dir).unwrap();
+    for program in ["pg_restore", "psql"] {
+        std::os::unix::fs::symlink(server.client().program(program), bin_dir.join(program)).unwrap();
+    }
+    let real = server.client().program("pg_dump").display().to_string();
+    let script = format!(
+        "#!/bin/bash\n[ \"$1\" = --version ] && exec {real} --version\n{real} \"$@\" | head -c 55000000\nexit 1\n"
+    );
+    std::fs::write(bin_dir.join("pg_dump"), script).unwrap();
+    std::fs::set_permissions(bin_dir.join("pg_dump"), PermissionsExt::from_mode(0o755)).unwrap();
+    let failing = ["--pg-bin-dir", bin_dir.to_str().unwrap()];
+    let mut last = 0;
+    for _ in 0..3 {
+        let ran = site.run(&[&CREATE[..], &failing].concat());
+        assert!(ran.code.is_some_and(|code| code != 0), "{}", ran.stderr);
+        let now = stored(&site);
+        assert!(now > 10_000_000, "{now} bytes: something was stored");
+        // The packs that were open are not kept; all others are used by whoever comes next.
+        assert!(last == 0 || now - last < 20_000_000, "{last} bytes, then {now}");
+        last = now;
+        let checked = site.run(&["check"]).ok().text();
+        assert!(!checked.contains("in no index"), "{checked}");
+    }
+    site.back_up("app");
+    let (once, all) = (stored(&other), stored(&site));
+    assert!(all < once * 102 / 100, "{all} bytes where {once} are enough");
     site.assert_sound();
 }

@@ -58,7 +58,11 @@ pub fn repack(
     uploads.finish().and(outcome)
 }
 
-fn wanted_of(packs: &[IndexedPack], index: &Index) -> Result<Vec<(BlobKind, Wanted)>> {
+/// Where the blobs of `packs` are.
+///
+/// # Errors
+/// When `index` does not have one of them.
+pub(super) fn wanted_of(packs: &[IndexedPack], index: &Index) -> Result<Vec<(BlobKind, Wanted)>> {
     let blobs = packs.iter().flat_map(|pack| &pack.blobs);
     let wanted = blobs.map(|blob| {
         let place = index.require(blob.kind, &blob.id)?;

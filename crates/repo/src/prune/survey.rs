@@ -123,6 +123,28 @@ impl Survey {
         kept.collect()
     }
 
+    /// Of the blobs that somebody needs and that packs in `gone` hold as well: the copies that count, where their packs
+    /// stay.
+    pub fn copies_that_stay(&self, gone: &HashSet<Digest>) -> Vec<IndexedPack> {
+        let blobs = |of_gone: bool| {
+            let packs =
+                self.packs.iter().enumerate().filter(move |(_, pack)| gone.contains(&pack.id) == of_gone);
+            packs.flat_map(|(number, pack)| pack.blobs.iter().map(move |blob| (number, blob)))
+        };
+        let is_double = |(number, blob): &(usize, &PackedBlob)| {
+            self.keepers.has(blob) && !self.keepers.is_kept(*number, blob)
+        };
+        let doubles: HashSet<_> =
+            blobs(true).filter(is_double).map(|(_, blob)| (blob.kind, blob.id)).collect();
+        let mut stay: BTreeMap<usize, Vec<PackedBlob>> = BTreeMap::new();
+        for (number, blob) in blobs(false) {
+            if self.keepers.is_kept(number, blob) && doubles.contains(&(blob.kind, blob.id)) {
+                stay.entry(number).or_default().push(*blob);
+            }
+        }
+        stay.into_iter().map(|(number, blobs)| IndexedPack { id: self.packs[number].id, blobs }).collect()
+    }
+
     /// Stored bytes of all packs.
     pub fn stored_bytes(&self) -> u64 {
         self.packs.iter().map(|pack| pack.size).sum()

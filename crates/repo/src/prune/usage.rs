@@ -104,13 +104,21 @@ impl Keepers {
         }
     }
 
+    /// Whether any copy of `blob` counts: somebody needs it.
+    pub fn has(&self, blob: &PackedBlob) -> bool {
+        self.place(blob).is_some()
+    }
+
     /// Whether the copy of `blob` in pack `number` is the one that counts.
     pub fn is_kept(&self, number: usize, blob: &PackedBlob) -> bool {
-        let keeper = match blob.kind {
+        self.place(blob) == Some(&(number as u32, blob.offset))
+    }
+
+    fn place(&self, blob: &PackedBlob) -> Option<&(u32, u32)> {
+        match blob.kind {
             BlobKind::Data => self.data.get(&blob.id),
             BlobKind::Tree => self.trees.get(&blob.id),
-        };
-        keeper == Some(&(number as u32, blob.offset))
+        }
     }
 
     /// How much of each pack is needed, in the order of `packs`.
