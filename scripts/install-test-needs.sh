@@ -20,6 +20,7 @@ test|restic|restic|the oracle: stock restic must check and restore what mainstay
 test|strace|strace|the tests let system calls fail, to see what survives
 test|sshd|openssh-server|the tests keep repositories behind SFTP
 test|curl|curl|the tests make buckets by signed requests
+test|openssl|openssl|the tests of TLS make an authority of their own
 test|mmdebstrap|mmdebstrap|Ceph, the strict S3 of the tests, comes from Debian sid
 test|npm|npm|Azurite, the Azure of the tests, comes from npm
 '

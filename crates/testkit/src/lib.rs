@@ -7,6 +7,7 @@ pub mod program;
 pub mod strace;
 pub mod terminal;
 pub mod service;
+pub mod certificate;
 pub mod s3;
 pub mod proxy;
 pub mod gcs;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::program::Program;
+use crate::certificate::Certificates;
+use crate::program::{Program, Ran};
 use crate::service::{Service, answers, free_port, made};
 
 /// Access key of every S3 of tests.
@@ -13,9 +14,20 @@ pub const SECRET_KEY: &str = "CanaryS3Secret0123456789";
 /// Region that requests are signed for.
 pub const REGION: &str = "us-east-1";
 
+/// Key of the encryption at rest that [`S3::guarded`] has.
+pub const KMS_KEY: &str = "testkey";
+
+/// What [`S3::guarded`] has more: temporary credentials, and keys to encrypt with.
+const GUARDED: &str = "rgw sts key = 0123456789abcdef
+rgw s3 auth use sts = true
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = testkey=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=
+";
+
 /// An S3 with one user.
 pub struct S3 {
     service: Service,
+    tls: Option<(u16, Certificates)>,
 }
 
 impl S3 {
@@ -24,7 +36,15 @@ impl S3 {
     /// # Panics
     /// Where it does not start; it needs root for its chroot.
     pub fn ceph() -> Self {
-        Self::gateway(include_str!("s3/ceph.sh"))
+        Self::gateway(include_str!("s3/ceph.sh"), None)
+    }
+
+    /// The same with TLS too, with temporary credentials and with encryption at rest.
+    ///
+    /// # Panics
+    /// As [`S3::ceph`].
+    pub fn guarded() -> Self {
+        Self::gateway(include_str!("s3/ceph.sh"), Some((free_port(), Certificates::make())))
     }
 
     /// The same gateway without a cluster: ignores `If-None-Match`, and gives wrong ranges.
@@ -32,15 +52,23 @@ impl S3 {
     /// # Panics
     /// As [`S3::ceph`].
     pub fn dbstore() -> Self {
-        Self::gateway(include_str!("s3/dbstore.sh"))
+        Self::gateway(include_str!("s3/dbstore.sh"), None)
     }
 
     /// `script` runs inside the chroot, alone with its processes: they end when it does.
-    fn gateway(script: &str) -> Self {
+    fn gateway(script: &str, tls: Option<(u16, Certificates)>) -> Self {
         let root = made("ceph");
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
-        std::fs::write(directory.path().join("serve.sh"), script).expect("a writable directory");
+        let write = |name: &str, content: &str| {
+            std::fs::write(directory.path().join(name), content).expect("a writable directory");
+        };
+        write("serve.sh", script);
+        if let Some((port, certificates)) = &tls {
+            write("server.pem", &certificates.server_pem());
+            let ssl = format!("ssl_endpoint=127.0.0.1:{port} ssl_certificate=/srv/server.pem");
+            write("guarded.conf", &format!(" {ssl}\n{GUARDED}"));
+        }
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child=KILL", "sh", "-euc"]);
         command.arg(
@@ -50,7 +78,7 @@ impl S3 {
         command.env("ROOT", &root).env("D", directory.path()).env("PORT", port.to_string());
         command.env("MON1", free_port().to_string()).env("MON2", free_port().to_string());
         command.env("ACCESS_KEY", ACCESS_KEY).env("SECRET_KEY", SECRET_KEY);
-        Self { service: Service::start(command, directory, port, || answers(port)) }
+        Self { service: Service::start(command, directory, port, || answers(port)), tls }
     }
 
     /// rclone's server over a directory: checks signatures, knows no conditions.
@@ -65,7 +93,7 @@ impl S3 {
         command.args(["--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")]);
         command.arg(directory.path().join("buckets")).env("HOME", directory.path());
         std::fs::create_dir(directory.path().join("buckets")).expect("a writable directory");
-        Self { service: Service::start(command, directory, port, || answers(port)) }
+        Self { service: Service::start(command, directory, port, || answers(port)), tls: None }
     }
 
     /// moto: knows conditions, checks no signature.
@@ -77,12 +105,36 @@ impl S3 {
         let port = free_port();
         let mut command = Command::new(made("moto"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        Self { service: Service::start(command, directory, port, || answers(port)) }
+        Self { service: Service::start(command, directory, port, || answers(port)), tls: None }
     }
 
     /// The server itself.
     pub fn service(&self) -> &Service {
         &self.service
+    }
+
+    /// Port and certificates of its TLS.
+    ///
+    /// # Panics
+    /// Where it has none.
+    pub fn tls(&self) -> (u16, &Certificates) {
+        let (port, certificates) = self.tls.as_ref().expect("a server with TLS");
+        (*port, certificates)
+    }
+
+    /// Temporary credentials, as a program's variables.
+    ///
+    /// # Panics
+    /// Where the server gives none.
+    pub fn session(&self) -> [(&'static str, String); 3] {
+        // moto's own Python has the client that asks for them.
+        let python = Program::new(made("moto").with_file_name("python"));
+        let arguments =
+            ["-c", include_str!("s3/session.py"), &self.endpoint(), REGION, ACCESS_KEY, SECRET_KEY];
+        let answer = python.run(&arguments).ok().text();
+        let mut lines = answer.lines().map(str::to_owned);
+        ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+            .map(|name| (name, lines.next().unwrap_or_default()))
     }
 
     /// `http://127.0.0.1:port`.
@@ -130,6 +182,20 @@ impl S3 {
             all.extend(["-H", "content-type: application/xml", "--data-binary", body]);
         }
         Program::new("curl").run(&all).ok().text()
+    }
+
+    /// The headers of an object, over TLS: the server says nothing of what is encrypted otherwise.
+    ///
+    /// # Panics
+    /// Where the server refuses.
+    pub fn head(&self, path: &str) -> String {
+        let (port, certificates) = self.tls();
+        let (ca, user) = (certificates.authority(), format!("{ACCESS_KEY}:{SECRET_KEY}"));
+        let (url, sign) = (format!("https://127.0.0.1:{port}/{path}"), format!("aws:amz:{REGION}:s3"));
+        let hash = "x-amz-content-sha256: UNSIGNED-PAYLOAD";
+        let signed = ["-sS", "--fail", "-I", "--aws-sigv4", &sign, "--user", &user, "-H", hash, "--cacert"];
+        let mut command = Program::new("curl").command(&signed);
+        Ran::of(&command.arg(ca).arg(url).output().expect("curl is installed")).ok().text().to_lowercase()
     }
 
     /// Where it keeps its files.

@@ -12,6 +12,7 @@ mod fire;
 mod several;
 mod mirror;
 mod rights;
+mod guarded;
 mod doctor;
 
 use std::path::{Path, PathBuf};

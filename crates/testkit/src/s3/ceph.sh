@@ -26,7 +26,7 @@ osd class dir = $lib/rados-classes
 mon data = /srv/mon
 osd data = /srv/osd
 [client.rgw.x]
-rgw frontends = beast endpoint=127.0.0.1:$PORT
+rgw frontends = beast endpoint=127.0.0.1:$PORT$(cat /srv/guarded.conf 2> /dev/null || true)
 EOF
 export CEPH_CONF=/srv/ceph.conf
 mkdir -p /srv/mon /srv/osd
@@ -42,5 +42,5 @@ ceph osd new "$uuid"
 ceph-osd --mkfs -i 0 --osd-uuid "$uuid"
 ceph-osd -f -i 0 &
 until ceph osd stat | grep -q '1 up'; do sleep 0.1; done
-radosgw-admin -n client.rgw.x user create --uid u1 --display-name U1 --access-key "$ACCESS_KEY" --secret-key "$SECRET_KEY"
+radosgw-admin -n client.rgw.x user create --uid u1 --display-name U1 --caps 'user-policy=*' --access-key "$ACCESS_KEY" --secret-key "$SECRET_KEY"
 exec radosgw -f -n client.rgw.x
