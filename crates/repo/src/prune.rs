@@ -91,6 +91,8 @@ pub struct PruneReport {
     pub kept_bytes: u64,
     /// Deleted snapshots that cannot come back any more.
     pub buried: usize,
+    /// Index files that were written anew, as few.
+    pub merged_index_files: usize,
     /// Who keeps the second step from running.
     pub in_use_by: Option<String>,
     /// What to do next, in words.
@@ -224,7 +226,20 @@ fn save_marks(repository: &Repository, decision: &Decision) -> Result<()> {
 
 impl Decision {
     fn has_work(&self) -> bool {
-        self.plan.removes_packs() || !self.bury.is_empty()
+        self.plan.removes_packs() || !self.bury.is_empty() || self.merged_index_files() > 0
+    }
+
+    /// Index files that are written anew.
+    fn merged_index_files(&self) -> usize {
+        match self.plan.is_clock_wrong {
+            true => 0,
+            false => rewrite::replaced(&self.survey.index_files, &self.gone()).len(),
+        }
+    }
+
+    /// Packs that go, whether their blobs move or not.
+    fn gone(&self) -> HashSet<Digest> {
+        self.plan.repack.iter().chain(&self.plan.remove).copied().collect()
     }
 
     /// Step 2. The order is what makes it safe.
@@ -236,7 +251,7 @@ impl Decision {
         cancel: &CancelToken,
     ) -> Result<()> {
         let repacked: HashSet<_> = self.plan.repack.iter().copied().collect();
-        let gone: HashSet<_> = repacked.iter().chain(&self.plan.remove).copied().collect();
+        let gone = self.gone();
         copies::verify_staying(repository, &self.survey, &gone, progress, cancel)?;
         rewrite::repack(repository, &self.survey.kept_blobs(&repacked), &lease.guard(), progress, cancel)?;
         lease.verify_kept()?;
@@ -292,6 +307,7 @@ impl Decision {
             freed_bytes,
             kept_bytes: survey.stored_bytes() - freed_bytes,
             buried: bury.len(),
+            merged_index_files: self.merged_index_files(),
             in_use_by: None,
             next_step: plan.next_step(now),
         }

@@ -385,6 +385,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::budget::PACK_LEN_MAX;
+    use crate::lease::{Identity, Lease};
     use crate::repository::FileKind;
     use crate::testing;
 
@@ -438,5 +439,34 @@ mod tests {
         let hand = saver.hand().unwrap();
         assert!(saver.finish().unwrap_err().to_string().contains("a hand still saves"));
         drop(hand);
+    }
+
+    /// A sleep between the last pack and its index file; seed 559 of the world found it.
+    #[test]
+    fn who_was_taken_for_dead_names_no_pack_in_an_index() {
+        let repository = testing::repository();
+        let me = Identity {
+            hostname: "here".into(),
+            username: "u".into(),
+            uid: 1,
+            gid: 1,
+            pid: std::process::id(),
+        };
+        for is_given_up in [false, true] {
+            let lease = Lease::shared(&repository, "one", &me).unwrap().unwrap();
+            let options = SaveOptions { guard: lease.guard(), ..SaveOptions::default() };
+            let saver = Saver::start(&repository, &Arc::default(), options).unwrap();
+            let content = Content::new();
+            pieces().into_iter().for_each(|piece| saver.submit(piece, None, &content).unwrap());
+            content.wait().unwrap();
+            // Prune takes the lease of a dead one away before it takes a pack.
+            repository.delete_note("lease/one/0").unwrap();
+            match is_given_up {
+                true => drop(saver),
+                false => assert!(matches!(saver.finish(), Err(RepoError::LeaseLost { .. }))),
+            }
+            assert!(!repository.list(FileKind::Pack).unwrap().is_empty(), "it is stored");
+            assert!(repository.list(FileKind::Index).unwrap().is_empty(), "and may be gone the next moment");
+        }
     }
 }

@@ -15,7 +15,7 @@ use prune_world::{
     restore, restore_tree, run, save_tree, try_prune,
 };
 use repo::RepoError;
-use repo::index::{Index, IndexedPack};
+use repo::index::{Index, IndexedPack, encode_file};
 use repo::lease::Lease;
 use repo::packer::Guard;
 use repo::prune::PruneOptions;
@@ -389,6 +389,35 @@ fn many_small_packs_become_few_and_the_index_small() {
     for (n, snapshot) in (0..).zip(&snapshots) {
         assert_eq!(restore(&repository, snapshot), files(&[("a", n), ("b", n + 1)]));
     }
+}
+
+#[test]
+fn thousands_of_index_files_become_few_also_where_nothing_else_is_to_do() {
+    let (_, repository) = world();
+    let content = files(&[("a", 1), ("b", 2)]);
+    let keep = back_up(&repository, &content, 0);
+    let (_, packs) = repository.load_index_files().unwrap().remove(0);
+    let count = || repository.list(FileKind::Index).unwrap().len();
+    let again = |times: usize| {
+        (0..times).for_each(|_| {
+            repository.save_file(FileKind::Index, &encode_file(&packs)).unwrap();
+        });
+    };
+    again(62);
+    let few = run(&repository, &options(), 1);
+    assert_eq!((few.merged_index_files, count()), (0, 63), "not worth it yet");
+    again(1000);
+    let dry = run(&repository, &PruneOptions { dry_run: true, ..options() }, 2);
+    assert_eq!((dry.merged_index_files, count()), (1063, 1063));
+    let lease = Lease::shared(&repository, "a-backup", &me()).unwrap().unwrap();
+    assert!(run(&repository, &options(), 3).in_use_by.is_some());
+    assert_eq!(count(), 1063, "only alone");
+    drop(lease);
+    assert_eq!(run(&repository, &options(), 4).merged_index_files, 1063);
+    assert_eq!(count(), 1);
+    assert_eq!(run(&repository, &options(), 5).merged_index_files, 0);
+    assert_eq!(restore(&repository, &keep), content);
+    assert_eq!(assert_sound(&repository, "merged"), 0);
 }
 
 #[test]

@@ -54,6 +54,9 @@ fn describe(report: &PruneReport, dry_run: bool) -> String {
         ),
         format!("freed     {}; {} stay", ByteSize(report.freed_bytes), ByteSize(report.kept_bytes)),
     ];
+    if report.merged_index_files > 0 {
+        lines.push(format!("index     {} files {mood}written anew", report.merged_index_files));
+    }
     lines.extend(report.in_use_by.iter().map(|holder| format!("waiting   for {holder}")));
     lines.push(report.next_step.clone());
     lines.join("\n")

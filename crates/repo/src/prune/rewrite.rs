@@ -19,6 +19,8 @@ use crate::repository::{FileKind, Repository};
 
 /// Index files with fewer blobs are put together when the index is written anyway.
 const FILE_BLOBS_FEW: usize = FILE_BLOBS_MAX / 4;
+/// So many of those are worth writing the index for: each costs everybody who opens the repository a request.
+const SMALL_FILES: usize = 64;
 
 /// Store the blobs of `packs` once more, each envelope as it is after it was opened and compared with its name.
 ///
@@ -71,8 +73,23 @@ pub(super) fn wanted_of(packs: &[IndexedPack], index: &Index) -> Result<Vec<(Blo
     wanted.collect()
 }
 
-/// Write the index anew as far as it names packs that are `gone`, and put small files together on the way. Returns
-/// the files that are replaced and can be removed.
+/// The files that are written anew: those that name packs that are `gone`, and small ones, if there are such or many of
+/// these.
+pub fn replaced<'a>(
+    files: &'a [(Digest, Vec<IndexedPack>)],
+    gone: &HashSet<Digest>,
+) -> Vec<&'a (Digest, Vec<IndexedPack>)> {
+    let names_gone = |packs: &[IndexedPack]| packs.iter().any(|pack| gone.contains(&pack.id));
+    let is_small =
+        |packs: &[IndexedPack]| packs.iter().map(|pack| pack.blobs.len()).sum::<usize>() < FILE_BLOBS_FEW;
+    let is_worth_it = files.iter().filter(|(_, packs)| is_small(packs)).count() >= SMALL_FILES
+        || files.iter().any(|(_, packs)| names_gone(packs));
+    let replaced = files.iter().filter(|(_, packs)| is_worth_it && (names_gone(packs) || is_small(packs)));
+    replaced.collect()
+}
+
+/// Write the index anew as far as it names packs that are `gone`, and put small files together. Returns the files that
+/// are replaced and can be removed.
 ///
 /// # Errors
 /// When the store does not take a file.
@@ -81,13 +98,7 @@ pub fn save_index_without(
     files: &[(Digest, Vec<IndexedPack>)],
     gone: &HashSet<Digest>,
 ) -> Result<Vec<Digest>> {
-    let names_gone = |packs: &[IndexedPack]| packs.iter().any(|pack| gone.contains(&pack.id));
-    if !files.iter().any(|(_, packs)| names_gone(packs)) {
-        return Ok(vec![]);
-    }
-    let is_small =
-        |packs: &[IndexedPack]| packs.iter().map(|pack| pack.blobs.len()).sum::<usize>() < FILE_BLOBS_FEW;
-    let replaced: Vec<_> = files.iter().filter(|(_, packs)| names_gone(packs) || is_small(packs)).collect();
+    let replaced = replaced(files, gone);
     let mut stay: BTreeMap<Digest, Vec<PackedBlob>> = BTreeMap::new();
     for pack in replaced.iter().flat_map(|(_, packs)| packs).filter(|pack| !gone.contains(&pack.id)) {
         join_blobs(stay.entry(pack.id).or_default(), &pack.blobs);
