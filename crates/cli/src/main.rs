@@ -2,6 +2,7 @@
 
 mod error;
 mod rate;
+mod batch;
 mod wire_arguments;
 mod arguments;
 mod face;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let environment = Environment::take();
     let arguments = environment.take_passwords_out(std::env::args_os());
     environment::harden();
+    batch::begin();
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => return face::show_usage(&error),
