@@ -16,6 +16,7 @@ fn a_strict_s3_is_cared_for_and_says_no_in_words() {
     what_is_forgotten_is_pruned(&far);
     a_copy_comes_home(&far);
     a_password_is_replaced(&far);
+    a_wiped_bucket_is_an_alarm(&s3);
 }
 
 fn each_no_has_its_words_and_code(s3: &S3, far: &Far) {
@@ -71,6 +72,23 @@ fn a_copy_comes_home(far: &Far) {
     assert_eq!(done["copied"].as_array().unwrap().len(), 1, "{done}");
     assert_eq!(home.ids(), far.ids());
     home.assert_sound();
+}
+
+/// H10, as it happened: somebody empties the bucket.
+fn a_wiped_bucket_is_an_alarm(s3: &S3) {
+    let far = Far::on(s3, "wiped");
+    let source = far.source("tree", 8);
+    far.back_up(&source, &[]).ok();
+    let listed = s3.ask("GET", &format!("{BUCKET}?prefix=wiped"), &[], "");
+    let keys: Vec<_> = listed.split("<Key>").skip(1).map(|rest| rest.split('<').next().unwrap()).collect();
+    assert!(keys.len() > 5, "{listed}");
+    keys.iter().for_each(|key| _ = s3.ask("DELETE", &format!("{BUCKET}/{key}"), &[], ""));
+    far.back_up(&source, &[]).exits(6).says("is gone").says("init --again");
+    far.run(&["init", "--no-recovery-key"]).exits(6);
+    far.run(&["init", "--no-recovery-key", "--again"]).ok();
+    let id = id_of(&far.back_up(&source, &[]).ok());
+    far.assert_restores(&id, &source);
+    far.assert_sound();
 }
 
 fn a_password_is_replaced(far: &Far) {

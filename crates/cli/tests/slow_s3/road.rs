@@ -5,7 +5,7 @@ use testkit::postgres::Postgres;
 use testkit::rich;
 use testkit::site::{at_server, files_below, id_of};
 
-use crate::{Far, ceph, text};
+use crate::{Far, ceph, json, text};
 
 #[test]
 fn h2_there_and_back_on_a_plain_bucket_and_stock_restic_reads_the_same() {
@@ -18,7 +18,7 @@ fn h2_there_and_back_on_a_plain_bucket_and_stock_restic_reads_the_same() {
     let directory = id_of(&far.back_up(&source, &[]).ok());
     let made = far.run(&["--json", "backup", "create", "acme", "--database", "app"]).ok();
     let database = id_of(&made);
-    assert_requests_are_counted(&crate::json(&made));
+    assert_requests_are_counted(&json(&made));
     assert_eq!(far.ids(), [database.as_str(), &directory]);
     for id in [&directory, &database] {
         far.run(&["backup", "verify", id]).ok();
@@ -39,10 +39,18 @@ fn h2_there_and_back_on_a_plain_bucket_and_stock_restic_reads_the_same() {
     let contents = |files: Vec<(String, Vec<u8>)>| files.into_iter().map(|(_, one)| one).collect::<Vec<_>>();
     assert!(contents(files_below(&restored)) == contents(files_below(&source)), "restic reads other files");
 
+    // The same place by the flags of C2, its server from where AWS's programs have it.
+    let by_flags = far.program.clone().without("MAINSTAY_REPOSITORY").with("AWS_ENDPOINT_URL", s3.endpoint());
+    let create = ["backup", "create", "acme", "--database", "app", "--dest", "s3", "--s3-bucket"];
+    by_flags.run(&[&create[..], &["acme/pg/main"]].concat()).ok();
+    by_flags.run(&create[..7]).exits(2).says("--s3-bucket");
+    let record = json(&by_flags.run(&["--json", "backup", "list"]).ok())["records"][0].clone();
+    assert_eq!(record["location"], far.json(&["backup", "get", &database])["location"]);
+
     // The list needs no database, and nothing of it is on this machine.
     drop(server);
     std::fs::remove_dir_all(far.site.path().join(".cache")).unwrap();
-    assert_eq!(far.ids().len(), 2);
+    assert_eq!(far.ids().len(), 3);
 }
 
 /// A run says what it asked of the store, and what that costs there.
