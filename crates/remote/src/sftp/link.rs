@@ -11,7 +11,7 @@ use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::StatusCode;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::address::Address;
 use super::login::Login;
@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// For one answer: a slow disk syncs a large object, or the requests before it still wait for a line of 30 KiB a second.
 /// A dead connection is noticed by its missing signs of life, long before.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// How soon whoever waits for an answer learns that the connection has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A connection without traffic shows that it lives.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// So many unanswered signs of life end it.
@@ -73,6 +75,11 @@ impl Link {
         socket.set_nodelay(true)?;
         let ssh = timeout(CONNECT_TIMEOUT, shake_hands(socket, dial)).await;
         let ssh = ssh.map_err(|_| io::Error::new(ErrorKind::TimedOut, "no SSH handshake"))??;
+        let began = timeout(CONNECT_TIMEOUT, Self::open_sftp(ssh, dial)).await;
+        began.map_err(|_| io::Error::new(ErrorKind::TimedOut, "no SFTP session"))?
+    }
+
+    async fn open_sftp(ssh: Handle<Gatekeeper>, dial: &Dial) -> io::Result<Self> {
         let channel = ssh.channel_open_session().await.map_err(ssh_error)?;
         channel.request_subsystem(true, "sftp").await.map_err(ssh_error)?;
         let config = russh_sftp::client::Config {
@@ -119,6 +126,16 @@ impl Link {
     /// Room for so many open handles; dropping it gives it back.
     pub(super) async fn handles(&self, number: u32) -> io::Result<SemaphorePermit<'_>> {
         self.handles.acquire_many(number).await.map_err(io::Error::other)
+    }
+
+    /// Wait until it has ended. A request that was made in the moment of the end is never answered, and nobody tells
+    /// whoever waits for it.
+    pub(super) async fn ended(&self) {
+        while !self.is_closed() {
+            sleep(LOOK_EVERY).await;
+        }
+        // Answers that came before are still being handed out.
+        sleep(LOOK_EVERY).await;
     }
 
     /// Whether it is known to have ended.

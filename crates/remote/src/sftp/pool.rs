@@ -1,9 +1,11 @@
 //! A few connections, made when they are needed, given up when they break, made again.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::{Either, select};
 use tokio::sync::Mutex;
 
 use super::address::Address;
@@ -56,7 +58,12 @@ impl Pool {
         place.users.fetch_add(1, Ordering::Relaxed);
         let seat = Seat(place);
         let link = self.link(seat.0).await?;
-        let done = work(&link).await;
+        let done = match select(pin!(work(&link)), pin!(link.ended())).await {
+            Either::Left((done, _)) => done,
+            Either::Right(((), _)) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionReset, "the connection has ended"))
+            }
+        };
         if done.as_ref().is_err_and(is_broken) {
             let mut held = seat.0.link.lock().await;
             if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, &link)) {
