@@ -116,8 +116,8 @@ fn load_missing<'a>(
     if alone.is_empty() {
         return Ok(vec![]);
     }
-    let deleted = note_names(repository, "deleted")?;
-    alone.retain(|id| !deleted.contains_key(&id.to_hex()));
+    let deleted = repository.deleted_ids()?;
+    alone.retain(|id| !deleted.contains(id));
     // Between the first look at the snapshots and this one, somebody may have undeleted it.
     let back = if alone.is_empty() { vec![] } else { repository.list(FileKind::Snapshot)? };
     alone.retain(|id| back.iter().all(|listed| listed.id != *id));

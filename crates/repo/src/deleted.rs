@@ -1,16 +1,21 @@
 //! Deleting in two steps: a deleted snapshot rests under `x/deleted/` and comes back on demand, until prune runs
 //! after the cooling-off time.
 //!
-//! Form: `{deletedAt, sealed}`, the snapshot's stored bytes, so that it comes back under its own id. Invariant: at
-//! every moment a snapshot is in `snapshots/`, in `x/deleted/`, or in both. Who deletes or brings back asks before each
-//! step whether he still holds his lease: while he was taken for dead, prune may have given the snapshot up for ever, and
-//! a tombstone that came then would promise what is gone.
+//! Form: `x/deleted/<snapshot>/<random>` holds `{deletedAt, sealed}`, the snapshot's stored bytes, so that it comes back
+//! under its own id (before that had a second part, `x/deleted/<snapshot>`). Invariant: at every moment a snapshot is in
+//! `snapshots/`, in `x/deleted/`, or in both, whoever else deletes it or brings it back at that moment and is killed: each
+//! tombstone has a name of its own, and nobody removes one that he did not see before he made sure of the snapshot. Who
+//! deletes or brings back asks before each step whether he still holds his lease: while he was taken for dead, prune may
+//! have given the snapshot up for ever, and a tombstone that came then would promise what is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use model::digest::Digest;
 use serde::{Deserialize, Serialize};
+use store::Object;
 
 use crate::blob::id_of;
 use crate::error::{RepoError, Result};
@@ -35,11 +40,11 @@ pub struct Deleted {
     pub deleted_at: Timestamp,
     /// What it says.
     pub snapshot: SnapshotFile,
+    /// Its tombstones.
+    notes: Vec<String>,
 }
 
-fn name(id: &Digest) -> String {
-    format!("deleted/{id}")
-}
+const FOLDER: &str = "deleted";
 
 impl Repository {
     /// Take a snapshot out of sight, under the lease of `guard`.
@@ -52,12 +57,16 @@ impl Repository {
         if id_of(&sealed) != *id {
             return Err(RepoError::damaged(format!("snapshot {id}"), "its bytes do not fit its name"));
         }
-        // An older tombstone is from before an `undelete` whose clean-up was cut short.
+        let mut dice = [0; 8];
+        getrandom::fill(&mut dice)?;
+        let note = format!("{FOLDER}/{id}/{}", hex::encode(dice));
         guard.ask()?;
-        self.delete_note(&name(id))?;
-        guard.ask()?;
-        self.put_note(&name(id), &Tombstone { deleted_at: now, sealed: STANDARD.encode(sealed) })?;
-        guard.ask()?;
+        self.put_note(&note, &Tombstone { deleted_at: now, sealed: STANDARD.encode(sealed) })?;
+        if let Err(lost) = guard.ask() {
+            // It says of a snapshot that may be gone for ever that it can come back.
+            drop(self.delete_note(&note));
+            return Err(lost);
+        }
         Ok(self.store().delete(&object)?)
     }
 
@@ -67,14 +76,19 @@ impl Repository {
     /// [`RepoError::NotFound`] where it was never deleted, or the cooling-off time is over and it is gone; when the lease
     /// is lost.
     pub fn undelete_snapshot(&self, id: &Digest, guard: &Guard) -> Result<()> {
-        let (_, sealed) = self.load_tombstone(id)?;
+        let notes = self.tombstones()?.remove(id).unwrap_or_default();
+        let Some((note, _)) = notes.first() else {
+            return Err(RepoError::NotFound { what: "deleted snapshot", id: id.to_string() });
+        };
+        let (_, sealed) = self.load_tombstone(id, note)?;
         guard.ask()?;
         match self.store().put_new(&FileKind::Snapshot.object(id), &sealed) {
             Err(error) if !error.is_already_exists() => return Err(error.into()),
             _ => {}
         }
         guard.ask()?;
-        self.delete_note(&name(id))
+        // Not those that somebody has made meanwhile, who deletes it again.
+        notes.iter().try_for_each(|(note, _)| self.delete_note(note))
     }
 
     /// Every snapshot that can still come back.
@@ -82,30 +96,52 @@ impl Repository {
     /// # Errors
     /// Damage to any of them.
     pub fn deleted_snapshots(&self) -> Result<Vec<Deleted>> {
-        let load = |(name, object): (String, store::Object)| {
-            let id = name.parse().map_err(|error| RepoError::damaged(format!("x/deleted/{name}"), error))?;
-            let (said, sealed) = self.load_tombstone(&id)?;
-            let deleted_at = Timestamp::try_from(object.modified).map_or(said, |taken| taken.max(said));
-            let what = format!("x/deleted/{id}");
-            let json = self.open_json(&sealed, &what)?;
+        let load = |(id, notes): (Digest, Vec<(String, Object)>)| {
+            let (mut deleted_at, mut stored) = (Timestamp::MIN, vec![]);
+            for (note, object) in &notes {
+                let (said, sealed) = self.load_tombstone(&id, note)?;
+                let taken = Timestamp::try_from(object.modified).map_or(said, |taken| taken.max(said));
+                (deleted_at, stored) = (deleted_at.max(taken), sealed);
+            }
+            let what = format!("x/{FOLDER}/{id}");
+            let json = self.open_json(&stored, &what)?;
             let snapshot = serde_json::from_slice(&json).map_err(|error| RepoError::damaged(what, error))?;
-            Ok(Deleted { id, deleted_at, snapshot })
+            let notes = notes.into_iter().map(|(note, _)| note).collect();
+            Ok(Deleted { id, deleted_at, snapshot, notes })
         };
-        self.list_notes("deleted")?.into_iter().map(load).collect()
+        self.tombstones()?.into_iter().map(load).collect()
     }
 
-    /// Give a deleted snapshot up for ever. Its record goes first: one without a tombstone means that the snapshot
-    /// disappeared behind our back.
+    /// Their ids alone, of which one listing tells.
+    ///
+    /// # Errors
+    /// When the store cannot list, or something else lies there.
+    pub fn deleted_ids(&self) -> Result<BTreeSet<Digest>> {
+        Ok(self.tombstones()?.into_keys().collect())
+    }
+
+    /// Give a deleted snapshot up for ever.
     ///
     /// # Errors
     /// When the store fails.
-    pub(crate) fn bury_snapshot(&self, id: &Digest) -> Result<()> {
-        self.delete_note(&format!("record/{id}"))?;
-        self.delete_note(&name(id))
+    pub(crate) fn bury_snapshot(&self, deleted: &Deleted) -> Result<()> {
+        deleted.notes.iter().try_for_each(|note| self.delete_note(note))
     }
 
-    fn load_tombstone(&self, id: &Digest) -> Result<(Timestamp, Vec<u8>)> {
-        let tombstone: Tombstone = match self.load_note(&name(id)) {
+    /// The names of all tombstones, by snapshot.
+    fn tombstones(&self) -> Result<BTreeMap<Digest, Vec<(String, Object)>>> {
+        let mut found: BTreeMap<Digest, Vec<_>> = BTreeMap::new();
+        for (name, object) in self.list_notes(FOLDER)? {
+            let first = name.split('/').next().unwrap_or_default();
+            let id =
+                first.parse().map_err(|error| RepoError::damaged(format!("x/{FOLDER}/{name}"), error))?;
+            found.entry(id).or_default().push((format!("{FOLDER}/{name}"), object));
+        }
+        Ok(found)
+    }
+
+    fn load_tombstone(&self, id: &Digest, note: &str) -> Result<(Timestamp, Vec<u8>)> {
+        let tombstone: Tombstone = match self.load_note(note) {
             Err(RepoError::Store(error)) if error.is_not_found() => {
                 return Err(RepoError::NotFound { what: "deleted snapshot", id: id.to_string() });
             }
@@ -113,7 +149,7 @@ impl Repository {
         };
         let sealed = STANDARD.decode(&tombstone.sealed).unwrap_or_default();
         if id_of(&sealed) != *id {
-            return Err(RepoError::damaged(format!("x/deleted/{id}"), "holds another snapshot"));
+            return Err(RepoError::damaged(format!("x/{note}"), "holds another snapshot"));
         }
         Ok((tombstone.deleted_at, sealed))
     }
@@ -121,6 +157,9 @@ impl Repository {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::testing;
 
@@ -150,8 +189,8 @@ mod tests {
 
     /// One that trusts so many times.
     fn trusting(times: usize) -> Guard {
-        let asked = std::sync::atomic::AtomicUsize::new(0);
-        Guard::new(move || match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < times {
+        let asked = AtomicUsize::new(0);
+        Guard::new(move || match asked.fetch_add(1, Ordering::SeqCst) < times {
             true => Ok(()),
             false => Err(RepoError::LeaseLost { seconds: 0 }),
         })
@@ -165,12 +204,12 @@ mod tests {
         let is_seen = || repository.load_snapshots().unwrap().len() == 1;
         let rests = || repository.deleted_snapshots().unwrap().len() == 1;
         // A machine that slept: meanwhile somebody else deleted it, and prune gave it up.
-        for (times, tombstone) in [(0, false), (1, false), (2, true)] {
+        for (times, tombstone) in [(0, false), (1, false)] {
             let error = repository.delete_snapshot(&id, now, &trusting(times)).unwrap_err();
             assert!(matches!(error, RepoError::LeaseLost { .. }), "{error}");
             assert_eq!((is_seen(), rests()), (true, tombstone), "after {times} steps");
         }
-        repository.delete_snapshot(&id, now, &trusting(3)).unwrap();
+        repository.delete_snapshot(&id, now, &trusting(2)).unwrap();
         assert_eq!((is_seen(), rests()), (false, true));
         repository.undelete_snapshot(&id, &trusting(0)).unwrap_err();
         assert_eq!((is_seen(), rests()), (false, true));
@@ -178,5 +217,54 @@ mod tests {
         assert_eq!((is_seen(), rests()), (true, true));
         repository.undelete_snapshot(&id, &trusting(2)).unwrap();
         assert_eq!((is_seen(), rests()), (true, false));
+    }
+
+    #[test]
+    fn two_that_delete_and_bring_back_at_one_time_never_lose_it_wherever_one_is_killed() {
+        let now: Timestamp = "2226-01-02T00:00:00Z".parse().unwrap();
+        // The one does what the other did while it was between two of its steps, and is killed there.
+        for (undeletes, is_undeleted) in [(false, false), (false, true), (true, false)] {
+            for step in 0..2 {
+                let repository = testing::repository();
+                let id = repository.commit_snapshot(&snapshot()).unwrap();
+                if undeletes {
+                    repository.delete_snapshot(&id, now, &Guard::default()).unwrap();
+                }
+                let (other, asked) = (Arc::clone(&repository), AtomicUsize::new(0));
+                let guard = Guard::new(move || match asked.fetch_add(1, Ordering::SeqCst) {
+                    at if at == step => {
+                        // It may be deleted already, or be visible: whichever is possible happens.
+                        other.undelete_snapshot(&id, &Guard::default()).ok();
+                        if !is_undeleted {
+                            other.delete_snapshot(&id, now, &Guard::default())?;
+                        }
+                        Err(RepoError::LeaseLost { seconds: 0 })
+                    }
+                    _ => Ok(()),
+                });
+                match undeletes {
+                    true => repository.undelete_snapshot(&id, &guard).unwrap_err(),
+                    false => repository.delete_snapshot(&id, now, &guard).unwrap_err(),
+                };
+                let is_seen = repository.load_snapshots().unwrap().len() == 1;
+                let rests = repository.deleted_snapshots().unwrap().len() == 1;
+                assert!(is_seen || rests, "{undeletes} {is_undeleted} {step}: it is nowhere");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tombstone_of_the_older_form_is_read_and_cleared_away() {
+        let repository = testing::repository();
+        let id = repository.commit_snapshot(&snapshot()).unwrap();
+        let object = FileKind::Snapshot.object(&id);
+        let sealed = STANDARD.encode(store::store::read(repository.store(), &object).unwrap());
+        let deleted_at = "2020-01-01T00:00:00Z".parse().unwrap();
+        repository.put_note(&format!("deleted/{id}"), &Tombstone { deleted_at, sealed }).unwrap();
+        repository.store().delete(&object).unwrap();
+        assert_eq!(repository.deleted_snapshots().unwrap()[0].id, id);
+        repository.undelete_snapshot(&id, &Guard::default()).unwrap();
+        assert_eq!(repository.load_snapshots().unwrap(), [(id, snapshot())]);
+        assert!(repository.deleted_snapshots().unwrap().is_empty());
     }
 }

@@ -257,7 +257,8 @@ impl Decision {
         lease.verify_kept()?;
         let old_files = rewrite::save_index_without(repository, &self.survey.index_files, &gone)?;
         progress.begin("deleting", 0);
-        self.bury.iter().try_for_each(|snapshot| repository.bury_snapshot(snapshot))?;
+        let buried = self.survey.over.iter().filter(|deleted| self.bury.contains(&deleted.id));
+        buried.into_iter().try_for_each(|deleted| repository.bury_snapshot(deleted))?;
         let removal = Removal { repository, lease, progress, cancel };
         removal.remove(FileKind::Index, old_files)?;
         removal.remove(FileKind::Pack, gone.iter().copied().collect())?;

@@ -59,10 +59,8 @@ impl Judge {
     }
 
     fn verify_buried(&self, id: &Digest, terms: Terms) -> Result<(), String> {
-        let tombstone = format!("x/deleted/{id}").parse().unwrap();
-        let version = self.stage.objects(0, |objects| objects.last(&tombstone).cloned());
-        let version = version.ok_or_else(|| format!("backup {id} is gone and was never deleted"))?;
-        let rested = version.deleted_at.unwrap_or_default().saturating_sub(version.stored_at);
+        let rested = self.stage.objects(0, |objects| objects.longest_stay(&format!("x/deleted/{id}")));
+        let rested = rested.ok_or_else(|| format!("backup {id} is gone and was never deleted"))?;
         match SignedDuration::try_from(rested).is_ok_and(|rested| rested >= terms.cooling_off) {
             true => Ok(()),
             false => Err(format!("backup {id} could be undeleted for {rested:?} only")),

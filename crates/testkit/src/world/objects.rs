@@ -39,6 +39,12 @@ impl Objects {
         self.versions.get(key)?.last()
     }
 
+    /// How long the object below a folder was there that was there the longest, of those that are gone.
+    pub fn longest_stay(&self, folder: &str) -> Option<Duration> {
+        let all = self.versions.iter().filter(|(key, _)| is_below(key, folder)).flat_map(|(_, all)| all);
+        all.filter_map(|version| version.deleted_at?.checked_sub(version.stored_at)).max()
+    }
+
     /// Store an object; false where there is one.
     pub fn put(&mut self, key: &Key, content: &[u8], now: Duration) -> bool {
         if self.get(key).is_some() {
@@ -78,17 +84,19 @@ impl Objects {
     /// What lay in a folder `changes_ago`, the oldest first.
     pub fn list(&self, folder: &str, changes_ago: u64) -> Vec<(Key, Version)> {
         let moment = self.changes.saturating_sub(changes_ago);
-        let is_inside =
-            |key: &Key| key.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         let was_there =
             |version: &&Version| version.born <= moment && version.died.is_none_or(|died| died > moment);
         let mut found: Vec<_> = self
             .versions
             .iter()
-            .filter(|(key, _)| is_inside(key))
+            .filter(|(key, _)| is_below(key, folder))
             .filter_map(|(key, versions)| Some((key.clone(), versions.iter().rev().find(was_there)?.clone())))
             .collect();
         found.sort_by_key(|(_, version)| version.born);
         found
     }
+}
+
+fn is_below(key: &Key, folder: &str) -> bool {
+    key.as_str().strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
