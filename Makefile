@@ -46,6 +46,7 @@ lint: build-needs
 
 bench: test-needs
 	$(CARGO) build --release --locked --package mainstay
+	$(CARGO) build --release --locked --package repo --example limit
 	python3 benches/run.py $(SUITE)
 
 nightly: test-needs

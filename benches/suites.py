@@ -196,6 +196,10 @@ def big(bench, size=4 << 30):
     """One large file: what the engine does once cutting, hashing, compressing and sealing are all there is to do."""
     for kind in ("incompressible", "compressible"):
         path = bench.data.big(kind, int(size * bench.data.scale))
+        limit = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../target/release/examples/limit")
+        if os.path.exists(limit):
+            command = tools.LIMIT.format(bin=limit, path=path)
+            bench.measure(f"backup {kind}", "limit: cut, hash, zstd, seal", command, source=path)
         for tool in bench.turns():
             repo = bench.repo(tool)
             bench.init(tool, repo)
