@@ -76,7 +76,7 @@ struct Held {
 struct Stored {
     /// Number of the next lease object.
     next: u64,
-    /// Number of the newest one that is surely there.
+    /// Number of the newest one that surely followed the others without a gap.
     kept: u64,
     /// Everything of ours that may be there, also where an answer was lost.
     objects: Vec<ObjectKey>,
@@ -248,7 +248,7 @@ impl Held {
         // Before the store's times of both, so that we doubt ourselves before others do.
         let begun = self.repository.clock().elapsed();
         let old = std::mem::take(&mut lock(&self.stored).objects);
-        let renewed = self.put_lock().and_then(|_| self.put_lease());
+        let renewed = self.put_lock().and_then(|_| self.put_lease()).and_then(|_| self.confirm_renewal());
         if renewed.is_ok() {
             *lock(&self.renewed_at) = begun;
         }
@@ -259,6 +259,15 @@ impl Held {
             false => stored.objects.extend(old),
         }
         renewed.map(drop)
+    }
+
+    /// Rely on the newest object, if the one before is still there when it stands: our clock may have stood still with
+    /// the machine, and a new object alone would hide that the old one was taken away.
+    fn confirm_renewal(&self) -> Result<()> {
+        self.verify_stored()?;
+        let mut stored = lock(&self.stored);
+        stored.kept = stored.next - 1;
+        Ok(())
     }
 
     fn put_lock(&self) -> Result<ObjectKey> {
@@ -283,9 +292,6 @@ impl Held {
             stored.next += 1;
             stored.objects.push(note::object(&name)?);
         }
-        if put.is_ok() && is_ours {
-            stored.kept = stored.next - 1;
-        }
         put.map(|_| is_ours)
     }
 
@@ -304,7 +310,7 @@ impl Held {
             };
             match self.judge(load(), object, now)? {
                 Judgement::Gone => {}
-                Judgement::Dead => drop(self.repository.store().delete(&object.key)),
+                Judgement::Dead { .. } => drop(self.repository.store().delete(&object.key)),
                 Judgement::Alive(form) if self.exclusive || form.exclusive => {
                     let kind = if form.exclusive { "alone, " } else { "" };
                     let LockForm { hostname, username, pid, time, .. } = *form;
@@ -326,10 +332,13 @@ impl Held {
             }
             match self.judge(self.repository.load_note(&format!("lease/{name}")), &object, now)? {
                 Judgement::Gone => {}
-                Judgement::Dead if self.exclusive || holder_of(&name) == self.holder => {
+                // Who worked alone may wake and delete, unless its lease is gone: so that goes before we look around.
+                Judgement::Dead { was_alone }
+                    if self.exclusive || was_alone || holder_of(&name) == self.holder =>
+                {
                     drop(self.repository.store().delete(&object.key));
                 }
-                Judgement::Dead => dead.push(object.key),
+                Judgement::Dead { .. } => dead.push(object.key),
                 Judgement::Alive(_) => is_name_taken |= holder_of(&name) == self.holder,
             }
         }
@@ -342,12 +351,15 @@ impl Held {
             // Its holder ended between the two looks.
             Err(RepoError::Store(error)) if error.is_not_found() => Ok(Judgement::Gone),
             // One that nobody can read must not block for ever.
-            Err(error) if error.is_damage() && is_old => Ok(Judgement::Dead),
+            Err(error) if error.is_damage() && is_old => Ok(Judgement::Dead { was_alone: true }),
             Err(error) => Err(error),
             Ok(form) => {
                 let seen = form.process.as_ref().filter(|_| form.hostname == self.identity.hostname);
                 let is_alive = seen.and_then(|process| self.registered.lives(process)).unwrap_or(!is_old);
-                Ok(if is_alive { Judgement::Alive(Box::new(form)) } else { Judgement::Dead })
+                Ok(match is_alive {
+                    true => Judgement::Alive(Box::new(form)),
+                    false => Judgement::Dead { was_alone: form.exclusive },
+                })
             }
         }
     }
@@ -356,7 +368,7 @@ impl Held {
 /// What becomes of somebody else's lock or lease.
 enum Judgement {
     Gone,
-    Dead,
+    Dead { was_alone: bool },
     Alive(Box<LockForm>),
 }
 
@@ -366,7 +378,6 @@ impl Drop for Lease {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
-        // Where deleting is refused, they end by themselves.
         let objects = std::mem::take(&mut lock(&self.held.stored).objects);
         objects.iter().for_each(|object| drop(self.held.repository.store().delete(object)));
     }
@@ -504,5 +515,28 @@ mod tests {
         repository.delete_note("lease/one/0").unwrap();
         assert!(matches!(lease.verify_kept(), Err(RepoError::LeaseLost { .. })));
         assert!(lease.check().is_err(), "and does not forget it");
+    }
+
+    /// A machine that stood still, clock and all: seed 2661 of the world.
+    #[test]
+    fn who_was_taken_for_dead_does_not_renew_itself_back_to_life() {
+        let repository = testing::repository();
+        let lease = Lease::shared(&repository, "one", &me()).unwrap().unwrap();
+        lease.held.renew().unwrap();
+        repository.delete_note("lease/one/1").unwrap();
+        assert!(matches!(lease.held.renew(), Err(RepoError::LeaseLost { .. })));
+        assert!(lease.verify_kept().is_err(), "although a newer one is there");
+        drop(lease);
+        assert!(leases(&repository).is_empty());
+    }
+
+    #[test]
+    fn the_lease_of_a_dead_one_that_worked_alone_goes_before_anything_is_relied_on() {
+        let repository = testing::repository();
+        Lease::exclusive(&repository, "prune", &identity(5_000_000)).unwrap().leave_as_a_kill_does();
+        Lease::shared(&repository, "writer", &identity(5_000_000)).unwrap().unwrap().leave_as_a_kill_does();
+        let next = Lease::shared(&repository, "next", &me()).unwrap().unwrap();
+        assert_eq!(leases(&repository), ["next/0", "writer/0"], "what a writer stored is adopted first");
+        assert_eq!(next.dead().len(), 1);
     }
 }

@@ -52,6 +52,8 @@ struct Play {
     weather: Weather,
     /// Until when an actor's machine sleeps, and whether its own clock stands still meanwhile.
     asleep: Vec<(Duration, bool)>,
+    /// Whether an actor has looked at its lease and not yet done what rests on that look.
+    relies: Vec<bool>,
 }
 
 impl Theatre {
@@ -121,7 +123,8 @@ impl Theatre {
                 })
             })
             .collect();
-        let mut play = Play { dice, weather, asleep: vec![(Duration::ZERO, false); ACTORS] };
+        let asleep = vec![(Duration::ZERO, false); ACTORS];
+        let mut play = Play { dice, weather, asleep, relies: vec![false; ACTORS] };
         let directed = self.direct(&mut play, &ended);
         self.end(&ended);
         let lived: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap_or(false)).collect();
@@ -195,14 +198,19 @@ impl Theatre {
 
     /// What becomes of a call, and what else happens to its actor.
     fn turn(&self, play: &mut Play, call: &Call) -> Turn {
-        let Play { dice, weather, asleep } = play;
+        let Play { dice, weather, asleep, relies } = play;
         let (now, clock) = (self.stage.now(), &self.actors[call.actor].clock);
+        match (call.action, call.about.contains("x/lease") || call.about.contains("/locks")) {
+            ("get", true) => relies[call.actor] = true,
+            // A renewal by another thread does not rest on that look.
+            (_, true) => {}
+            (_, false) => relies[call.actor] = false,
+        }
         if dice.once_in(weather.sleep_once_in) {
             // After this call, so anywhere but between a look at the lease and what rests on that look: there, ten
             // minutes are what is relied on. restic has nothing to look at when its clock stands still.
             let span = Duration::from_secs(*dice.choose(&[900, 2_400, 10_000]));
-            let is_look = call.action == "get" && call.about.contains("x/lease");
-            if !is_look {
+            if !relies[call.actor] {
                 asleep[call.actor] = (now + span, dice.once_in(2) && call.actor != RESTIC);
             }
         }
