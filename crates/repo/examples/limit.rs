@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "what measures may panic")]
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -33,7 +32,7 @@ fn main() {
     });
     let (seconds, stored) = (start.elapsed().as_secs_f64(), stored.into_inner());
     let speed = len as f64 / seconds / 1e9;
-    writeln!(std::io::stdout(), "{len} bytes, {stored} sealed, {seconds:.2} s, {speed:.2} GB/s").unwrap();
+    println!("{len} bytes, {stored} sealed, {seconds:.2} s, {speed:.2} GB/s");
 }
 
 fn work(file: &File, len: u64, next: &AtomicU64, stored: &AtomicU64) {

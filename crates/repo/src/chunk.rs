@@ -5,10 +5,18 @@
 //! file is stored. Invariant: cuts depend on the bytes, the seed and the nominal size alone, never on how the bytes
 //! were handed in.
 
+use std::ops::Range;
+
 use sha2::{Digest as _, Sha256};
 
 /// Bytes of the secret seed.
 pub const SEED_LEN: usize = 32;
+/// Bytes that the hash remembers: one bit is shifted out with each.
+const WINDOW: usize = 64;
+/// Parts of a block that are scanned side by side.
+const LANES: usize = 4;
+/// Bytes of such a part.
+const LANE_LEN: usize = 2048;
 /// How many bits the cut mask is stricter before the mean, and laxer behind it.
 const NORMALISATION: u32 = 2;
 
@@ -65,33 +73,72 @@ impl Cutter {
         }
         let end = bytes.len().min(self.max);
         let centre = end.min(self.centre);
-        let mut hash = 0;
-        self.scan(&bytes[self.min..centre], self.mask_strict, &mut hash)
-            .map(|at| self.min + at)
-            .or_else(|| self.scan(&bytes[centre..end], self.mask_lax, &mut hash).map(|at| centre + at))
+        self.scan(bytes, self.min..centre, self.mask_strict)
+            .or_else(|| self.scan(bytes, centre..end, self.mask_lax))
             .unwrap_or(end)
     }
 
-    #[inline]
-    fn scan(&self, bytes: &[u8], mask: u64, hash: &mut u64) -> Option<usize> {
-        let mask_shifted = mask << 1;
-        let mut value = *hash;
-        let mut pairs = bytes.chunks_exact(2);
-        for (step, pair) in pairs.by_ref().enumerate() {
-            value = (value << 2).wrapping_add(self.gear_shifted[usize::from(pair[0])]);
-            if value & mask_shifted == 0 {
-                return Some(step * 2 + 1);
+    /// The first cut in `range`, which does not begin before the least length; what lies before that is not hashed.
+    fn scan(&self, bytes: &[u8], range: Range<usize>, mask: u64) -> Option<usize> {
+        let mut at = range.start;
+        // A lane needs the whole window before it.
+        let begin = range.end.min(at.max(self.min + WINDOW));
+        if let Some(found) = self.scan_plain(bytes, at..begin, mask) {
+            return Some(found);
+        }
+        at = begin;
+        while range.end - at >= LANES * LANE_LEN {
+            let block = bytes[at - WINDOW..].first_chunk()?;
+            if let Some(found) = self.scan_lanes(block, mask) {
+                return Some(at + found);
             }
-            value = value.wrapping_add(self.gear[usize::from(pair[1])]);
+            at += LANES * LANE_LEN;
+        }
+        self.scan_plain(bytes, at..range.end, mask)
+    }
+
+    fn scan_plain(&self, bytes: &[u8], range: Range<usize>, mask: u64) -> Option<usize> {
+        let before = &bytes[range.start.saturating_sub(WINDOW).max(self.min)..range.start];
+        let mut value = self.hash(before);
+        for (at, byte) in bytes[range.clone()].iter().enumerate() {
+            value = (value << 1).wrapping_add(self.gear[usize::from(*byte)]);
             if value & mask == 0 {
-                return Some(step * 2 + 2);
+                return Some(range.start + at + 1);
             }
         }
-        if let [last] = pairs.remainder() {
-            value = (value << 1).wrapping_add(self.gear[usize::from(*last)]);
-        }
-        *hash = value;
         None
+    }
+
+    /// The first cut in a block behind its window. Each hash needs the one before it, so a processor mostly waits; but
+    /// it forgets what is further back than a window. So several parts of the block are scanned side by side, each from
+    /// a window before it.
+    #[inline]
+    fn scan_lanes(&self, block: &[u8; WINDOW + LANES * LANE_LEN], mask: u64) -> Option<usize> {
+        let mask_shifted = mask << 1;
+        let mut found = [usize::MAX; LANES];
+        let mut values: [u64; LANES] =
+            std::array::from_fn(|lane| self.hash(&block[lane * LANE_LEN..lane * LANE_LEN + WINDOW]));
+        for step in (0..LANE_LEN).step_by(2) {
+            for lane in 0..LANES {
+                let at = WINDOW + lane * LANE_LEN + step;
+                let half = (values[lane] << 2).wrapping_add(self.gear_shifted[usize::from(block[at])]);
+                values[lane] = half.wrapping_add(self.gear[usize::from(block[at + 1])]);
+                if half & mask_shifted == 0 {
+                    found[lane] = found[lane].min(lane * LANE_LEN + step + 1);
+                }
+                if values[lane] & mask == 0 {
+                    found[lane] = found[lane].min(lane * LANE_LEN + step + 2);
+                }
+            }
+            if found[0] != usize::MAX {
+                return Some(found[0]);
+            }
+        }
+        found.into_iter().find(|at| *at != usize::MAX)
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        bytes.iter().fold(0, |value: u64, byte| (value << 1).wrapping_add(self.gear[usize::from(*byte)]))
     }
 }
 
@@ -149,6 +196,40 @@ mod tests {
         let shared = other_ends.iter().filter(|end| one_ends.contains(end)).count();
         assert!(shared + 8 > other_ends.len() - other_ends.len() / 2, "{shared} of {}", other_ends.len());
         assert_eq!(one_ends.last(), other_ends.last());
+    }
+
+    /// As the definition says it: one byte a step.
+    fn reference(cutter: &Cutter, bytes: &[u8]) -> usize {
+        let mut value = 0u64;
+        for at in cutter.min..bytes.len().min(cutter.max) {
+            value = (value << 1).wrapping_add(cutter.gear[usize::from(bytes[at])]);
+            let mask = if at < cutter.centre { cutter.mask_strict } else { cutter.mask_lax };
+            if value & mask == 0 {
+                return at + 1;
+            }
+        }
+        bytes.len().min(cutter.max)
+    }
+
+    #[test]
+    fn several_lanes_cut_where_one_would() {
+        let mut text: Vec<u8> = b"one line of a table\t42\t\\N\n".repeat(20_000);
+        text.extend(noise(1 << 20, 13).iter().map(|byte| byte % 7));
+        for bytes in [noise(6 << 20, 11), text, vec![0; 1 << 20]] {
+            for size in [1024, 4096, 16 << 10, 64 << 10, 512 << 10] {
+                let cutter = Cutter::new(&[size as u8 ^ 5; 32], size);
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let len = cutter.cut(rest);
+                    assert_eq!(len, reference(&cutter, rest), "{size}, {} left", rest.len());
+                    rest = &rest[len..];
+                }
+                // A stream that ends anywhere.
+                for end in (0..20_000).step_by(97) {
+                    assert_eq!(cutter.cut(&bytes[..end]), reference(&cutter, &bytes[..end]), "{size} {end}");
+                }
+            }
+        }
     }
 
     #[test]
