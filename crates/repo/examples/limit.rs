@@ -1,7 +1,7 @@
 //! What no backup of a file can be faster than on this machine: `limit FILE` reads it, cuts it into chunks, hashes,
 //! compresses and seals them on all cores, and keeps nothing. No pack, no index, no store.
 
-#![allow(clippy::unwrap_used, reason = "what measures may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "what measures may panic, and says its figures")]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
