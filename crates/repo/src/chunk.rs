@@ -5,18 +5,10 @@
 //! file is stored. Invariant: cuts depend on the bytes, the seed and the nominal size alone, never on how the bytes
 //! were handed in.
 
-use std::ops::Range;
-
 use sha2::{Digest as _, Sha256};
 
 /// Bytes of the secret seed.
 pub const SEED_LEN: usize = 32;
-/// Bytes that the hash remembers: one bit is shifted out with each.
-const WINDOW: usize = 64;
-/// Parts of a block that are scanned side by side.
-const LANES: usize = 4;
-/// Bytes of such a part.
-const LANE_LEN: usize = 2048;
 /// How many bits the cut mask is stricter before the mean, and laxer behind it.
 const NORMALISATION: u32 = 2;
 
@@ -73,72 +65,33 @@ impl Cutter {
         }
         let end = bytes.len().min(self.max);
         let centre = end.min(self.centre);
-        self.scan(bytes, self.min..centre, self.mask_strict)
-            .or_else(|| self.scan(bytes, centre..end, self.mask_lax))
+        let mut hash = 0;
+        self.scan(&bytes[self.min..centre], self.mask_strict, &mut hash)
+            .map(|at| self.min + at)
+            .or_else(|| self.scan(&bytes[centre..end], self.mask_lax, &mut hash).map(|at| centre + at))
             .unwrap_or(end)
     }
 
-    /// The first cut in `range`, which does not begin before the least length; what lies before that is not hashed.
-    fn scan(&self, bytes: &[u8], range: Range<usize>, mask: u64) -> Option<usize> {
-        let mut at = range.start;
-        // A lane needs the whole window before it.
-        let begin = range.end.min(at.max(self.min + WINDOW));
-        if let Some(found) = self.scan_plain(bytes, at..begin, mask) {
-            return Some(found);
-        }
-        at = begin;
-        while range.end - at >= LANES * LANE_LEN {
-            let block = bytes[at - WINDOW..].first_chunk()?;
-            if let Some(found) = self.scan_lanes(block, mask) {
-                return Some(at + found);
-            }
-            at += LANES * LANE_LEN;
-        }
-        self.scan_plain(bytes, at..range.end, mask)
-    }
-
-    fn scan_plain(&self, bytes: &[u8], range: Range<usize>, mask: u64) -> Option<usize> {
-        let before = &bytes[range.start.saturating_sub(WINDOW).max(self.min)..range.start];
-        let mut value = self.hash(before);
-        for (at, byte) in bytes[range.clone()].iter().enumerate() {
-            value = (value << 1).wrapping_add(self.gear[usize::from(*byte)]);
-            if value & mask == 0 {
-                return Some(range.start + at + 1);
-            }
-        }
-        None
-    }
-
-    /// The first cut in a block behind its window. Each hash needs the one before it, so a processor mostly waits; but
-    /// it forgets what is further back than a window. So several parts of the block are scanned side by side, each from
-    /// a window before it.
     #[inline]
-    fn scan_lanes(&self, block: &[u8; WINDOW + LANES * LANE_LEN], mask: u64) -> Option<usize> {
+    fn scan(&self, bytes: &[u8], mask: u64, hash: &mut u64) -> Option<usize> {
         let mask_shifted = mask << 1;
-        let mut found = [usize::MAX; LANES];
-        let mut values: [u64; LANES] =
-            std::array::from_fn(|lane| self.hash(&block[lane * LANE_LEN..lane * LANE_LEN + WINDOW]));
-        for step in (0..LANE_LEN).step_by(2) {
-            for lane in 0..LANES {
-                let at = WINDOW + lane * LANE_LEN + step;
-                let half = (values[lane] << 2).wrapping_add(self.gear_shifted[usize::from(block[at])]);
-                values[lane] = half.wrapping_add(self.gear[usize::from(block[at + 1])]);
-                if half & mask_shifted == 0 {
-                    found[lane] = found[lane].min(lane * LANE_LEN + step + 1);
-                }
-                if values[lane] & mask == 0 {
-                    found[lane] = found[lane].min(lane * LANE_LEN + step + 2);
-                }
+        let mut value = *hash;
+        let mut pairs = bytes.chunks_exact(2);
+        for (step, pair) in pairs.by_ref().enumerate() {
+            value = (value << 2).wrapping_add(self.gear_shifted[usize::from(pair[0])]);
+            if value & mask_shifted == 0 {
+                return Some(step * 2 + 1);
             }
-            if found[0] != usize::MAX {
-                return Some(found[0]);
+            value = value.wrapping_add(self.gear[usize::from(pair[1])]);
+            if value & mask == 0 {
+                return Some(step * 2 + 2);
             }
         }
-        found.into_iter().find(|at| *at != usize::MAX)
-    }
-
-    fn hash(&self, bytes: &[u8]) -> u64 {
-        bytes.iter().fold(0, |value: u64, byte| (value << 1).wrapping_add(self.gear[usize::from(*byte)]))
+        if let [last] = pairs.remainder() {
+            value = (value << 1).wrapping_add(self.gear[usize::from(*last)]);
+        }
+        *hash = value;
+        None
     }
 }
 
@@ -201,8 +154,8 @@ mod tests {
     /// As the definition says it: one byte a step.
     fn reference(cutter: &Cutter, bytes: &[u8]) -> usize {
         let mut value = 0u64;
-        for at in cutter.min..bytes.len().min(cutter.max) {
-            value = (value << 1).wrapping_add(cutter.gear[usize::from(bytes[at])]);
+        for (at, byte) in bytes.iter().enumerate().take(cutter.max).skip(cutter.min) {
+            value = (value << 1).wrapping_add(cutter.gear[usize::from(*byte)]);
             let mask = if at < cutter.centre { cutter.mask_strict } else { cutter.mask_lax };
             if value & mask == 0 {
                 return at + 1;
@@ -212,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn several_lanes_cut_where_one_would() {
+    fn two_bytes_a_step_cut_where_one_would() {
         let mut text: Vec<u8> = b"one line of a table\t42\t\\N\n".repeat(20_000);
         text.extend(noise(1 << 20, 13).iter().map(|byte| byte % 7));
         for bytes in [noise(6 << 20, 11), text, vec![0; 1 << 20]] {
