@@ -3,7 +3,8 @@
 //! A thread with many small pieces takes a [`Hand`] and saves them itself; a thread with one long stream submits
 //! chunks, which [`Saver`]'s own threads save while it goes on reading. Invariants: a blob is stored once, also
 //! when two threads bring it at one time; [`Saver::finish`] is the only way to a result, and it fails if anything
-//! failed. A saver that is dropped is given up: what is stored by then is indexed, so that it is not sent again. Memory: [`QUEUE`] chunks per thread, and what [`crate::packer`] says.
+//! failed. A saver that is dropped is given up: what is stored by then is indexed, so that it is not sent again.
+//! Memory: [`QUEUE`] chunks per thread, and what [`crate::packer`] says.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
