@@ -257,9 +257,14 @@ pub fn explained(
 /// As [`find`].
 pub fn choose(records: Vec<BackupRecord>, prefix: &str) -> Result<BackupRecord> {
     let snapshot = |record: &BackupRecord| record.snapshot.map(Digest::to_hex).unwrap_or_default();
+    // An id that ends with its second is whole: what follows it with a number is another backup of that second.
+    let is_other = |rest: &str| {
+        let number = rest.strip_prefix('-').filter(|_| prefix.ends_with('Z'));
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
     let is_asked = |record: &BackupRecord| {
         !prefix.is_empty()
-            && (record.id.as_str().starts_with(prefix)
+            && (record.id.as_str().strip_prefix(prefix).is_some_and(|rest| !is_other(rest))
                 || (prefix.len() >= 8 && snapshot(record).starts_with(prefix)))
     };
     let mut matching: Vec<_> = records.into_iter().filter(is_asked).collect();

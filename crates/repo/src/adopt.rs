@@ -38,7 +38,7 @@ pub struct Adopted {
 /// # Errors
 /// When the store fails. Then the leases stay, and the next writer tries again.
 pub fn after_crash(repository: &Repository, lease: &Lease, cancel: &CancelToken) -> Result<Adopted> {
-    if lease.dead().is_empty() {
+    if !lease.follows_dead() {
         return Ok(Adopted::default());
     }
     let adopted = adopt(repository, lease, cancel)?;

@@ -120,11 +120,13 @@ impl Repository {
         Ok(self.tombstones()?.into_keys().collect())
     }
 
-    /// Give a deleted snapshot up for ever.
+    /// Give a deleted snapshot up for ever. Its record goes first: one without a tombstone means that the snapshot
+    /// disappeared behind our back.
     ///
     /// # Errors
     /// When the store fails.
     pub(crate) fn bury_snapshot(&self, deleted: &Deleted) -> Result<()> {
+        self.delete_note(&format!("record/{}", deleted.id))?;
         deleted.notes.iter().try_for_each(|note| self.delete_note(note))
     }
 

@@ -55,7 +55,8 @@ pub struct Identity {
 pub struct Lease {
     held: Arc<Held>,
     began_at: SystemTime,
-    dead: Vec<ObjectKey>,
+    /// Of each writer that was dead when this one began, its lease object, unless that had to go at once.
+    dead: Vec<Option<ObjectKey>>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -136,7 +137,7 @@ impl Lease {
             thread: None,
         };
         let lock = held.put_lock()?;
-        let mut is_named = held.put_lease()?;
+        let is_named = held.put_lease()?;
         let locks = repository.store().list(FileKind::Lock.folder())?;
         let own = locks.iter().find(|object| object.key == lock);
         lease.began_at = own.ok_or_else(|| unlisted(&lock))?.modified;
@@ -144,11 +145,8 @@ impl Lease {
             return Err(RepoError::InUse { holder: other });
         }
         let is_name_taken = held.look_at_leases(lease.began_at, &mut lease.dead)?;
-        if !is_named && !is_name_taken {
-            // It was a dead one's.
-            is_named = held.put_lease()?;
-        }
-        if !is_named || is_name_taken {
+        // A name that was a dead one's is free by now.
+        if is_name_taken || !(is_named || held.put_lease()?) {
             return Ok(None);
         }
         let (stop, stopped) = bounded::<()>(0);
@@ -181,15 +179,15 @@ impl Lease {
         self.held.verify_stored()
     }
 
-    /// Lease objects of holders that were dead when this one began. They tell that something may lie about, so
-    /// whoever writes takes that over first and clears them away afterwards; who works alone does so at once.
-    pub fn dead(&self) -> &[ObjectKey] {
-        &self.dead
+    /// Whether holders were dead when this one began: something may lie about. Whoever writes takes that over first and
+    /// clears their leases away afterwards; who works alone does so at once.
+    pub fn follows_dead(&self) -> bool {
+        !self.dead.is_empty()
     }
 
     /// Clear the leases of the dead away; prune looks again, and waits for what could not be deleted.
     pub fn clear_dead(&self) {
-        self.dead.iter().for_each(|object| drop(self.held.repository.store().delete(object)));
+        self.dead.iter().flatten().for_each(|object| drop(self.held.repository.store().delete(object)));
     }
 
     /// What a pipeline asks before it writes an index file: packs of a holder that was taken for dead may be gone.
@@ -323,7 +321,7 @@ impl Held {
     }
 
     /// Find the leases of the dead; whether somebody alive has our name.
-    fn look_at_leases(&self, now: SystemTime, dead: &mut Vec<ObjectKey>) -> Result<bool> {
+    fn look_at_leases(&self, now: SystemTime, dead: &mut Vec<Option<ObjectKey>>) -> Result<bool> {
         let own: BTreeSet<_> = lock(&self.stored).objects.iter().cloned().collect();
         let mut is_name_taken = false;
         for (name, object) in self.repository.list_notes("lease")? {
@@ -337,8 +335,10 @@ impl Held {
                     if self.exclusive || was_alone || holder_of(&name) == self.holder =>
                 {
                     drop(self.repository.store().delete(&object.key));
+                    // A writer of our name was killed, and begun again within a second.
+                    dead.extend((!was_alone).then_some(None));
                 }
-                Judgement::Dead { .. } => dead.push(object.key),
+                Judgement::Dead { .. } => dead.push(Some(object.key)),
                 Judgement::Alive(_) => is_name_taken |= holder_of(&name) == self.holder,
             }
         }
@@ -537,6 +537,18 @@ mod tests {
         Lease::shared(&repository, "writer", &identity(5_000_000)).unwrap().unwrap().leave_as_a_kill_does();
         let next = Lease::shared(&repository, "next", &me()).unwrap().unwrap();
         assert_eq!(leases(&repository), ["next/0", "writer/0"], "what a writer stored is adopted first");
-        assert_eq!(next.dead().len(), 1);
+        assert!(next.follows_dead());
+        assert_eq!(next.dead.len(), 1);
+    }
+
+    #[test]
+    fn a_dead_writer_of_the_same_name_left_something_too() {
+        let repository = testing::repository();
+        Lease::shared(&repository, "one", &identity(5_000_000)).unwrap().unwrap().leave_as_a_kill_does();
+        let next = Lease::shared(&repository, "one", &me()).unwrap().unwrap();
+        assert!(next.follows_dead());
+        // Ours has its name, and stays when the dead are cleared away.
+        next.clear_dead();
+        next.verify_kept().unwrap();
     }
 }

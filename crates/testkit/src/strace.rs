@@ -63,7 +63,9 @@ impl Fault {
             options.extend(["-P".to_owned(), path.display().to_string()]);
         }
         let (ran, trace) = traced(program, arguments, &options);
-        Faulted { ran, happened: trace.contains("INJECTED") || trace.contains("killed by SIGKILL") }
+        let is_silenced = trace.lines().any(|line| line.contains("INJECTED") && line.contains(" write(2, "));
+        let happened = trace.contains("INJECTED") || trace.contains("killed by SIGKILL");
+        Faulted { ran, happened, is_silenced }
     }
 }
 
@@ -73,6 +75,8 @@ pub struct Faulted {
     pub ran: Ran,
     /// Whether the fault was met.
     pub happened: bool,
+    /// Whether it was met by what the program says on stderr.
+    pub is_silenced: bool,
 }
 
 /// A call that was made.
