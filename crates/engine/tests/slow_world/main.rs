@@ -19,7 +19,7 @@ use director::Theatre;
 /// Seeds of a normal run; `make nightly` asks for more.
 const SEEDS: u64 = 300;
 /// Seeds after which a planted bug must have been caught.
-const SEEDS_FOR_A_BUG: u64 = 1_500;
+const SEEDS_FOR_A_BUG: u64 = 4_000;
 
 /// A world looks at all threads of its process, so there is one at a time.
 fn alone() -> MutexGuard<'static, ()> {
