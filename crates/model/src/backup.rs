@@ -86,7 +86,7 @@ pub struct BackupRecord {
     /// SHA-256 of the dump; empty for trees, whose every file has its own.
     #[serde(default, with = "digest_or_empty")]
     pub sha256: Option<Digest>,
-    /// Kind of store: `local`, `s3`, `gcs` …
+    /// Kind of store: `local`, `s3`, `gcs`, `azure` or `sftp`.
     #[serde(default)]
     pub destination: String,
     /// Address of the repository.
@@ -121,6 +121,25 @@ pub struct BackupRecord {
     /// Something could not be read: retention never counts it as good.
     #[serde(default)]
     pub incomplete: bool,
+}
+
+impl BackupRecord {
+    /// Say where the record was found: no stored record says it, for repositories are moved and copied.
+    pub fn found_at(&mut self, location: String) {
+        self.destination = kind_of_store(&location).to_owned();
+        self.location = location;
+    }
+}
+
+/// What `--dest` calls the kind of store at an address.
+fn kind_of_store(location: &str) -> &'static str {
+    match location.split_once("://") {
+        Some(("s3", _)) => "s3",
+        Some(("gs", _)) => "gcs",
+        Some(("az", _)) => "azure",
+        Some(("sftp", _)) => "sftp",
+        _ => "local",
+    }
 }
 
 /// A `u64` as a decimal string.
@@ -197,5 +216,19 @@ mod tests {
         assert_eq!(json["sha256"], "");
         assert_eq!(json["lastVerification"], serde_json::Value::Null);
         assert_eq!(serde_json::from_value::<BackupRecord>(json).unwrap(), record);
+    }
+
+    #[test]
+    fn an_address_says_the_kind_of_its_store() {
+        let kinds = [
+            ("/srv/backups", "local"),
+            ("s3://acme/pg?endpoint=http://127.0.0.1:9000", "s3"),
+            ("gs://acme/pg", "gcs"),
+            ("az://account/container/pg", "azure"),
+            ("sftp://backup@host:22/srv", "sftp"),
+        ];
+        for (location, kind) in kinds {
+            assert_eq!(kind_of_store(location), kind, "{location}");
+        }
     }
 }
