@@ -40,6 +40,20 @@ pub enum Error {
         /// Where the link points.
         target: PathBuf,
     },
+    /// The server cannot be reached any more, or does not let us in any more: nothing else of it can be read either.
+    #[error("{place} is lost")]
+    Lost {
+        /// Address of the directory.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// What was read of a file does not fit to what is there now: it is to be read from its beginning.
+    #[error("{} is another one after the connection was lost", path.display())]
+    BeginAgain {
+        /// The file.
+        path: PathBuf,
+    },
     /// A path could leave its root.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -92,8 +106,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// A refusal of the kernel.
-    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+    /// A refusal of the kernel, or of a server: `action` is a verb.
+    pub fn io(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
         Error::Io { action, path: path.as_ref().to_path_buf(), source: source.into() }
     }
 
@@ -103,6 +117,11 @@ impl Error {
             rustix::io::Errno::NOENT => Error::Vanished { path: path.as_ref().to_path_buf() },
             _ => Error::io(action, path, source),
         }
+    }
+
+    /// Whether everything that follows would fail in the same way.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Error::Lost { .. })
     }
 
     /// What the kernel said, where it said something.

@@ -8,9 +8,9 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use crate::relative::RelativePath;
 
 /// First bytes of a file `CACHEDIR.TAG`, see <https://bford.info/cachedir/>.
-pub(crate) const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+pub const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 /// Name of the file that marks a cache.
-pub(crate) const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
+pub const CACHE_TAG: &[u8] = b"CACHEDIR.TAG";
 
 /// What a walk leaves out.
 #[derive(Clone, Debug)]
@@ -62,6 +62,11 @@ impl Excludes {
     /// Keep of a directory on another device than the root only itself.
     pub fn on_one_file_system(self) -> Self {
         Self { one_file_system: true, ..self }
+    }
+
+    /// Whether of caches only the tag is kept.
+    pub fn leaves_caches_out(&self) -> bool {
+        self.exclude_caches
     }
 
     /// The pattern that means the directory `path` and nothing else; `None` for a name that no pattern can say.

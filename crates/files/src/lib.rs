@@ -1,4 +1,5 @@
-//! Directories on this machine: walk and read them for a backup, write them back at a restore.
+//! Directories: walk and read them for a backup, write them back at a restore. Those of this machine are here; `remote`
+//! has others behind the same boundary.
 //!
 //! Blocking, Linux, without unsafe code. Names are bytes. Nothing is followed that was not asked for: every path
 //! below a root is opened relative to a directory that is already open, and symbolic links in between are refused.
@@ -16,6 +17,7 @@ pub mod root;
 pub mod walk;
 mod transfer;
 pub mod read;
+pub mod origin;
 pub mod compare;
 pub mod losses;
 mod apply;
@@ -26,3 +28,6 @@ mod site;
 pub mod write;
 mod remove;
 pub mod target;
+pub mod space;
+pub mod here;
+pub mod conformance;

@@ -130,6 +130,12 @@ pub(crate) fn is_same_file(stat: &Statx, entry: &Entry) -> bool {
         && device_of(stat) == entry.metadata.device_id
 }
 
+/// Whether its last name went while it was open, and nobody wrote into it: size and time of writing are as they were.
+pub(crate) fn is_only_nameless(stat: &Statx, metadata: &Metadata) -> bool {
+    let is_as_written = stat.stx_size == metadata.size && time::from_kernel(stat.stx_mtime) == metadata.mtime;
+    stat.stx_nlink == 0 && is_as_written
+}
+
 /// Whether contents or metadata may have changed between two looks.
 pub(crate) fn is_untouched(stat: &Statx, metadata: &Metadata) -> bool {
     stat.stx_size == metadata.size

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::beneath;
 use crate::error::Error;
-use crate::metadata::{At, describe, is_same_file, is_untouched, stat_open};
+use crate::metadata::{At, describe, is_only_nameless, is_same_file, is_untouched, stat_open};
 use crate::owner::Owners;
 use crate::relative::RelativePath;
 use crate::root::Root;
@@ -55,7 +55,7 @@ pub enum Extent {
 /// Whether a file held still while it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steadiness {
-    /// Size, times and contents are those from the beginning.
+    /// Size, times and contents are those from the beginning; its name may be gone or another file's by now.
     Unchanged,
     /// Somebody wrote into it or changed its metadata; what was read may be a mixture.
     Changed,
@@ -160,6 +160,8 @@ impl FileReader {
             size if size < self.size() => Steadiness::Shrank { size },
             size if size > self.size() => Steadiness::Grew { size },
             _ if is_untouched(&stat, &self.entry.metadata) => Steadiness::Unchanged,
+            // Removed, or another file was put in its place: what was read is one whole file.
+            _ if is_only_nameless(&stat, &self.entry.metadata) => Steadiness::Unchanged,
             _ => Steadiness::Changed,
         })
     }

@@ -7,6 +7,7 @@
 //! the restore; with a slash at its end the kernel follows it.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -204,6 +205,10 @@ impl Walk {
             }
         };
         let found = match open.look_at(name, &mut self.list, &self.owners) {
+            // It went between two questions about it.
+            Ok(Inspected { xattr_error: Some(error), .. }) if error.kind() == ErrorKind::NotFound => {
+                return Some(Event::Problem { error: Error::Vanished { path: self.root.full(&path) }, path });
+            }
             Ok(found) => found,
             Err(error) => {
                 let error = Error::listed("look at", self.root.full(&path), error);

@@ -89,6 +89,33 @@ fn a_file_that_does_not_hold_still_is_told() {
     }
 }
 
+/// As programs replace a file that others read: whoever has the old one open reads the old one, whole.
+#[test]
+fn a_file_that_is_removed_or_replaced_while_it_is_open_is_one_whole_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let steadiness = |change: &dyn Fn()| {
+        fs::write(&path, "0123456789").unwrap();
+        let reader = open(dir.path(), "file");
+        std::thread::sleep(std::time::Duration::from_millis(20)); // coarser than the clock of the file system
+        change();
+        let mut buffer = [0; 10];
+        assert_eq!((reader.read_at(0, &mut buffer).unwrap(), &buffer), (10, b"0123456789"));
+        reader.finish().unwrap()
+    };
+    let replace = || {
+        fs::write(dir.path().join("new"), "ABCDEFGHIJ").unwrap();
+        fs::rename(dir.path().join("new"), &path).unwrap();
+    };
+    assert_eq!(steadiness(&|| fs::remove_file(&path).unwrap()), Steadiness::Unchanged);
+    assert_eq!(steadiness(&replace), Steadiness::Unchanged);
+    let write_and_remove = || {
+        fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"0123456789", 0).unwrap();
+        fs::remove_file(&path).unwrap();
+    };
+    assert_eq!(steadiness(&write_and_remove), Steadiness::Changed);
+}
+
 #[test]
 fn a_file_that_shrinks_reads_short() {
     let dir = tempfile::tempdir().unwrap();

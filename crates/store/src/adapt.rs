@@ -3,10 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::key::Key;
-use crate::store::{Object, Range, Store, StoreError, read};
+use crate::store::{Bytes, Object, Range, Reads, Store, StoreError, read};
 
 /// Folders whose objects are named by the hash of their bytes: writing one again changes nothing.
 const NAMED_BY_HASH: [&str; 5] = ["data/", "index/", "snapshots/", "keys/", "locks/"];
+
+pub(crate) fn is_named_by_hash(key: &Key) -> bool {
+    NAMED_BY_HASH.iter().any(|folder| key.as_str().starts_with(folder))
+}
 
 /// For a store that overwrites: look before, and look again afterwards.
 ///
@@ -30,7 +34,7 @@ impl CheckFirst {
 
 impl Store for CheckFirst {
     fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
-        if NAMED_BY_HASH.iter().any(|folder| key.as_str().starts_with(folder)) {
+        if is_named_by_hash(key) {
             return self.inside.put_new(key, content);
         }
         match self.inside.get(key, Range::Bytes { offset: 0, len: 0 }, &mut vec![]) {
@@ -60,6 +64,15 @@ impl Store for CheckFirst {
 
     fn lanes(&self) -> usize {
         self.inside.lanes()
+    }
+
+    fn put_pack(&self, key: &Key, content: &Bytes, reads: Reads) -> Result<(), StoreError> {
+        // A pack, whose name is its hash.
+        self.inside.put_pack(key, content, reads)
+    }
+
+    fn has_cold_packs(&self) -> bool {
+        self.inside.has_cold_packs()
     }
 }
 
@@ -124,6 +137,14 @@ impl Store for WholeReads {
 
     fn lanes(&self) -> usize {
         self.inside.lanes()
+    }
+
+    fn put_pack(&self, key: &Key, content: &Bytes, reads: Reads) -> Result<(), StoreError> {
+        self.inside.put_pack(key, content, reads)
+    }
+
+    fn has_cold_packs(&self) -> bool {
+        self.inside.has_cold_packs()
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use crate::key::Key;
-use crate::store::{Range, Store, StoreError, read};
+use crate::store::{Bytes, Range, Reads, Store, StoreError, read};
+
+/// How often several writers want one name at one moment.
+const CONTESTS: u32 = 8;
 
 fn key(text: &str) -> Key {
     text.parse().expect("a key of the suite")
@@ -15,9 +18,18 @@ fn key(text: &str) -> Key {
 /// # Panics
 /// Where the store does not keep a promise; the message names it.
 pub fn run(store: &dyn Store) {
+    of_many_writers_one_wins(store);
+    run_one_by_one(store);
+}
+
+/// The suite without several that write one name at one moment; [`crate::probe`] sees who cannot keep that promise.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_one_by_one(store: &dyn Store) {
     what_was_put_is_read_back(store);
     the_first_put_wins(store);
-    of_many_writers_one_wins(store);
+    packs_are_kept_as_all_else(store);
     ranges_are_exact(store);
     an_empty_object_has_no_bytes(store);
     names_are_kept_as_they_are(store);
@@ -40,14 +52,32 @@ fn the_first_put_wins(store: &dyn Store) {
     assert_eq!(read(store, &key("b/taken")).expect("get"), b"first", "the second put overwrote");
 }
 
+fn packs_are_kept_as_all_else(store: &dyn Store) {
+    for (name, reads) in [("p/trees", Reads::Often), ("p/pieces", Reads::Seldom)] {
+        let content = Bytes::from(vec![9; 3 << 20]);
+        store.put_pack(&key(name), &content, reads).expect("put");
+        assert!(read(store, &key(name)).expect("get") == content, "{name} came back changed");
+        let second = store.put_pack(&key(name), &Bytes::from_static(b"second"), reads);
+        assert!(second.expect_err("a second put of one name").is_already_exists());
+        assert!(content.is_unique(), "the store keeps what it was lent");
+    }
+}
+
 fn of_many_writers_one_wins(store: &dyn Store) {
+    // Each time in a folder that nobody has made yet: who comes second must not stumble over that either.
+    for round in 0..CONTESTS {
+        one_wins(store, &key(&format!("b/{round}/contended")));
+    }
+}
+
+fn one_wins(store: &dyn Store, contended: &Key) {
     let winners = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for writer in 0..8u8 {
             let winners = &winners;
             scope.spawn(move || {
                 loop {
-                    match store.put_new(&key("b/contended"), &[writer; 1000]) {
+                    match store.put_new(contended, &[writer; 1000]) {
                         Ok(()) => _ = winners.fetch_add(1, Ordering::SeqCst),
                         // "Not now, somebody else is writing it": an answer, but no decision.
                         Err(error) if error.is_transient() => continue,
@@ -59,7 +89,7 @@ fn of_many_writers_one_wins(store: &dyn Store) {
         }
     });
     assert_eq!(winners.into_inner(), 1, "several writers were told that they made the object");
-    let content = read(store, &key("b/contended")).expect("get");
+    let content = read(store, contended).expect("get");
     assert!(content.len() == 1000 && content.iter().all(|byte| *byte == content[0]), "mixed content");
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::key::Key;
-use crate::store::{Object, Range, Store, StoreError};
+use crate::store::{Bytes, Object, Range, Reads, Store, StoreError};
 
 /// What a fault does to one call. Only `Denied` says that it is useless to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,14 @@ impl<S: Store> Store for FaultyStore<S> {
 
     fn location(&self) -> String {
         self.inside.location()
+    }
+
+    fn put_pack(&self, key: &Key, content: &Bytes, reads: Reads) -> Result<(), StoreError> {
+        self.call("put", key.as_str(), || self.inside.put_pack(key, content, reads))
+    }
+
+    fn has_cold_packs(&self) -> bool {
+        self.inside.has_cold_packs()
     }
 }
 

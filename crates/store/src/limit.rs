@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::key::Key;
-use crate::store::{Object, Range, Store, StoreError};
+use crate::store::{Bytes, Object, Range, Reads, Store, StoreError};
 
 /// What was not used may be caught up on for this long: a pause of the sender does not cost speed.
 const CREDIT: Duration = Duration::from_secs(1);
@@ -168,6 +168,16 @@ impl<S: Store> Store for LimitStore<S> {
 
     fn lanes(&self) -> usize {
         self.inside.lanes()
+    }
+
+    fn put_pack(&self, key: &Key, content: &Bytes, reads: Reads) -> Result<(), StoreError> {
+        self.limits.pay(&self.limits.upload, content.len());
+        let _inside = self.limits.enter();
+        self.inside.put_pack(key, content, reads)
+    }
+
+    fn has_cold_packs(&self) -> bool {
+        self.inside.has_cold_packs()
     }
 }
 

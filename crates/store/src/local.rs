@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
 use rustix::io::Errno;
@@ -24,12 +25,15 @@ const TEMPORARY: &str = ".tmp";
 #[derive(Debug)]
 pub struct LocalStore {
     root: PathBuf,
+    /// Something was read here: the directory is never made anew then. A disk that was unmounted leaves an empty place, and
+    /// what is written there is lost when it comes back.
+    was_there: AtomicBool,
 }
 
 impl LocalStore {
     /// The store in the directory `root`, which is made when the first object is kept.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), was_there: AtomicBool::new(false) }
     }
 
     /// The directory.
@@ -55,10 +59,12 @@ impl LocalStore {
         let folder = path.parent().unwrap_or(&self.root);
         // Asked first, so that a taken name costs no write; linkat asks again, and decides.
         if fs::symlink_metadata(path).is_ok() {
+            // Who put it there may have been killed before its name was durable, and the caller may rely on it now.
+            File::open(folder)?.sync_all()?;
             return Err(ErrorKind::AlreadyExists.into());
         }
         if !folder.is_dir() {
-            make_folder(folder)?;
+            self.make_folder(folder)?;
         }
         let nameless =
             rustix::fs::open(folder, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, OBJECT_MODE);
@@ -74,7 +80,7 @@ impl LocalStore {
 
     fn write_named(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let folder = self.root.join(TEMPORARY);
-        make_folder(&folder)?;
+        self.make_folder(&folder)?;
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let temporary = folder.join(format!("{:016x}", u64::from_ne_bytes(random)));
@@ -85,6 +91,13 @@ impl LocalStore {
             .and_then(|()| fs::hard_link(&temporary, path));
         let removed = fs::remove_file(&temporary);
         written.and(removed)
+    }
+
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        if self.was_there.load(Ordering::Relaxed) && !self.root.is_dir() {
+            return Err(io::Error::new(ErrorKind::NotFound, "the directory of the store is gone"));
+        }
+        make_folder(folder)
     }
 
     fn list_folder(&self, folder: &Path, prefix: &str, found: &mut Vec<Object>) -> io::Result<()> {
@@ -178,7 +191,11 @@ impl Store for LocalStore {
             into.resize(len, 0);
             file.read_exact_at(into, offset)
         };
-        read().map_err(|cause| self.error("read", key.as_str(), cause))
+        let read = read().map_err(|cause| self.error("read", key.as_str(), cause));
+        if read.is_ok() {
+            self.was_there.store(true, Ordering::Relaxed);
+        }
+        read
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
@@ -217,6 +234,20 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         crate::conformance::run(&LocalStore::new(root.path().join("deep/er")));
         crate::conformance::odd_names_are_kept_as_they_are(&LocalStore::new(root.path().join("odd")));
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_not_made_anew_by_whoever_has_read_there() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("repository");
+        let store = LocalStore::new(&root);
+        let key: Key = "wal/1/one".parse().unwrap();
+        store.put_new(&key, b"one").unwrap();
+        crate::store::read(&store, &key).unwrap();
+        fs::rename(&root, place.path().join("away")).unwrap();
+        let error = store.put_new(&"wal/1/two".parse().unwrap(), b"two").unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        assert!(!root.exists(), "what is written there is lost");
     }
 
     #[test]

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::archive::{Archive, Terms, Warmth};
 use crate::key::Key;
-use crate::store::{Object, Range, Store, StoreError};
+use crate::store::{Bytes, Object, Range, Reads, Store, StoreError};
 
 /// Objects in one page of a listing: S3, GCS and Azure bill each page as a request.
-const PAGE_LEN: u64 = 1000;
+pub const PAGE_LEN: u64 = 1000;
 
 /// What went over the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,15 +67,26 @@ pub struct Prices {
     pub read_thousand: u64,
     /// 10⁹ bytes leaving the cloud for the internet.
     pub egress_gb: u64,
+    /// 10⁹ bytes kept for a month.
+    pub storage_gb_month: u64,
 }
 
 impl Prices {
     /// Amazon S3 Standard, us-east-1. The table with its date is in `docs/reference/stores.md`.
-    pub const S3: Self = Self { write_thousand: 5_000, read_thousand: 400, egress_gb: 90_000 };
+    pub const S3: Self =
+        Self { write_thousand: 5_000, read_thousand: 400, egress_gb: 90_000, storage_gb_month: 23_000 };
     /// Google Cloud Storage Standard, one region.
-    pub const GCS: Self = Self { write_thousand: 5_000, read_thousand: 400, egress_gb: 120_000 };
+    pub const GCS: Self =
+        Self { write_thousand: 5_000, read_thousand: 400, egress_gb: 120_000, storage_gb_month: 20_000 };
     /// Azure Blob, hot, locally redundant.
-    pub const AZURE: Self = Self { write_thousand: 5_500, read_thousand: 440, egress_gb: 87_000 };
+    pub const AZURE: Self =
+        Self { write_thousand: 5_500, read_thousand: 440, egress_gb: 87_000, storage_gb_month: 18_400 };
+
+    /// What it costs to keep so many bytes for a month, in millionths of a dollar.
+    pub fn month_micro_usd(&self, bytes: u64) -> u64 {
+        let cost = u128::from(bytes) * u128::from(self.storage_gb_month) / 1_000_000_000;
+        u64::try_from(cost).unwrap_or(u64::MAX)
+    }
 
     /// The prices for an address; none where requests cost nothing, as on a disk or over SFTP.
     pub fn of(location: &str) -> Option<Self> {
@@ -124,10 +136,16 @@ pub struct MeterStore<S> {
     meter: Arc<Meter>,
 }
 
-impl<S: Store> MeterStore<S> {
+impl<S> MeterStore<S> {
     /// `inside`, counted on `meter`.
     pub fn new(inside: S, meter: Arc<Meter>) -> Self {
         Self { inside, meter }
+    }
+
+    fn count_put(&self, content: &[u8]) {
+        add(&self.meter.puts, 1);
+        // Also where it fails: the bytes were sent, or some of them.
+        add(&self.meter.uploaded_bytes, content.len() as u64);
     }
 }
 
@@ -137,9 +155,7 @@ fn add(counter: &AtomicU64, number: u64) {
 
 impl<S: Store> Store for MeterStore<S> {
     fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
-        add(&self.meter.puts, 1);
-        // Also where it fails: the bytes were sent, or some of them.
-        add(&self.meter.uploaded_bytes, content.len() as u64);
+        self.count_put(content);
         self.inside.put_new(key, content)
     }
 
@@ -168,6 +184,28 @@ impl<S: Store> Store for MeterStore<S> {
 
     fn lanes(&self) -> usize {
         self.inside.lanes()
+    }
+
+    fn put_pack(&self, key: &Key, content: &Bytes, reads: Reads) -> Result<(), StoreError> {
+        self.count_put(content);
+        self.inside.put_pack(key, content, reads)
+    }
+
+    fn has_cold_packs(&self) -> bool {
+        self.inside.has_cold_packs()
+    }
+}
+
+/// Looking is billed as reading, asking as writing.
+impl<A: Archive> Archive for MeterStore<A> {
+    fn warmth(&self, key: &Key) -> Result<Warmth, StoreError> {
+        add(&self.meter.gets, 1);
+        self.inside.warmth(key)
+    }
+
+    fn warm_up(&self, key: &Key, terms: &Terms) -> Result<(), StoreError> {
+        add(&self.meter.puts, 1);
+        self.inside.warm_up(key, terms)
     }
 }
 

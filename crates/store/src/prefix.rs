@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::key::{BadKey, Key};
-use crate::store::{Object, Range, Store, StoreError};
+use crate::store::{Bytes, Object, Range, Reads, Store, StoreError};
 
 /// The objects of a store below one folder.
 pub struct PrefixStore<S> {
@@ -60,6 +60,14 @@ impl<S: Store> Store for PrefixStore<S> {
 
     fn lanes(&self) -> usize {
         self.inside.lanes()
+    }
+
+    fn put_pack(&self, key: &Key, content: &Bytes, reads: Reads) -> Result<(), StoreError> {
+        self.inside.put_pack(&self.outer("write", key)?, content, reads)
+    }
+
+    fn has_cold_packs(&self) -> bool {
+        self.inside.has_cold_packs()
     }
 }
 

@@ -11,6 +11,8 @@ use crate::store::{Range, Refusal, Store, StoreError, read};
 
 /// Bytes of the object whose ranges are asked for.
 const RANGED_LEN: usize = 70_000;
+/// Writers that want one name at one moment: Ceph 20 tells all of eight that they made it, in a bucket with versions.
+const WRITERS: u8 = 8;
 /// Ranges that are asked for: the ends, the middle, across 64 KiB.
 const RANGES: [(usize, usize); 5] = [(0, 1), (69_999, 1), (1, 69_999), (65_530, 12), (30_000, 5_000)];
 
@@ -19,6 +21,8 @@ const RANGES: [(usize, usize); 5] = [(0, 1), (69_999, 1), (1, 69_999), (65_530, 
 pub struct Behaviour {
     /// A name that is taken is refused, and its object stays.
     pub keeps_first: bool,
+    /// Of several that write one name at one moment, one is told that it made the object.
+    pub one_wins: bool,
     /// A range has the bytes that were asked for.
     pub exact_ranges: bool,
     /// A listing shows what was written before it.
@@ -29,11 +33,17 @@ pub struct Behaviour {
 
 impl Behaviour {
     /// Of a store that keeps every promise.
-    pub const SOUND: Self = Self { keeps_first: true, exact_ranges: true, fresh_lists: true, deletes: true };
+    pub const SOUND: Self =
+        Self { keeps_first: true, one_wins: true, exact_ranges: true, fresh_lists: true, deletes: true };
+
+    /// Whether who is told that he made an object can rely on it.
+    pub fn creates_once(&self) -> bool {
+        self.keeps_first && self.one_wins
+    }
 
     /// Whether nothing has to be done about it.
     pub fn needs_nothing(&self) -> bool {
-        self.keeps_first && self.exact_ranges && self.fresh_lists
+        self.creates_once() && self.exact_ranges && self.fresh_lists
     }
 }
 
@@ -45,21 +55,22 @@ impl Behaviour {
 pub fn probe(store: &dyn Store) -> Result<Behaviour, StoreError> {
     let folder = format!("x/probe/{}", random_name(store)?);
     let key = |name: &str| format!("{folder}/{name}").parse::<Key>().expect("plain names are a key");
-    let (taken, ranged) = (key("taken"), key("ranged"));
+    let (taken, contended, ranged) = (key("taken"), key("contended"), key("ranged"));
     let content: Vec<u8> = (0..RANGED_LEN).map(|number| (number * 31 + (number >> 8)) as u8).collect();
     store.put_new(&ranged, &content)?;
     if read(store, &ranged)? != content {
         return Err(wrong(store, "read", &ranged, "other bytes than were written"));
     }
     let keeps_first = keeps_first(store, &taken)?;
+    let one_wins = keeps_first && one_wins(store, &contended)?;
     let exact_ranges = exact_ranges(store, &ranged, &content)?;
     let fresh_lists = {
         let listed = store.list(&folder)?;
         let shows = |key: &Key, size| listed.iter().any(|object| object.key == *key && object.size == size);
-        listed.len() == 2 && shows(&ranged, RANGED_LEN as u64)
+        listed.len() == 2 + usize::from(keeps_first) && shows(&ranged, RANGED_LEN as u64)
     };
-    let deletes = deletes(store, &[&taken, &ranged])?;
-    Ok(Behaviour { keeps_first, exact_ranges, fresh_lists, deletes })
+    let deletes = deletes(store, &[&taken, &contended, &ranged])?;
+    Ok(Behaviour { keeps_first, one_wins, exact_ranges, fresh_lists, deletes })
 }
 
 /// `store` with what it lacks made up for.
@@ -79,7 +90,7 @@ pub fn adapt(store: Arc<dyn Store>, behaviour: &Behaviour) -> Result<Arc<dyn Sto
         true => store,
         false => Arc::new(WholeReads::new(store)),
     };
-    Ok(match behaviour.keeps_first {
+    Ok(match behaviour.creates_once() {
         true => store,
         false => Arc::new(CheckFirst::new(store)),
     })
@@ -92,6 +103,20 @@ fn keeps_first(store: &dyn Store, key: &Key) -> Result<bool, StoreError> {
         Err(error) if error.is_already_exists() => Ok(read(store, key)? == b"first"),
         Err(error) => Err(error),
     }
+}
+
+fn one_wins(store: &dyn Store, key: &Key) -> Result<bool, StoreError> {
+    let write = |writer: u8| match store.put_new(key, &[writer; 1000]) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_already_exists() => Ok(false),
+        Err(error) => Err(error),
+    };
+    let outcomes = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
+        let outcomes = writers.into_iter().filter_map(|writer| writer.join().ok());
+        outcomes.collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(outcomes.iter().filter(|won| **won).count() == 1)
 }
 
 fn exact_ranges(store: &dyn Store, key: &Key, content: &[u8]) -> Result<bool, StoreError> {
@@ -153,7 +178,7 @@ mod tests {
 
     impl Store for Strange {
         fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
-            if !self.habits.keeps_first {
+            if !self.habits.keeps_first || (!self.habits.one_wins && key.name() == "contended") {
                 self.inside.delete(key)?;
             }
             self.inside.put_new(key, content)
@@ -195,11 +220,12 @@ mod tests {
         let sound = Behaviour::SOUND;
         for habits in [
             sound,
-            Behaviour { keeps_first: false, ..sound },
+            Behaviour { keeps_first: false, one_wins: false, ..sound },
+            Behaviour { one_wins: false, ..sound },
             Behaviour { exact_ranges: false, ..sound },
             Behaviour { fresh_lists: false, ..sound },
             Behaviour { deletes: false, ..sound },
-            Behaviour { keeps_first: false, exact_ranges: false, ..sound },
+            Behaviour { keeps_first: false, one_wins: false, exact_ranges: false, ..sound },
         ] {
             let store = strange(habits);
             assert_eq!(probe(&*store).unwrap(), habits);
@@ -211,7 +237,8 @@ mod tests {
     fn an_adapted_store_keeps_its_promises() {
         let habits = Behaviour { keeps_first: false, exact_ranges: false, ..Behaviour::SOUND };
         let store = adapt(strange(habits), &habits).unwrap();
-        assert_eq!(probe(&*store).unwrap(), Behaviour::SOUND);
+        // Looking first does not help who looks at one moment with others.
+        assert_eq!(Behaviour { one_wins: true, ..probe(&*store).unwrap() }, Behaviour::SOUND);
         let blind = Behaviour { fresh_lists: false, ..Behaviour::SOUND };
         assert!(matches!(adapt(strange(blind), &blind), Err(StoreError::Wrong { .. })));
     }

@@ -1,115 +1,59 @@
 //! A store that does not give up at once: transient errors are tried again, with growing random pauses.
 //!
-//! The pause before the n-th new try is drawn evenly from zero to `pause_first · 2ⁿ`, at most `pause_max`
-//! (full jitter), so that many clients of a store that comes back do not return in one wave. No new try begins
-//! after the deadline; then the last error is passed on. A store that has never answered is given up much sooner: a
-//! wrong address looks like an outage, and nobody should wait a quarter of an hour to learn of it.
-//!
 //! **A put whose answer was lost** may have taken effect. If a later try finds the name taken, the object is read
 //! and compared: our bytes mean that we made it. So whoever wants to know that it was *he* who took a name puts
 //! bytes there that nobody else would, as everything sealed is.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use crate::clock::{Clock, SystemClock};
+use crate::adapt::is_named_by_hash;
+use crate::archive::{Archive, Terms, Warmth};
+use crate::clock::Clock;
 use crate::key::Key;
-use crate::store::{Object, Range, Store, StoreError};
-
-/// How long to try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// Upper bound of the first pause.
-    pub pause_first: Duration,
-    /// Upper bound of every pause.
-    pub pause_max: Duration,
-    /// After this time from the beginning of a call nothing is tried again.
-    pub deadline: Duration,
-    /// The same for a store that has not answered once, where it is shorter.
-    pub deadline_first: Duration,
-}
-
-impl Default for Patience {
-    /// Rides out a restart or a short outage of a store or network, as restic's fifteen minutes do.
-    fn default() -> Self {
-        Self {
-            pause_first: Duration::from_millis(500),
-            pause_max: Duration::from_secs(30),
-            deadline: Duration::from_secs(15 * 60),
-            deadline_first: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Evenly distributed numbers.
-pub type Dice = Box<dyn Fn() -> u32 + Send + Sync>;
-/// Told before each pause: what went wrong, and how long the pause is.
-pub type Witness = Box<dyn Fn(&StoreError, Duration) + Send + Sync>;
+pub use crate::patience::{Dice, Patience, Retry, Witness};
+use crate::store::{Bytes, Object, Range, Reads, Store, StoreError};
 
 /// A store, tried again.
 pub struct RetryStore<S> {
     inside: S,
-    patience: Patience,
-    clock: Arc<dyn Clock>,
-    dice: Dice,
-    witness: Witness,
-    has_answered: AtomicBool,
+    retry: Retry,
+    /// Whether the name of an object, where it is a hash, says enough about its bytes.
+    trusts_hashes: bool,
 }
 
-impl<S: Store> RetryStore<S> {
+impl<S> RetryStore<S> {
     /// `inside`, by the machine's clock and randomness.
     pub fn new(inside: S, patience: Patience) -> Self {
-        // Without randomness the longest pause is taken: slow is the safe side.
-        let dice = || getrandom::u32().unwrap_or(u32::MAX);
-        Self::with(inside, patience, Arc::new(SystemClock::new()), Box::new(dice))
+        Self { inside, retry: Retry::new(patience), trusts_hashes: false }
     }
 
     /// `inside`, by a clock and randomness of the caller's.
     pub fn with(inside: S, patience: Patience, clock: Arc<dyn Clock>, dice: Dice) -> Self {
-        let witness: Witness = Box::new(|_, _| ());
-        Self { inside, patience, clock, dice, witness, has_answered: AtomicBool::new(false) }
+        Self { inside, retry: Retry::with(patience, clock, dice), trusts_hashes: false }
     }
 
     /// The same, where `witness` hears of each pause.
     #[must_use]
     pub fn witnessed(mut self, witness: Witness) -> Self {
-        self.witness = witness;
+        self.retry = self.retry.witnessed(witness);
         self
     }
 
-    /// Call until there is a result that trying again would not better.
-    fn persist<T>(&self, mut call: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let begin = self.clock.now();
-        let mut bound = self.patience.pause_first;
-        loop {
-            let outcome = call();
-            if outcome.as_ref().err().is_none_or(is_answer) {
-                self.has_answered.store(true, Ordering::Relaxed);
-            }
-            let error = match outcome {
-                Err(error) if error.is_transient() => error,
-                done => return done,
-            };
-            let pause =
-                bound.min(self.patience.pause_max).mul_f64(f64::from((self.dice)()) / f64::from(u32::MAX));
-            if self.clock.now() - begin + pause > self.deadline() {
-                return Err(error);
-            }
-            (self.witness)(&error, pause);
-            self.clock.sleep(pause);
-            bound = bound.saturating_mul(2);
-        }
+    /// The same, where what is named by the hash of its bytes is not read back, since that takes long or is not allowed.
+    /// Who finds such a name taken after a lost answer has stored it.
+    #[must_use]
+    pub fn trusting_hashes(mut self) -> Self {
+        self.trusts_hashes = true;
+        self
     }
+}
 
-    fn deadline(&self) -> Duration {
-        let Patience { deadline, deadline_first, .. } = self.patience;
-        if self.has_answered.load(Ordering::Relaxed) { deadline } else { deadline.min(deadline_first) }
-    }
-
+impl<S: Store> RetryStore<S> {
     /// Whether the object under `key` is `content`; `None` where there is no object any more.
     fn holds(&self, key: &Key, content: &[u8]) -> Result<Option<bool>, StoreError> {
+        if self.trusts_hashes && is_named_by_hash(key) {
+            return Ok(Some(true));
+        }
         let mut found = vec![];
         match self.inside.get(key, Range::All, &mut found) {
             Ok(()) => Ok(Some(found == content)),
@@ -117,23 +61,20 @@ impl<S: Store> RetryStore<S> {
             Err(error) => Err(error),
         }
     }
-}
 
-/// Whether the store itself said this, be it only that it is busy.
-fn is_answer(error: &StoreError) -> bool {
-    let asks_for_peace =
-        matches!(error, StoreError::Io { cause, .. } if cause.kind() == ErrorKind::ResourceBusy);
-    asks_for_peace || !error.is_transient()
-}
-
-impl<S: Store> Store for RetryStore<S> {
-    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+    /// `put` until it is known who made the object.
+    fn put(
+        &self,
+        key: &Key,
+        content: &[u8],
+        put: impl Fn() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut in_doubt = false;
         // Once the name was found taken there is only to be read whose bytes it has.
         let mut taken = None;
-        self.persist(|| {
+        self.retry.persist(|| {
             if taken.is_none() {
-                match self.inside.put_new(key, content) {
+                match put() {
                     Err(error) if error.is_already_exists() && in_doubt => taken = Some(error),
                     done => {
                         in_doubt |= done.as_ref().is_err_and(StoreError::is_transient);
@@ -144,22 +85,28 @@ impl<S: Store> Store for RetryStore<S> {
             match (self.holds(key, content)?, taken.take()) {
                 (Some(false), Some(error)) => Err(error),
                 // Made and deleted since, by whomever: the name is free again.
-                (None, _) => self.inside.put_new(key, content),
+                (None, _) => put(),
                 _ => Ok(()),
             }
         })
     }
+}
+
+impl<S: Store> Store for RetryStore<S> {
+    fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+        self.put(key, content, || self.inside.put_new(key, content))
+    }
 
     fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.persist(|| self.inside.get(key, range, into))
+        self.retry.persist(|| self.inside.get(key, range, into))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
-        self.persist(|| self.inside.list(prefix))
+        self.retry.persist(|| self.inside.list(prefix))
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.persist(|| self.inside.delete(key))
+        self.retry.persist(|| self.inside.delete(key))
     }
 
     fn location(&self) -> String {
@@ -169,11 +116,30 @@ impl<S: Store> Store for RetryStore<S> {
     fn lanes(&self) -> usize {
         self.inside.lanes()
     }
+
+    fn put_pack(&self, key: &Key, content: &Bytes, reads: Reads) -> Result<(), StoreError> {
+        self.put(key, content, || self.inside.put_pack(key, content, reads))
+    }
+
+    fn has_cold_packs(&self) -> bool {
+        self.inside.has_cold_packs()
+    }
+}
+
+impl<A: Archive> Archive for RetryStore<A> {
+    fn warmth(&self, key: &Key) -> Result<Warmth, StoreError> {
+        self.retry.persist(|| self.inside.warmth(key))
+    }
+
+    fn warm_up(&self, key: &Key, terms: &Terms) -> Result<(), StoreError> {
+        self.retry.persist(|| self.inside.warm_up(key, terms))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     use super::*;
     use crate::clock::StandingClock;
@@ -195,7 +161,7 @@ mod tests {
     /// The same, once it has answered.
     fn trying_again(plan: Plan) -> (RetryStore<FaultyStore<MemoryStore>>, Arc<StandingClock>) {
         let (store, clock) = trying(plan);
-        store.has_answered.store(true, Ordering::Relaxed);
+        store.retry.has_answered.store(true, Ordering::Relaxed);
         (store, clock)
     }
 
@@ -222,6 +188,25 @@ mod tests {
         let (store, _) = trying(Box::new(|number, _, _| (number == 0).then_some(Fault::After)));
         store.put_new(&key("locks/mine"), b"mine").unwrap();
         assert_eq!(read(&store, &key("locks/mine")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_is_known_by_its_name() {
+        let no_get = |number, action: &str, _: &str| match (number, action) {
+            (0, _) => Some(Fault::After),
+            (_, "get") => Some(Fault::Denied),
+            _ => None,
+        };
+        for name in ["data/ab/abcd", "index/ab", "snapshots/ab", "keys/ab", "locks/ab"] {
+            let (store, _) = trying(Box::new(no_get));
+            let store = store.trusting_hashes();
+            store.put_new(&key(name), b"content").unwrap();
+            assert!(store.put_new(&key(name), b"content").unwrap_err().is_already_exists());
+        }
+        for name in ["config", "x/lease/backup-1/2", "x/record/ab"] {
+            let (store, _) = trying(Box::new(no_get));
+            assert!(store.trusting_hashes().put_new(&key(name), b"c").is_err());
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use bytes::Bytes;
+
 use crate::key::Key;
 
 /// Which bytes of an object to read.
@@ -22,6 +24,15 @@ pub enum Range {
         /// Number of bytes.
         len: u64,
     },
+}
+
+/// How often a pack will be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Every day: it is of trees.
+    Often,
+    /// By a restore.
+    Seldom,
 }
 
 /// One line of a listing.
@@ -65,6 +76,9 @@ pub enum Refusal {
     /// Who answers cannot prove who it is.
     #[error("the server's identity is not proved: {0}")]
     Untrusted(String),
+    /// It lies in an archive class, and can be read some hours after it was asked for.
+    #[error("it is in an archive class and not warm")]
+    Archived,
     /// A server with SSH shows a host key of which nothing is known.
     #[error("{0}")]
     UnknownHostKey(String),
@@ -74,6 +88,12 @@ pub enum Refusal {
     /// It takes none of our keys.
     #[error("{0}")]
     NoLogin(String),
+    /// It is read as it was, and the past does not change.
+    #[error("it is read as it was then, and nothing can be written or deleted there")]
+    Past,
+    /// It was to be read as it was, and keeps no versions.
+    #[error("the bucket keeps no versions, so nobody knows what was in it")]
+    NoVersions,
     /// Full, or over a quota.
     #[error("the store is full: {0}")]
     Full(String),
@@ -211,6 +231,28 @@ pub trait Store: Send + Sync {
     fn lanes(&self) -> usize {
         2
     }
+
+    /// As [`Store::put_new`], for a pack, whose bytes are shared: a store on a wire sends them without a copy. Only a store of
+    /// several tiers, and one that remembers, make a difference of how often it will be read.
+    fn put_pack(&self, key: &Key, content: &Bytes, _reads: Reads) -> Result<(), StoreError> {
+        self.put_new(key, content)
+    }
+
+    /// As [`Store::get`], from a pack that is read [`Reads::Often`]: what lies beside this range will be
+    /// wanted too. Only a store that remembers makes a difference.
+    fn get_often_read(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.get(key, range, into)
+    }
+
+    /// As [`Store::get`], from where it would be lost: no copy answers. Only a store of several tiers makes a difference.
+    fn get_original(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.get(key, range, into)
+    }
+
+    /// Whether packs of data may lie where reading them takes hours and costs money, while all else is at hand.
+    fn has_cold_packs(&self) -> bool {
+        false
+    }
 }
 
 /// Shared and boxed stores are stores, so that wrappers fit around each of them.
@@ -234,6 +276,18 @@ macro_rules! passed_on {
             }
             fn lanes(&self) -> usize {
                 (**self).lanes()
+            }
+            fn put_pack(&self, key: &Key, content: &Bytes, reads: Reads) -> Result<(), StoreError> {
+                (**self).put_pack(key, content, reads)
+            }
+            fn get_often_read(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+                (**self).get_often_read(key, range, into)
+            }
+            fn get_original(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+                (**self).get_original(key, range, into)
+            }
+            fn has_cold_packs(&self) -> bool {
+                (**self).has_cold_packs()
             }
         }
     };
