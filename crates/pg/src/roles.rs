@@ -37,32 +37,44 @@ pub struct MadeRoles {
 }
 
 /// A script that makes the missing roles with their settings and the missing memberships in one transaction, for a
-/// server of version `target`, and answers with [`MadeRoles`]. It keeps count in two parameters of its session,
-/// because a temporary table needs a right that not everybody has.
-pub(crate) fn make_roles_sql(globals: &Globals, target: Version) -> String {
+/// server of version `target`, and answers with [`MadeRoles`]; the same becomes the comment of database `note`. It
+/// keeps count in two parameters of its session, because a temporary table needs a right that not everybody has.
+pub(crate) fn make_roles_sql(globals: &Globals, target: Version, note: Option<&str>) -> String {
     let mut script = "BEGIN;\n".to_owned();
     let forget = |kept: &str| format!("PERFORM pg_catalog.set_config('mainstay.{kept}', '[]', false); ");
     script += &do_sql(&[forget("roles"), forget("memberships")].concat());
     script.extend(globals.roles.iter().map(|role| do_sql(&make_role(role, globals))));
     script.extend(merged(&globals.memberships).iter().map(|one| do_sql(&grant_membership(one, target))));
-    script += "SELECT pg_catalog.json_build_object('roles', pg_catalog.current_setting('mainstay.roles')::json, \
-               'memberships', pg_catalog.current_setting('mainstay.memberships')::json);\nCOMMIT;\n";
+    const MADE: &str = "pg_catalog.json_build_object('roles', pg_catalog.current_setting('mainstay.roles')::json, \
+                        'memberships', pg_catalog.current_setting('mainstay.memberships')::json)";
+    if let Some(note) = note {
+        script += &do_sql(&format!(
+            "EXECUTE pg_catalog.format('COMMENT ON DATABASE %I IS %L', {}, {MADE}); ",
+            literal(note)
+        ));
+    }
+    script += &format!("SELECT {MADE};\nCOMMIT;\n");
     script
 }
 
-/// A script that takes back what was made, each part by itself, and answers with the roles that are still there.
-pub(crate) fn unmake_roles_sql(made: &MadeRoles) -> String {
+/// A script that does `first` and takes back what was made, each part as far as it can be, in one transaction, and
+/// answers with the roles that are still there.
+pub(crate) fn unmake_roles_sql(made: &MadeRoles, first: &[String]) -> String {
     let is_made = |name: &String| made.roles.contains(name);
     let ignored = |sql: String| do_sql(&format!("{sql}; EXCEPTION WHEN OTHERS THEN NULL; "));
     let between_others = made.memberships.iter().filter(|(role, member)| !is_made(role) && !is_made(member));
-    let mut script: String = between_others
-        .map(|(role, member)| ignored(format!("REVOKE {} FROM {}", identifier(role), identifier(member))))
-        .collect();
+    let mut script = "BEGIN;\n".to_owned();
+    script.extend(first.iter().flat_map(|sql| [sql.as_str(), ";\n"]));
+    script.extend(
+        between_others.map(|(role, member)| {
+            ignored(format!("REVOKE {} FROM {}", identifier(role), identifier(member)))
+        }),
+    );
     script.extend(made.roles.iter().map(|role| ignored(format!("DROP ROLE IF EXISTS {}", identifier(role)))));
     let names: Vec<_> = made.roles.iter().map(|role| literal(role)).collect();
     script += &format!(
         "SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]') FROM pg_catalog.pg_roles \
-         WHERE rolname = ANY (ARRAY[{}]::text[]);\n",
+         WHERE rolname = ANY (ARRAY[{}]::text[]);\nCOMMIT;\n",
         names.join(", ")
     );
     script

@@ -2,7 +2,7 @@
 //!
 //! A restore may be killed at any moment on any host, so nothing that it wrote down tells whether it lives. The
 //! server does: a living restore keeps one session in its scratch database, a server drops no database that
-//! somebody is connected to, and the session ends with the restore. Invariant: what is swept had no session, and
+//! somebody is connected to, and the session ends with the restore: what is swept (`pending_roles`) had no session, and
 //! the server itself was the judge of that.
 
 use std::io::{BufRead, BufReader, PipeWriter, Write};
@@ -21,38 +21,11 @@ pub const PREFIX: &str = "mainstay_restore_";
 /// Databases that were swept between their making and the session in them, in a row, before we give up.
 const TRIES: u32 = 3;
 
-/// Databases with a name of ours and no session. What is still starting to connect has none either, and loses its
-/// database then; it tries again.
-const LEFT_BEHIND: &str = r"
-SELECT coalesce(pg_catalog.json_agg(datname ORDER BY datname), '[]') FROM pg_catalog.pg_database d
-WHERE datname ~ '^mainstay_restore_[0-9a-f]{8}$' AND NOT EXISTS (
-  SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid
-    AND (pg_catalog.row_to_json(a)->>'backend_type') IS DISTINCT FROM 'autovacuum worker');
-";
-
 /// A database under a name of its own. Unless it is renamed it should be dropped; one that is not is swept later.
 pub struct Scratch {
     server: Server,
     name: String,
     keeper: Keeper,
-}
-
-/// Something that a restore left behind.
-pub struct Swept {
-    /// Name of the database.
-    pub name: String,
-    /// Why it is still there, if it is.
-    pub obstacle: Option<QueryError>,
-}
-
-/// Drop the scratch databases of restores that died. One that lives, wherever, keeps its own.
-///
-/// # Errors
-/// Where the server cannot be asked.
-pub fn sweep(server: &Server) -> Result<Vec<Swept>, QueryError> {
-    let names: Vec<String> = server.ask_server("databases that were left behind", LEFT_BEHIND, &[])?;
-    let swept = names.into_iter().map(|name| Swept { obstacle: server.drop_database(&name).err(), name });
-    Ok(swept.collect())
 }
 
 impl Scratch {
@@ -85,22 +58,30 @@ impl Scratch {
         &self.name
     }
 
-    /// Give it its real name, and this comment. A database of that name stays, and this one with it.
+    /// Give it its real name, and this comment, and do `also` in the same transaction. A database of that name stays,
+    /// and this one with it.
     ///
     /// # Errors
     /// What the server says; the database is then still a scratch one.
-    pub fn rename(&self, target: &str, comment: Option<&str>) -> Result<(), QueryError> {
+    pub fn rename(
+        &self,
+        target: &str,
+        comment: Option<&str>,
+        also: Option<String>,
+    ) -> Result<(), QueryError> {
         // The comment locks the name until the end of the transaction: a sweeper that comes when our session is
         // gone waits, and then finds no database of that name. Renaming waits for the session to end.
         let name = identifier(&self.name);
         let comment = comment.map_or_else(|| "NULL".to_owned(), literal);
-        self.server.execute(&[
+        let mut statements = vec![
             "BEGIN".to_owned(),
             format!("COMMENT ON DATABASE {name} IS {comment}"),
             format!("DO {}", literal(&format!("BEGIN PERFORM {}; END", self.keeper.end_sql()))),
             format!("ALTER DATABASE {name} RENAME TO {}", identifier(target)),
-            "COMMIT".to_owned(),
-        ])
+        ];
+        statements.extend(also);
+        statements.push("COMMIT".to_owned());
+        self.server.execute(&statements)
     }
 
     /// Drop it.

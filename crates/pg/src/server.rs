@@ -206,14 +206,16 @@ impl Server {
         self.psql.with_database(database)?.run(&script, &[]).map(|_| ())
     }
 
-    /// Make the roles and memberships that are missing here, all of them or, after an error, none.
-    pub fn make_roles(&self, globals: &Globals) -> Result<MadeRoles, QueryError> {
-        self.ask_server("roles that were made", &make_roles_sql(globals, self.version), &[])
+    /// Make the roles and memberships that are missing here, all of them or, after an error, none, and write them down
+    /// as the comment of database `note`.
+    pub fn make_roles(&self, globals: &Globals, note: Option<&str>) -> Result<MadeRoles, QueryError> {
+        self.ask_server("roles that were made", &make_roles_sql(globals, self.version, note), &[])
     }
 
-    /// Take back what [`Server::make_roles`] made; the roles that somebody uses already are left, and named.
-    pub fn unmake_roles(&self, made: &MadeRoles) -> Result<Vec<String>, QueryError> {
-        self.ask_server("roles that are left", &unmake_roles_sql(made), &[])
+    /// Do `first`, and if that goes well take back what [`Server::make_roles`] made; the roles that somebody uses
+    /// already are left, and named.
+    pub fn unmake_roles(&self, made: &MadeRoles, first: &[String]) -> Result<Vec<String>, QueryError> {
+        self.ask_server("roles that are left", &unmake_roles_sql(made, first), &[])
     }
 
     /// Create a database: like `facts` if they are given, owned as they say if that role is there.
@@ -247,6 +249,14 @@ impl Server {
         Ok(self.psql.with_database(database)?)
     }
 
+    /// psql in the session's own database, else in the one that every server has.
+    pub(crate) fn psql_anywhere(&self) -> Result<Psql, QueryError> {
+        match self.psql.database() {
+            Some(_) => Ok(self.psql.clone()),
+            None => self.psql_in("postgres"),
+        }
+    }
+
     fn has_role(&self, name: &str) -> Result<bool, QueryError> {
         let sql =
             "SELECT pg_catalog.to_json(count(*) > 0) FROM pg_catalog.pg_roles WHERE rolname = :'name';\n";
@@ -260,6 +270,14 @@ impl Server {
         parameters: &[(&str, &str)],
     ) -> Result<T, QueryError> {
         self.on_server(|psql| psql.ask(question, sql, parameters))
+    }
+
+    pub(crate) fn ask_server_each<T: serde::de::DeserializeOwned>(
+        &self,
+        question: &'static str,
+        sql: &str,
+    ) -> Result<Vec<T>, QueryError> {
+        self.on_server(|psql| psql.ask_each(question, sql))
     }
 
     fn on_server<T>(&self, question: impl Fn(&Psql) -> Result<T, QueryError>) -> Result<T, QueryError> {

@@ -103,6 +103,11 @@ impl Connection {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The names of the parameters that are set.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The database, where one is named.
     pub fn database(&self) -> Option<&str> {
         self.get("dbname")

@@ -1,6 +1,7 @@
 //! What servers tell of themselves, and globals brought to another server.
 
 use pg::globals::Globals;
+use pg::pending_roles::{PendingRoles, sweep};
 use pg::roles::{MadeRoles, database_properties_sql};
 use pg::server::Server;
 use testkit::postgres::{Postgres, installed};
@@ -37,13 +38,13 @@ fn pitfall_27_globals_come_back_on_another_server() {
 
         let target = facts_of(&new);
         let untouched = target.globals().unwrap();
-        let made = target.make_roles(&globals).unwrap();
+        let made = target.make_roles(&globals, None).unwrap();
         assert_eq!(made.roles, ["admin", "group \"one'", "member \\ two"]);
         assert_eq!(made.memberships, [("group \"one'".to_owned(), "member \\ two".to_owned())]);
-        assert_eq!(target.make_roles(&globals).unwrap(), MadeRoles::default());
-        assert_eq!(target.unmake_roles(&made).unwrap(), Vec::<String>::new());
+        assert_eq!(target.make_roles(&globals, None).unwrap(), MadeRoles::default());
+        assert_eq!(target.unmake_roles(&made, &[]).unwrap(), Vec::<String>::new());
         assert_eq!(target.globals().unwrap(), untouched);
-        assert_eq!(target.make_roles(&globals).unwrap(), made);
+        assert_eq!(target.make_roles(&globals, None).unwrap(), made);
         let facts = globals.databases.iter().find(|facts| facts.name == "app \"db'").unwrap();
         target.create_database(&facts.name, Some(facts)).unwrap();
         target.execute(&database_properties_sql(&globals, facts, &facts.name)).unwrap();
@@ -67,9 +68,39 @@ fn roles_that_are_there_are_left_alone() {
     new.psql("CREATE ROLE app NOLOGIN PASSWORD 'new'");
     let target = facts_of(&new);
     let before = target.globals().unwrap();
-    let made = target.make_roles(&facts_of(&old).globals().unwrap()).unwrap();
+    let made = target.make_roles(&facts_of(&old).globals().unwrap(), None).unwrap();
     assert_eq!(made, MadeRoles::default());
     assert_eq!(target.globals().unwrap(), before);
+}
+
+#[test]
+fn roles_that_are_kept_stay_also_when_their_note_cannot_be_dropped() {
+    let (old, new) = (Postgres::start(), Postgres::start());
+    old.psql("CREATE ROLE app LOGIN; CREATE ROLE people; GRANT people TO app");
+    let target = facts_of(&new);
+    let made = PendingRoles::make(&target, &facts_of(&old).globals().unwrap(), 7).unwrap();
+    let note = "mainstay_restore_00000007";
+    // Somebody looks into every database.
+    let session = new.session(note);
+    let mut looking = session.command(&new.client().program("psql"));
+    let mut looking = looking.args(["-X", "-c", "SELECT pg_sleep(600)"]).spawn().unwrap();
+    let seen =
+        format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{note}' AND query LIKE '%sleep%'");
+    while new.psql(&seen) == "0" {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    made.keep().unwrap();
+    assert!(target.exists(note).unwrap());
+    looking.kill().unwrap();
+    looking.wait().unwrap();
+    new.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()");
+    while sweep(&target).unwrap().iter().any(|swept| swept.obstacle.is_some()) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(!target.exists(note).unwrap());
+    let members =
+        "SELECT count(*) FROM pg_auth_members WHERE roleid = 'people'::regrole AND member = 'app'::regrole";
+    assert_eq!(new.psql(members), "1");
 }
 
 #[test]

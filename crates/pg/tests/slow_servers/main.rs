@@ -12,4 +12,5 @@ mod facts;
 mod secrets;
 mod versions;
 mod rooms;
+mod control_files;
 mod many;

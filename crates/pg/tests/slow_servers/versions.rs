@@ -30,7 +30,7 @@ fn t12_a_dump_is_restored_by_its_own_and_every_later_version() {
         let (rows, globals) = (facts.table_rows("rich").unwrap(), facts.globals().unwrap());
         for target in servers.iter().filter(|target| target.client().version() >= source.client().version()) {
             let facts = Server::open(target.client(), &target.session("postgres")).unwrap();
-            facts.make_roles(&globals).unwrap();
+            facts.make_roles(&globals, None).unwrap();
             facts.create_database("copy", globals.databases.iter().find(|d| d.name == "rich")).unwrap();
             let restorer = clients.for_restore(format, facts.version()).unwrap();
             let session = target.session("copy");
