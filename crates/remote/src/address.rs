@@ -12,10 +12,12 @@ use crate::settings::Settings;
 const PREFIX_LEN_MAX: usize = 300;
 
 /// Names that the query of an address may have.
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 14] = [
     "account",
+    "at",
     "ca-file",
     "endpoint",
+    "object-lock",
     "path-style",
     "pin",
     "profile",
@@ -133,7 +135,7 @@ impl Address {
 }
 
 /// `%xx` replaced by bytes.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {

@@ -99,7 +99,9 @@ impl Answer {
             404 if call.action == "read" || call.action == "delete" => call.not_found(),
             404 => call.refused(Refusal::NoBucket),
             416 => call.short(),
-            401 | 403 => call.refused(Refusal::Denied(self.own_words())),
+            // S3 says 403 for everything; the others say 401 where nobody of that name is known.
+            401 => call.refused(Refusal::UnknownCredentials(self.own_words())),
+            403 => call.refused(Refusal::Denied(self.own_words())),
             507 => call.refused(Refusal::Full(self.own_words())),
             // Somebody writes the same name right now, or the server wants us to come back.
             408 | 409 | 425 | 429 | 500 | 502..=506 => call.io(ErrorKind::ResourceBusy, self.to_string()),
@@ -110,9 +112,11 @@ impl Answer {
     /// By the server's own code, where that says more than the status.
     fn judge_code(&self, call: Call<'_>) -> Option<StoreError> {
         Some(match self.code.as_str() {
-            "NoSuchKey" | "BlobNotFound" => call.not_found(),
+            "NoSuchKey" | "NoSuchVersion" | "NoSuchUpload" | "BlobNotFound" => call.not_found(),
             "NoSuchBucket" | "ContainerNotFound" => call.refused(Refusal::NoBucket),
             "BlobAlreadyExists" => call.exists(),
+            // What was asked for is on its way.
+            "RestoreAlreadyInProgress" => call.exists(),
             "InvalidAccessKeyId" => call.refused(Refusal::UnknownCredentials(self.own_words())),
             "SignatureDoesNotMatch" => call.refused(Refusal::WrongSecret),
             "ExpiredToken" | "ExpiredTokenException" => call.refused(Refusal::Expired),
@@ -121,6 +125,7 @@ impl Answer {
             "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException" => {
                 call.refused(Refusal::WrongRegion(self.region.clone()))
             }
+            "InvalidObjectState" => call.refused(Refusal::Archived),
             "QuotaExceeded" | "XMinioStorageFull" => call.refused(Refusal::Full(self.own_words())),
             // Bytes that were damaged or lost on the way are sent again.
             "BadDigest"
@@ -157,9 +162,12 @@ mod tests {
             other => panic!("{other}"),
         };
         assert_eq!(refused(xml(404, "NoSuchBucket")), Refusal::NoBucket);
+        // Also of a lock that is to be set.
+        assert!(xml(404, "NoSuchVersion").is_not_found());
         assert_eq!(refused(xml(403, "SignatureDoesNotMatch")), Refusal::WrongSecret);
         assert_eq!(refused(xml(403, "RequestTimeTooSkewed")), Refusal::Clock);
         assert_eq!(refused(xml(400, "ExpiredToken")), Refusal::Expired);
+        assert_eq!(refused(xml(403, "InvalidObjectState")), Refusal::Archived);
         assert_eq!(refused(xml(403, "AccessDenied")), Refusal::Denied("AccessDenied so it is".into()));
         let answer = Answer::read(301, None, Some("eu-central-1"), "");
         assert_eq!(refused(answer.judge(CALL)), Refusal::WrongRegion(Some("eu-central-1".into())));

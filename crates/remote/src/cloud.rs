@@ -6,15 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     PutOptions, PutPayload,
 };
-use store::{Key, Object, Range, Store, StoreError};
+use store::{Bytes, Key, Object, Range, Reads, Store, StoreError};
 use tokio::runtime::Runtime;
 
 use crate::answer::Call;
@@ -22,14 +22,14 @@ use crate::fault::explain;
 use crate::runtime;
 
 /// Objects below this folder are packs, which may lie in another storage class than what is read every day.
-const PACKS: &str = "data/";
+pub(crate) const PACKS: &str = "data/";
 
 /// Requests at one time, where the memory allows: beyond this nearly every line is full.
 const LANES: usize = 16;
 
 /// What each of the three kinds can do.
-pub(crate) trait Kind: ObjectStore + PaginatedListStore {}
-impl<T: ObjectStore + PaginatedListStore> Kind for T {}
+pub(crate) trait Kind: ObjectStore + PaginatedListStore + MultipartStore {}
+impl<T: ObjectStore + PaginatedListStore + MultipartStore> Kind for T {}
 
 /// A bucket or container, below a prefix.
 pub(crate) struct CloudStore {
@@ -77,21 +77,38 @@ impl CloudStore {
         class.map(|class| (Attribute::StorageClass, class.clone())).into_iter().collect()
     }
 
+    /// As [`Store::get`], of one version of the object; of the present one without.
+    pub(crate) fn get_version(
+        &self,
+        key: &Key,
+        version: Option<String>,
+        range: Range,
+        into: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let call = self.call("read", key.as_str());
+        let path = self.path(key, call)?;
+        into.clear();
+        self.wait(call, self.fetch(&path, version, range, call, into))
+    }
+
     async fn fetch(
         &self,
         path: &Path,
+        version: Option<String>,
         range: Range,
         call: Call<'_>,
         into: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
         let (wanted, options) = match range {
-            Range::All => (None, GetOptions::default()),
+            Range::All => (None, GetOptions { version, ..GetOptions::default() }),
             // HTTP cannot ask for nothing; whether the object is there is still a question.
-            Range::Bytes { len: 0, .. } => (Some(0), GetOptions { head: true, ..GetOptions::default() }),
+            Range::Bytes { len: 0, .. } => {
+                (Some(0), GetOptions { head: true, version, ..GetOptions::default() })
+            }
             Range::Bytes { offset, len } => {
                 let end = offset.checked_add(len).ok_or_else(|| call.short())?;
                 let range = Some(GetRange::Bounded(offset..end));
-                (Some(len), GetOptions { range, ..GetOptions::default() })
+                (Some(len), GetOptions { range, version, ..GetOptions::default() })
             }
         };
         let found = self.inside.get_opts(path, options).await.map_err(|error| explain(&error, call))?;
@@ -124,11 +141,16 @@ impl CloudStore {
     }
 
     async fn pages(&self, prefix: &str, call: Call<'_>) -> Result<Vec<Object>, StoreError> {
-        let folder = format!("{}{prefix}/", self.prefix);
+        // The prefix itself has its slash already; without one, all of the bucket is below.
+        let folder = match prefix {
+            "" => self.prefix.clone(),
+            prefix => format!("{}{prefix}/", self.prefix),
+        };
         let (mut found, mut page_token) = (vec![], None);
         loop {
             let options = PaginatedListOptions { page_token: page_token.clone(), ..Default::default() };
-            let page = self.inside.list_paginated(Some(&folder), options).await;
+            let below = Some(folder.as_str()).filter(|folder| !folder.is_empty());
+            let page = self.inside.list_paginated(below, options).await;
             let page = page.map_err(|error| explain(&error, call))?;
             for about in page.result.objects {
                 found.extend(self.object(&folder, about, call)?);
@@ -151,6 +173,56 @@ impl CloudStore {
         Ok(key.map(|key| Object { key, size: about.size, modified: about.last_modified.into() }))
     }
 
+    /// An object in parts begins; nobody sees it before [`CloudStore::end_parts`].
+    pub(crate) fn begin_parts(&self, key: &Key) -> Result<String, StoreError> {
+        let call = self.call("write", key.as_str());
+        let path = self.path(key, call)?;
+        self.wait(call, async {
+            self.inside.create_multipart(&path).await.map_err(|error| explain(&error, call))
+        })
+    }
+
+    /// One part of it, from 0 on; sent again, it takes the place of what was sent before.
+    pub(crate) fn put_part(
+        &self,
+        key: &Key,
+        upload: &String,
+        number: usize,
+        part: Bytes,
+    ) -> Result<PartId, StoreError> {
+        let call = self.call("write", key.as_str());
+        let path = self.path(key, call)?;
+        self.wait(call, async {
+            let put = self.inside.put_part(&path, upload, number, PutPayload::from(part)).await;
+            put.map_err(|error| explain(&error, call))
+        })
+    }
+
+    /// All of its parts are there: it is visible.
+    pub(crate) fn end_parts(&self, key: &Key, upload: &String, parts: Vec<PartId>) -> Result<(), StoreError> {
+        let call = self.call("write", key.as_str());
+        let path = self.path(key, call)?;
+        self.wait(call, async {
+            let done = self.inside.complete_multipart(&path, upload, parts).await;
+            done.map(drop).map_err(|error| explain(&error, call))
+        })
+    }
+
+    /// It is given up, and its parts go.
+    pub(crate) fn drop_parts(&self, key: &Key, upload: &String) -> Result<(), StoreError> {
+        let call = self.call("delete", key.as_str());
+        let path = self.path(key, call)?;
+        self.wait(call, async {
+            self.inside.abort_multipart(&path, upload).await.map_err(|error| explain(&error, call))
+        })
+    }
+
+    /// Every object below `folder`; below the prefix itself where that is empty.
+    pub(crate) fn everything_below(&self, folder: &str) -> Result<Vec<Object>, StoreError> {
+        let call = self.call("list", folder);
+        self.runtime.block_on(self.pages(folder, call))
+    }
+
     /// Wait for `work` on the caller's thread, as long as a request may take at most.
     fn wait<T>(
         &self,
@@ -164,9 +236,14 @@ impl CloudStore {
 
 impl Store for CloudStore {
     fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+        self.put_pack(key, &Bytes::copy_from_slice(content), Reads::Seldom)
+    }
+
+    /// No byte of it is copied on its way to TLS, or to the kernel where there is none.
+    fn put_pack(&self, key: &Key, content: &Bytes, _reads: Reads) -> Result<(), StoreError> {
         let call = self.call("write", key.as_str());
         let path = self.path(key, call)?;
-        let payload = PutPayload::from(Bytes::copy_from_slice(content));
+        let payload = PutPayload::from(content.clone());
         let options =
             PutOptions { mode: PutMode::Create, attributes: self.attributes(key), ..PutOptions::default() };
         self.wait(call, async {
@@ -176,10 +253,7 @@ impl Store for CloudStore {
     }
 
     fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        let call = self.call("read", key.as_str());
-        let path = self.path(key, call)?;
-        into.clear();
-        self.wait(call, self.fetch(&path, range, call, into))
+        self.get_version(key, None, range, into)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {

@@ -1,4 +1,4 @@
-//! From `object_store`'s errors to ours: the chain of causes is searched for what says most.
+//! From the errors of `object_store` and of our HTTP to ours: the chain of causes is searched for what says most.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use crate::answer::{Answer, Call};
 use crate::web::{CutListing, NoMetadata};
 
 /// What `error` means for the call.
-pub(crate) fn explain(error: &object_store::Error, call: Call<'_>) -> StoreError {
+pub(crate) fn explain(error: &(dyn Error + 'static), call: Call<'_>) -> StoreError {
     if let Some(answer) = cause::<Answer>(error) {
         return answer.judge(call);
     }

@@ -2,22 +2,15 @@
 //!
 //! No store needs it, and a writer need not have the right to ask; so what is not told is unknown, and no error.
 
-use object_store::ClientOptions;
-use object_store::aws::AwsAuthorizer;
-use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody};
+use reqwest::Method;
 use store::StoreError;
 
-use http_body_util::{BodyExt, Limited};
-
 use crate::address::Address;
-use crate::answer::Answer;
-use crate::fault::cause;
+use crate::answer::Call;
 use crate::runtime;
-use crate::s3::{self, Bucket};
+use crate::s3;
 use crate::settings::Settings;
-
-/// Bytes of an answer that we read: both are some lines of XML.
-const ANSWER_MAX: usize = 64 << 10;
+use crate::signed::{Request, Signed};
 
 /// What is known; `None`: it was not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +19,16 @@ pub struct Protection {
     pub keeps_versions: Option<bool>,
     /// Objects can be locked against everybody for a time.
     pub can_lock: Option<bool>,
+    /// The bucket itself locks all that is written, in COMPLIANCE mode.
+    pub locks_all: bool,
+}
+
+/// Whether the bucket of `url` keeps versions at present; `None` where it does not tell, or is no S3.
+///
+/// # Errors
+/// [`StoreError::BadUrl`] for an address or a setting that cannot be.
+pub fn keeps_versions(url: &str, settings: &Settings) -> Result<Option<bool>, StoreError> {
+    ask(url, settings, async |asked| asked.versions().await)
 }
 
 /// What the bucket of `url` does; nothing is known of other stores than S3.
@@ -33,34 +36,51 @@ pub struct Protection {
 /// # Errors
 /// [`StoreError::BadUrl`] for an address or a setting that cannot be.
 pub fn protection(url: &str, settings: &Settings) -> Result<Protection, StoreError> {
-    let Some(address) = Address::parse(url).transpose()?.filter(|address| address.scheme == "s3") else {
-        return Ok(Protection::default());
-    };
-    let bucket = s3::bucket(&address, settings)?;
-    let Ok(runtime) = runtime::start() else { return Ok(Protection::default()) };
-    Ok(runtime.block_on(async {
-        let versions = ask(&bucket, "versioning").await;
-        let lock = ask(&bucket, "object-lock").await;
+    ask(url, settings, async |asked| {
+        let keeps_versions = asked.versions().await;
+        let lock = asked.about("object-lock").await;
         Protection {
-            keeps_versions: versions.ok().map(|body| body.contains("<Status>Enabled</Status>")),
+            locks_all: lock.as_ref().is_ok_and(|answer| answer.contains("<Mode>COMPLIANCE</Mode>")),
+            keeps_versions,
             can_lock: match lock {
-                Ok(body) => Some(body.contains("<ObjectLockEnabled>Enabled</ObjectLockEnabled>")),
-                Err(code) => (code == "ObjectLockConfigurationNotFoundError").then_some(false),
+                Ok(answer) => Some(answer.contains("<ObjectLockEnabled>Enabled</ObjectLockEnabled>")),
+                Err(error) => error.is_not_found().then_some(false),
             },
         }
-    }))
+    })
 }
 
-/// The bucket's answer to `GET ?what`, or the code of its no; empty where there is none.
-async fn ask(bucket: &Bucket, what: &str) -> Result<String, String> {
-    let credential = bucket.inside.credentials().get_credential().await.map_err(|_| String::new())?;
-    let mut request = HttpRequest::new(HttpRequestBody::empty());
-    *request.uri_mut() = format!("{}/?{what}=", bucket.url).parse().map_err(|_| String::new())?;
-    let signer = AwsAuthorizer::new(&credential, "s3", &bucket.region);
-    signer.try_authorize(&mut request, None).map_err(|_| String::new())?;
-    let client = bucket.connector.connect(&ClientOptions::default()).map_err(|_| String::new())?;
-    let code = |error| cause::<Answer>(&error).map(|answer| answer.code.clone()).unwrap_or_default();
-    let body = client.execute(request).await.map_err(code)?.into_body();
-    let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|_| String::new())?;
-    Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
+/// A bucket that is asked about itself.
+struct Asked {
+    signed: Signed,
+    place: String,
+}
+
+impl Asked {
+    async fn about(&self, what: &str) -> Result<String, StoreError> {
+        let call = Call { action: "read", key: "protection", place: &self.place };
+        let answered = self.signed.ask(Request::new(Method::GET, "", &[(what, "")]), call).await;
+        answered.map(|answer| answer.body)
+    }
+
+    async fn versions(&self) -> Option<bool> {
+        let answer = self.about("versioning").await.ok()?;
+        Some(answer.contains("<Status>Enabled</Status>"))
+    }
+}
+
+/// What `questions` learn of the bucket of `url`; of other stores than S3 nothing.
+fn ask<T: Default>(
+    url: &str,
+    settings: &Settings,
+    questions: impl AsyncFnOnce(Asked) -> T,
+) -> Result<T, StoreError> {
+    let Some(address) = Address::parse(url).transpose()?.filter(|address| address.scheme == "s3") else {
+        return Ok(T::default());
+    };
+    let bucket = s3::bucket(&address, settings)?;
+    let place = bucket.place.clone();
+    let signed = Signed::new(bucket, Call { action: "read", key: "protection", place: &place })?;
+    let Ok(runtime) = runtime::start() else { return Ok(T::default()) };
+    Ok(runtime.block_on(questions(Asked { signed, place })))
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Runtime};
@@ -30,4 +31,35 @@ pub(crate) fn start() -> io::Result<&'static Runtime> {
 /// Those of `work`, or of [`start`].
 pub(crate) fn block_on<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     start()?.block_on(work)
+}
+
+/// What says goodbye by itself when it is dropped, which it can only do within the engine.
+pub(crate) struct Inside<T>(Option<T>);
+
+impl<T> Inside<T> {
+    /// Keep `value` until then.
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Inside<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> DerefMut for Inside<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> Drop for Inside<T> {
+    fn drop(&mut self) {
+        let _entered = start().map(Runtime::enter);
+        drop(self.0.take());
+    }
 }

@@ -34,7 +34,8 @@ pub(crate) struct Bucket {
     pub(crate) url: String,
     pub(crate) region: String,
     pub(crate) connector: Connector,
-    place: String,
+    /// The address that people see.
+    pub(crate) place: String,
 }
 
 /// Open a bucket.

@@ -23,6 +23,14 @@ impl Settings {
         self
     }
 
+    /// The same, where nobody chose `option`, and `variable` is not set: what was meant for another server.
+    #[must_use]
+    pub fn without(mut self, option: &str, variable: &str) -> Self {
+        self.chosen.remove(option);
+        self.variables.remove(variable);
+        self
+    }
+
     /// An environment variable.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
@@ -42,6 +50,9 @@ mod tests {
     fn an_empty_variable_is_not_set() {
         let settings = Settings::new([("A".into(), String::new()), ("B".into(), "b".into())]);
         assert_eq!((settings.variable("A"), settings.variable("B")), (None, Some("b")));
-        assert_eq!(settings.with("region", "x").chosen("region"), Some("x"));
+        let settings = settings.with("region", "x");
+        assert_eq!(settings.chosen("region"), Some("x"));
+        let without = settings.without("region", "B");
+        assert_eq!((without.chosen("region"), without.variable("B")), (None, None));
     }
 }

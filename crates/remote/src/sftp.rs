@@ -14,6 +14,7 @@ mod address;
 mod trust;
 mod login;
 mod link;
+mod dial;
 mod transfer;
 mod folder;
 mod object;
@@ -22,4 +23,6 @@ mod store;
 
 pub use self::store::SftpStore;
 pub use address::Address;
+pub(crate) use link::{Channel, Dial};
+pub(crate) use store::store_error;
 pub use trust::HostKeyTrouble;

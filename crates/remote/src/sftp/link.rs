@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::client::{self, Handle, Handler};
+use russh::ChannelStream;
+use russh::client::{self, Handle, Handler, Msg};
 use russh::keys::PublicKeyOrCertificate;
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
@@ -38,7 +39,7 @@ const HANDLES: u32 = 64;
 const _: () = assert!(HANDLES < 128);
 
 /// Where to, as whom, and whom to believe.
-pub(super) struct Dial {
+pub(crate) struct Dial {
     pub address: Address,
     pub login: Login,
     pub trust: Trust,
@@ -69,25 +70,18 @@ impl Link {
     /// # Errors
     /// With the kind that the store passes on; a [`HostKeyTrouble`] is inside of `PermissionDenied`.
     pub(super) async fn connect(dial: &Dial) -> io::Result<Self> {
-        let Address { host, port, .. } = &dial.address;
-        let socket = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port)));
-        let socket = socket.await.map_err(|_| io::Error::from(ErrorKind::TimedOut))?.map_err(unreachable)?;
-        socket.set_nodelay(true)?;
-        let ssh = timeout(CONNECT_TIMEOUT, shake_hands(socket, dial)).await;
-        let ssh = ssh.map_err(|_| io::Error::new(ErrorKind::TimedOut, "no SSH handshake"))??;
+        let ssh = connect(dial).await?;
         let began = timeout(CONNECT_TIMEOUT, Self::open_sftp(ssh, dial)).await;
         began.map_err(|_| io::Error::new(ErrorKind::TimedOut, "no SFTP session"))?
     }
 
     async fn open_sftp(ssh: Handle<Gatekeeper>, dial: &Dial) -> io::Result<Self> {
-        let channel = ssh.channel_open_session().await.map_err(ssh_error)?;
-        channel.request_subsystem(true, "sftp").await.map_err(ssh_error)?;
+        let stream = open_channel(&ssh).await?;
         let config = russh_sftp::client::Config {
             request_timeout_secs: ANSWER_TIMEOUT.as_secs(),
             ..russh_sftp::client::Config::default()
         };
-        Self::begin(RawSftpSession::new_with_config(channel.into_stream(), config), ssh, &dial.address.path)
-            .await
+        Self::begin(RawSftpSession::new_with_config(stream, config), ssh, &dial.address.path).await
     }
 
     async fn begin(sftp: RawSftpSession, ssh: Handle<Gatekeeper>, path: &str) -> io::Result<Self> {
@@ -142,6 +136,42 @@ impl Link {
     pub(super) fn is_closed(&self) -> bool {
         self.ssh.is_closed()
     }
+}
+
+/// A channel to the SFTP of a server, for messages of the caller's.
+pub(crate) struct Channel {
+    /// What is said and answered.
+    pub(crate) stream: ChannelStream<Msg>,
+    /// The connection ends with it.
+    _ssh: Handle<Gatekeeper>,
+}
+
+impl Channel {
+    /// Connect and log in.
+    ///
+    /// # Errors
+    /// As of a [`Link`].
+    pub(crate) async fn open(dial: &Dial) -> io::Result<Self> {
+        let ssh = connect(dial).await?;
+        let opened = timeout(CONNECT_TIMEOUT, open_channel(&ssh)).await;
+        let stream = opened.map_err(|_| io::Error::new(ErrorKind::TimedOut, "no SFTP session"))??;
+        Ok(Self { stream, _ssh: ssh })
+    }
+}
+
+async fn connect(dial: &Dial) -> io::Result<Handle<Gatekeeper>> {
+    let Address { host, port, .. } = &dial.address;
+    let socket = timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port)));
+    let socket = socket.await.map_err(|_| io::Error::from(ErrorKind::TimedOut))?.map_err(unreachable)?;
+    socket.set_nodelay(true)?;
+    let ssh = timeout(CONNECT_TIMEOUT, shake_hands(socket, dial)).await;
+    ssh.map_err(|_| io::Error::new(ErrorKind::TimedOut, "no SSH handshake"))?
+}
+
+async fn open_channel(ssh: &Handle<Gatekeeper>) -> io::Result<ChannelStream<Msg>> {
+    let channel = ssh.channel_open_session().await.map_err(ssh_error)?;
+    channel.request_subsystem(true, "sftp").await.map_err(ssh_error)?;
+    Ok(channel.into_stream())
 }
 
 async fn shake_hands(socket: TcpStream, dial: &Dial) -> io::Result<Handle<Gatekeeper>> {

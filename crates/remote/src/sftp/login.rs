@@ -15,7 +15,7 @@ const KEY_FILES: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 
 /// Who logs in, and with what.
 #[derive(Clone, Default)]
-pub(super) struct Login {
+pub(crate) struct Login {
     /// The name on the server.
     pub user: String,
     /// The socket of the agent.

@@ -145,16 +145,15 @@ async fn create(link: &Link, path: &str) -> io::Result<String> {
 
 /// Give a finished file its name, unless that is taken.
 async fn give_name(link: &Arc<Link>, temporary: &str, path: &str) -> io::Result<()> {
-    let error = match try_name(link, temporary, path).await {
-        Err(error) if !is_broken(&error) => error,
+    match try_name(link, temporary, path).await {
+        Err(error) if !is_broken(&error) => {}
         done => return done,
-    };
+    }
     if folder::exists(link, path).await? {
         return Err(ErrorKind::AlreadyExists.into());
     }
-    if folder::exists(link, folder::above(path)).await? {
-        return Err(error);
-    }
+    // Its folder may be missing. It may also be there by now and not have been a moment ago, because another writer has
+    // just made it: so the name is tried again in any case.
     folder::make(link, folder::above(path)).await?;
     match try_name(link, temporary, path).await {
         Err(error) if !is_broken(&error) && folder::exists(link, path).await? => {

@@ -1,19 +1,16 @@
 //! The store: from calls that block to work on a connection, and from its errors to those of stores.
 
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use model::secret::Secret;
 use store::{Key, Object, Range, Refusal, Store, StoreError};
 
 use super::address::Address;
 use super::link::{Dial, Link};
-use super::login::Login;
 use super::pool::{CONNECTIONS, Pool};
-use super::trust::{HostKeyTrouble, Trust};
+use super::trust::HostKeyTrouble;
 use super::{folder, object};
 use crate::runtime::block_on;
 use crate::settings::Settings;
@@ -34,7 +31,7 @@ impl SftpStore {
     pub fn open(address: Address, settings: &Settings) -> Result<Self, StoreError> {
         let location = address.to_string();
         let fail = |cause| store_error("open", "", &location, cause);
-        let dial = dial(address, settings).map_err(fail)?;
+        let dial = Dial::told(address, settings).map_err(fail)?;
         let pool = Pool::new(dial);
         let root = block_on(pool.with(async |link| Ok(link.root.clone()))).map_err(fail)?;
         let location = pool.location(&root);
@@ -99,41 +96,8 @@ fn path(link: &Link, key: &str) -> String {
     format!("{}/{key}", link.root)
 }
 
-/// What flags and environment say: who logs in with what, and whom to believe.
-fn dial(address: Address, settings: &Settings) -> io::Result<Dial> {
-    let told = |option: &str, variable: &str| settings.chosen(option).or_else(|| settings.variable(variable));
-    let home = settings.variable("HOME").map(PathBuf::from);
-    let name = || settings.variable("USER").or_else(|| settings.variable("LOGNAME")).map(str::to_owned);
-    let user = address.user.clone().or_else(name);
-    let user =
-        user.ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "no user: write sftp://USER@host/…"))?;
-    let login = Login {
-        user,
-        agent: settings.variable("SSH_AUTH_SOCK").map(PathBuf::from),
-        key_file: told("sftp-key", "MAINSTAY_SFTP_KEY").map(PathBuf::from),
-        passphrase: settings.variable("MAINSTAY_SFTP_KEY_PASSPHRASE").map(Secret::new),
-        home: home.clone(),
-    };
-    let mut trust = Trust::default();
-    if let Some(pins) = told("sftp-host-key", "MAINSTAY_SFTP_HOST_KEY") {
-        trust = trust.pinned(pins);
-    }
-    let own = home.map(|home| home.join(".ssh/known_hosts"));
-    let files = match settings.variable("MAINSTAY_SFTP_KNOWN_HOSTS") {
-        Some(file) => vec![PathBuf::from(file)],
-        None => own.into_iter().chain([PathBuf::from("/etc/ssh/ssh_known_hosts")]).collect(),
-    };
-    for file in files {
-        match std::fs::read(&file) {
-            Ok(text) => trust = trust.known(&file.display().to_string(), &String::from_utf8_lossy(&text)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("{}: {error}", file.display()))),
-        }
-    }
-    Ok(Dial { address, login, trust })
-}
-
-fn store_error(action: &'static str, key: &str, place: &str, cause: io::Error) -> StoreError {
+/// What an error of the wire means for a call.
+pub(crate) fn store_error(action: &'static str, key: &str, place: &str, cause: io::Error) -> StoreError {
     let (key, place) = (key.to_owned(), place.to_owned());
     let refused = |why| StoreError::Refused { action, key: key.clone(), place: place.clone(), why };
     if let Some(trouble) = cause.get_ref().and_then(|inner| inner.downcast_ref::<HostKeyTrouble>()) {

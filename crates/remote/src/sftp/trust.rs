@@ -51,7 +51,7 @@ pub enum HostKeyTrouble {
 
 /// What is believed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     pins: Vec<String>,
     lines: Vec<Line>,
 }

@@ -1,8 +1,10 @@
 //! Every store against real servers: the suite of `store::conformance`, and what each server says when it says no.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod archive;
 mod errors;
 mod others;
+mod past;
 mod strange;
 mod strict;
 

@@ -29,5 +29,5 @@ fn the_published_interface_of_google_suffices() {
     let stranger = self::settings("GOOGLE_OAUTH_ACCESS_TOKEN", "wrong");
     let store = remote::open(&gcs.url("suite"), &stranger).unwrap();
     let error = store.put_new(&"config".parse().unwrap(), b"x").unwrap_err();
-    assert!(matches!(error, StoreError::Refused { why: Refusal::Denied(_), .. }), "{error}");
+    assert!(matches!(error, StoreError::Refused { why: Refusal::UnknownCredentials(_), .. }), "{error}");
 }

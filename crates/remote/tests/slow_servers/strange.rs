@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use remote::Settings;
+use remote::canary::{Canary, try_canary};
 use store::probe::{Behaviour, adapt, probe};
 use store::retry::{Patience, RetryStore};
+use testkit::http::{self, Request, Response};
 use testkit::s3::S3;
 
 use crate::open;
@@ -16,12 +19,16 @@ fn is_seen_and_made_up_for(s3: &S3, habits: Behaviour) {
     let store = Arc::new(RetryStore::new(open(s3, "acme", "p"), Patience::default()));
     assert_eq!(probe(&*store).unwrap(), habits);
     let adapted = adapt(store, &habits).unwrap();
-    assert_eq!(probe(&*adapted).unwrap(), Behaviour::SOUND);
+    // Looking first does not help who looks at one moment with others.
+    assert_eq!(Behaviour { one_wins: true, ..probe(&*adapted).unwrap() }, Behaviour::SOUND);
 }
 
 #[test]
 fn rclone_overwrites_what_is_there() {
-    is_seen_and_made_up_for(&S3::rclone(), Behaviour { keeps_first: false, ..Behaviour::SOUND });
+    is_seen_and_made_up_for(
+        &S3::rclone(),
+        Behaviour { keeps_first: false, one_wins: false, ..Behaviour::SOUND },
+    );
 }
 
 #[test]
@@ -31,6 +38,33 @@ fn moto_keeps_every_promise() {
 
 #[test]
 fn a_gateway_without_cluster_overwrites_and_answers_wrong_ranges() {
-    let habits = Behaviour { keeps_first: false, exact_ranges: false, ..Behaviour::SOUND };
+    let habits = Behaviour { keeps_first: false, one_wins: false, exact_ranges: false, ..Behaviour::SOUND };
     is_seen_and_made_up_for(&S3::dbstore(), habits);
+}
+
+/// Amazon shows no lock in the headers of an object to whoever may not ask for it; every gateway here does.
+#[test]
+fn a_lock_that_nobody_may_see_is_no_broken_one() {
+    let tried = |may_read: bool| {
+        let answer = move |request: &Request| {
+            let asks = |what: &str| request.query.contains_key(what);
+            match request.method.as_str() {
+                "GET" if may_read && asks("retention") => {
+                    Response::of(200, "<Retention><Mode>GOVERNANCE</Mode></Retention>")
+                }
+                "PUT" if !asks("retention") => Response::of(200, "").with("x-amz-version-id", "v1"),
+                "HEAD" => Response::of(200, ""),
+                "DELETE" if !asks("versionId") => Response::of(204, ""),
+                _ => Response::error(403, "AccessDenied"),
+            }
+        };
+        let port = http::start(answer);
+        let url =
+            format!("s3://acme/p?endpoint=http://127.0.0.1:{port}&path-style=true&object-lock=compliance:1d");
+        let keys = [("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        let settings = Settings::new(keys.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        try_canary(&url, &settings).unwrap()
+    };
+    assert_eq!(tried(false), Some(Canary::Unseen));
+    assert_eq!(tried(true), Some(Canary::Unlocked), "it may be seen, and is none that holds");
 }
