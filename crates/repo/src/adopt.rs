@@ -3,7 +3,10 @@
 //! A lease whose holder is dead says that there may be such packs; only then is `data/` listed. A pack is adopted when
 //! all its bytes fit its name and its header opens. Invariants, those of every writer: an index file names only packs
 //! that are stored whole; what prune has marked is not relied on. A pack of a writer that is alive may be adopted as
-//! well: it then stands in two index files, which is legal. Memory: one pack of [`PACK_LEN_MAX`] per core.
+//! well: it then stands in two index files, which is legal. Memory: one pack per core, of twice the length that the budget allows.
+//!
+//! Where packs are cold nothing is adopted, since their headers would have to be read: they are sent again, and prune
+//! removes what nobody names.
 
 use std::collections::HashSet;
 
@@ -12,7 +15,6 @@ use model::digest::Digest;
 use store::Range;
 
 use crate::blob;
-use crate::budget;
 use crate::error::Result;
 use crate::index::{self, FILE_BLOBS_MAX, IndexedPack};
 use crate::lease::Lease;
@@ -20,9 +22,6 @@ use crate::marks;
 use crate::pack;
 use crate::repository::{FileKind, Listed, Repository};
 use crate::threads;
-
-/// Longer packs are not ours, or hold one huge directory: storing that again is cheaper than the memory.
-const PACK_LEN_MAX: u64 = 2 * budget::PACK_LEN_MAX as u64;
 
 /// What was taken over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +40,10 @@ pub fn after_crash(repository: &Repository, lease: &Lease, cancel: &CancelToken)
     if !lease.follows_dead() {
         return Ok(Adopted::default());
     }
-    let adopted = adopt(repository, lease, cancel)?;
+    let adopted = match repository.store().has_cold_packs() {
+        true => Adopted::default(),
+        false => adopt(repository, lease, cancel)?,
+    };
     lease.clear_dead();
     Ok(adopted)
 }
@@ -53,8 +55,10 @@ fn adopt(repository: &Repository, lease: &Lease, cancel: &CancelToken) -> Result
     let marks = marks::load(repository)?;
     let indexed: HashSet<Digest> =
         repository.load_index_files()?.into_iter().flat_map(|(_, packs)| packs).map(|pack| pack.id).collect();
+    // Longer ones are not ours, or hold one huge directory: storing that again is cheaper than the memory.
+    let len_max = 2 * repository.budget().pack_len_max() as u64;
     let is_orphan = |listed: &Listed| {
-        listed.size <= PACK_LEN_MAX && !indexed.contains(&listed.id) && !marks.contains_key(&listed.id)
+        listed.size <= len_max && !indexed.contains(&listed.id) && !marks.contains_key(&listed.id)
     };
     let orphans: Vec<_> = stored.into_iter().filter(is_orphan).collect();
     let read = threads::map(&orphans, |orphan| match cancel.is_cancelled() {

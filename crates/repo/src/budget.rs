@@ -13,9 +13,12 @@ const MIB: u64 = 1 << 20;
 const USUAL: u64 = 128 * MIB;
 /// What each further core adds: a range of a pack, and its plaintext.
 const EACH_CORE: u64 = 16 * MIB;
-/// Bytes at which a pack is closed, where there is room.
-pub const PACK_LEN_MAX: usize = 16 << 20;
+/// Bytes at which a pack is closed, where there is room and there are not too many packs.
+pub const PACK_LEN: usize = 16 << 20;
 const PACK_LEN_MIN: usize = 4 << 20;
+const PACK_LEN_MAX: usize = 128 << 20;
+/// A terabyte of packs: from here on they are longer, so that listing and deleting them does not take all day.
+const MANY_PACKS: usize = 1 << 16;
 
 /// An amount of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,16 @@ impl Budget {
         (bytes >= Self::MIN.0).then_some(Self(bytes))
     }
 
+    /// Whether it is less than two cores need to be busy: then memory counts for more than time.
+    pub fn is_tight(self) -> bool {
+        self.0 < USUAL
+    }
+
+    /// So many bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+
     /// What this machine's cores need, and at most half of what the cgroup gives.
     pub fn usual() -> Self {
         let wanted = USUAL + EACH_CORE * cores().saturating_sub(2) as u64;
@@ -40,15 +53,24 @@ impl Budget {
         Self(half.map_or(wanted, |half| wanted.min(half)).max(Self::MIN.0))
     }
 
-    /// Bytes at which a pack is closed.
-    pub(crate) fn pack_len(self) -> usize {
+    /// Bytes at which a pack is closed, in a repository that has so many `packs` already: twice as many for each
+    /// doubling, as far as there is room.
+    pub(crate) fn pack_len(self, packs: usize) -> usize {
+        let doublings = (packs / MANY_PACKS).checked_ilog2().map_or(0, |times| times + 1).min(8);
+        let wanted = PACK_LEN << doublings;
+        wanted.min(self.pack_len_max()).max(PACK_LEN_MIN)
+    }
+
+    /// The longest packs that there is room for.
+    pub(crate) fn pack_len_max(self) -> usize {
         let eighth = usize::try_from(self.0 / 8).unwrap_or(usize::MAX);
         eighth.clamp(PACK_LEN_MIN, PACK_LEN_MAX)
     }
 
-    /// Packs that are stored at one time, in a store that is worth so many `lanes`; one more is being filled.
-    pub(crate) fn uploads(self, lanes: usize) -> usize {
-        let packs = self.0 / 2 / self.pack_len() as u64;
+    /// Packs of `pack_len` that are stored at one time, in a store that is worth so many `lanes`; one more is being
+    /// filled.
+    pub(crate) fn uploads(self, pack_len: usize, lanes: usize) -> usize {
+        let packs = self.0 / 2 / pack_len as u64;
         usize::try_from(packs).unwrap_or(usize::MAX).saturating_sub(1).clamp(1, lanes.max(1))
     }
 
@@ -76,17 +98,32 @@ mod tests {
     fn packs_uploads_and_readers_fit_into_the_budget() {
         for mib in [32, 48, 64, 100, 128, 256, 1024, 1 << 20] {
             let budget = Budget::of(mib * MIB).unwrap();
-            for lanes in [1, 2, 16] {
-                let packs = (budget.uploads(lanes) as u64 + 1) * budget.pack_len() as u64;
+            for (lanes, known) in [(1, 0), (2, MANY_PACKS), (16, 3 * MANY_PACKS), (16, usize::MAX)] {
+                let pack_len = budget.pack_len(known);
+                let packs = (budget.uploads(pack_len, lanes) as u64 + 1) * pack_len as u64;
                 assert!(packs <= mib * MIB / 2, "{mib} MiB, {lanes} lanes: {packs} bytes of packs");
                 assert!((1..=lanes.max(cores())).contains(&budget.readers(lanes)));
             }
         }
         assert_eq!(Budget::of(32 * MIB - 1), None);
-        let usual = Budget(USUAL);
-        assert_eq!((usual.pack_len(), usual.uploads(2), usual.uploads(16)), (16 << 20, 2, 3));
-        let low = Budget::LOW;
-        assert_eq!((low.pack_len(), low.uploads(2), low.uploads(16), low.readers(16)), (6 << 20, 2, 3, 3));
+        let all = |budget: Budget| {
+            let pack_len = budget.pack_len(0);
+            (pack_len, budget.uploads(pack_len, 2), budget.uploads(pack_len, 16), budget.readers(16))
+        };
+        assert_eq!(all(Budget(USUAL)), (16 << 20, 2, 3, 8));
+        assert_eq!(all(Budget::LOW), (6 << 20, 2, 3, 3));
+    }
+
+    #[test]
+    fn packs_grow_with_their_number_where_there_is_room() {
+        let lens = |budget: Budget| {
+            [0, MANY_PACKS - 1, MANY_PACKS, 2 * MANY_PACKS, 5 * MANY_PACKS, usize::MAX]
+                .map(|packs| budget.pack_len(packs) >> 20)
+        };
+        assert_eq!(lens(Budget(1024 * MIB)), [16, 16, 32, 64, 128, 128]);
+        assert_eq!(lens(Budget(256 * MIB)), [16, 16, 32, 32, 32, 32]);
+        assert_eq!(lens(Budget(USUAL)), [16; 6]);
+        assert_eq!(lens(Budget::LOW), [6; 6]);
     }
 
     #[test]

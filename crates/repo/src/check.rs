@@ -46,6 +46,10 @@ pub struct CheckReport {
     pub packs_read: usize,
     /// Bytes that were read from them.
     pub bytes_read: u64,
+    /// Packs that were to be read, and are too cold for that.
+    pub packs_cold: usize,
+    /// The bytes of their blobs.
+    pub bytes_cold: u64,
 }
 
 /// Examine `repository`.
@@ -76,6 +80,8 @@ pub fn check(
     report.problems.extend(found.problems);
     report.packs_read = found.packs_read;
     report.bytes_read = found.bytes_read;
+    report.packs_cold = found.packs_cold;
+    report.bytes_cold = found.bytes_cold;
     let unsound = without_sound_copy(found.unsound, &packs);
     if !broken.is_empty() || !unsound.is_empty() {
         progress.begin("looking for what is touched", 0);
@@ -112,16 +118,31 @@ fn without_sound_copy(
 }
 
 fn check_snapshots(repository: &Repository, report: &mut CheckReport) -> Result<Vec<(Digest, BlobId)>> {
-    let mut roots = vec![];
+    let mut live = vec![];
     for listed in repository.list(FileKind::Snapshot)? {
         match repository.load_snapshot(&listed.id) {
-            Ok(snapshot) => roots.push((listed.id, snapshot.tree)),
+            Ok(snapshot) => live.push((listed.id, snapshot)),
             Err(error) => report.problems.push(format!("snapshot {}: {error}", listed.id)),
         }
     }
-    report.snapshots = roots.len();
-    match repository.deleted_snapshots() {
-        Ok(deleted) => roots.extend(deleted.iter().map(|deleted| (deleted.id, deleted.snapshot.tree))),
+    report.snapshots = live.len();
+    let mut roots: Vec<_> = live.iter().map(|(id, snapshot)| (*id, snapshot.tree)).collect();
+    match repository.examine_deleted() {
+        Ok((mut deleted, broken)) => {
+            // One that came back is looked at once.
+            deleted.retain(|one| live.iter().all(|(id, _)| *id != one.id));
+            // That they are not whole is known, and why they went.
+            let (replaced, deleted): (Vec<_>, Vec<_>) =
+                deleted.into_iter().partition(|one| one.is_replaced(&live));
+            report.remarks.extend(replaced.iter().map(|one| {
+                format!(
+                    "snapshot {} was replaced by a repair, and is not looked at; it goes when its cooling-off time is over",
+                    one.id.short()
+                )
+            }));
+            roots.extend(deleted.iter().map(|deleted| (deleted.id, deleted.snapshot.tree)));
+            report.problems.extend(broken.iter().map(RepoError::to_string));
+        }
         Err(error) => report.problems.push(error.to_string()),
     }
     Ok(roots)
@@ -170,6 +191,8 @@ struct Found {
     unsound: Vec<(Digest, PackedBlob)>,
     packs_read: usize,
     bytes_read: u64,
+    packs_cold: usize,
+    bytes_cold: u64,
 }
 
 /// Read the chosen packs.
@@ -182,13 +205,19 @@ fn read_packs(
 ) -> Result<Found> {
     let chosen = choose(packs, options.read_percent)?;
     progress.begin("reading data", chosen.iter().map(|pack| pack.blobs_len()).sum());
-    let mut found = Found { packs_read: chosen.len(), ..Found::default() };
+    let mut found = Found::default();
     for (pack, examined) in chosen.iter().zip(examine_all(repository, &chosen, progress, cancel)?) {
+        if examined.as_ref().is_err_and(RepoError::is_too_cold) {
+            found.packs_cold += 1;
+            found.bytes_cold += pack.blobs_len();
+            continue;
+        }
+        found.packs_read += 1;
         let Examined { unsound, problem } = examined.unwrap_or_else(Examined::unread);
         found.unsound.extend(unsound.into_iter().map(|blob| (pack.id, blob)));
         found.problems.extend(problem.map(|error| format!("pack {}: {error}", pack.id)));
     }
-    found.bytes_read = progress.look().bytes;
+    found.bytes_read = progress.look().bytes - found.bytes_cold;
     Ok(found)
 }
 

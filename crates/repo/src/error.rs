@@ -2,7 +2,7 @@
 
 use model::cancel::Cancelled;
 use model::digest::Digest;
-use store::StoreError;
+use store::{Refusal, StoreError};
 
 /// An error of the repository.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,30 @@ pub enum RepoError {
         id: Digest,
         /// When it was last opened from this machine.
         seen: jiff::Timestamp,
+    },
+    /// The hot part of a repository on two stores was opened as if it were all of it.
+    #[error("{place} is only the hot part of a repository{}", of_cold(cold.as_deref()))]
+    HotAlone {
+        /// Address of the hot part.
+        place: String,
+        /// Where the cold part was when the hot one was made.
+        cold: Option<String>,
+    },
+    /// What was named as the hot part is none, or another repository's.
+    #[error("{place} is not the hot part of the repository in {cold}")]
+    NotHot {
+        /// Address of what was named as the hot part.
+        place: String,
+        /// Address of the cold part.
+        cold: String,
+    },
+    /// There is a cold part, and nothing of a hot one.
+    #[error("the hot part of the repository in {cold} is not in {place}")]
+    HotLost {
+        /// Where the hot part should be.
+        place: String,
+        /// Address of the cold part.
+        cold: String,
     },
     /// `init` found one.
     #[error("a repository exists already in {place}")]
@@ -109,10 +133,19 @@ pub enum RepoError {
     System(String),
 }
 
+fn of_cold(cold: Option<&str>) -> String {
+    cold.map_or_else(String::new, |cold| format!(", whose cold part is in {cold}"))
+}
+
 impl RepoError {
     /// Damage to `what`.
     pub fn damaged(what: impl ToString, reason: impl ToString) -> Self {
         Self::Damaged { what: what.to_string(), reason: reason.to_string() }
+    }
+
+    /// Whether what is to be read is in an archive class, and first has to be warmed up.
+    pub fn is_too_cold(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Refused { why: Refusal::Archived, .. }))
     }
 
     /// Whether it says that stored bytes are wrong or gone.

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use model::digest::Digest;
 
-use crate::blob::{BlobId, BlobKind};
+use crate::blob::{BlobId, BlobKind, PackedBlob};
 use crate::crypto::OVERHEAD;
 use crate::error::{RepoError, Result};
 pub use crate::index_file::{FILE_BLOBS_MAX, IndexedPack, decode_file, encode_file};
@@ -106,14 +106,19 @@ impl Index {
     /// Take in the packs of one index file, leaving out those that `is_doomed`.
     pub fn add(&mut self, packs: &[IndexedPack], is_doomed: impl Fn(&Digest) -> bool) {
         for pack in packs.iter().filter(|pack| !is_doomed(&pack.id)) {
-            let number = self.rows() + self.packs.len() as u32;
-            self.packs.push(pack.id);
-            for blob in &pack.blobs {
-                let raw_length = blob.raw_length.unwrap_or(0);
-                let place = Place { pack: number, offset: blob.offset, length: blob.length, raw_length };
-                if let Entry::Vacant(vacant) = self.map(blob.kind).entry(blob.id) {
-                    vacant.insert(place);
-                }
+            self.add_pack(pack.id, &pack.blobs);
+        }
+    }
+
+    /// Take in the `blobs` of one pack.
+    pub(crate) fn add_pack(&mut self, id: Digest, blobs: &[PackedBlob]) {
+        let number = self.rows() + self.packs.len() as u32;
+        self.packs.push(id);
+        for blob in blobs {
+            let raw_length = blob.raw_length.unwrap_or(0);
+            let place = Place { pack: number, offset: blob.offset, length: blob.length, raw_length };
+            if let Entry::Vacant(vacant) = self.map(blob.kind).entry(blob.id) {
+                vacant.insert(place);
             }
         }
     }
@@ -172,6 +177,11 @@ impl Index {
             }
             _ => self.packs[number - rows],
         }
+    }
+
+    /// Number of packs, about: those that are hidden count.
+    pub fn packs(&self) -> usize {
+        self.rows() as usize + self.packs.len()
     }
 
     /// Number of blobs; copies that a table has of one blob count each.

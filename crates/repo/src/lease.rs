@@ -24,15 +24,17 @@ use crate::blob::id_of;
 use crate::error::{RepoError, Result};
 use crate::note;
 use crate::packer::Guard;
-use crate::presence::{LockForm, Registered};
+pub use crate::presence::DEAD_AFTER;
+use crate::presence::{Judgement, LockForm, Registered};
 use crate::repository::{FileKind, Repository};
+use crate::threads::{both, map_waiting};
 
+/// Where leases lie, below `x/`.
+const FOLDER: &str = "lease";
 /// How often a holder says that it is alive.
 pub const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How soon after a renewal that failed.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// When others count a silent holder as dead.
-pub const DEAD_AFTER: Duration = Duration::from_secs(30 * 60);
 /// When a holder must no longer trust itself: well before the others stop trusting it.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(20 * 60);
 
@@ -136,15 +138,18 @@ impl Lease {
             stop: None,
             thread: None,
         };
-        let lock = held.put_lock()?;
-        let is_named = held.put_lease()?;
-        let locks = repository.store().list(FileKind::Lock.folder())?;
+        // Both are written before anything is listed; each of the two steps takes one round trip.
+        let (lock, is_named) = both(|| held.put_lock(), || held.put_lease());
+        let (lock, is_named) = (lock?, is_named?);
+        let (locks, leases) =
+            both(|| repository.store().list(FileKind::Lock.folder()), || repository.list_notes(FOLDER));
+        let (locks, leases) = (locks?, leases?);
         let own = locks.iter().find(|object| object.key == lock);
         lease.began_at = own.ok_or_else(|| unlisted(&lock))?.modified;
         if let Some(other) = held.other_lock(&locks, lease.began_at)? {
             return Err(RepoError::InUse { holder: other });
         }
-        let is_name_taken = held.look_at_leases(lease.began_at, &mut lease.dead)?;
+        let is_name_taken = held.look_at_leases(leases, lease.began_at, &mut lease.dead)?;
         // A name that was a dead one's is free by now.
         if is_name_taken || !(is_named || held.put_lease()?) {
             return Ok(None);
@@ -281,12 +286,13 @@ impl Held {
 
     /// The next lease object. The first one is refused where somebody has the name.
     fn put_lease(&self) -> Result<bool> {
-        let mut stored = lock(&self.stored);
-        let name = self.lease_name(stored.next);
+        let number = lock(&self.stored).next;
+        let name = self.lease_name(number);
         let put = self.repository.put_note(&name, &self.form());
         // After the first one the name is ours: an object that is there is one whose answer was lost.
-        let is_ours = stored.next > 0 || !matches!(put, Ok(false));
+        let is_ours = number > 0 || !matches!(put, Ok(false));
         if is_ours {
+            let mut stored = lock(&self.stored);
             stored.next += 1;
             stored.objects.push(note::object(&name)?);
         }
@@ -294,7 +300,7 @@ impl Held {
     }
 
     fn lease_name(&self, number: u64) -> String {
-        format!("lease/{}/{number}", self.holder)
+        format!("{FOLDER}/{}/{number}", self.holder)
     }
 
     /// Somebody alive whom we must not disturb, or who must not be disturbed. Locks of the dead are cleared away.
@@ -306,7 +312,7 @@ impl Held {
                 let json = self.repository.load_file(FileKind::Lock, &id)?;
                 serde_json::from_slice(&json).map_err(|error| RepoError::damaged(format!("lock {id}"), error))
             };
-            match self.judge(load(), object, now)? {
+            match self.registered.judge(load(), object, now, &self.identity.hostname)? {
                 Judgement::Gone => {}
                 Judgement::Dead { .. } => drop(self.repository.store().delete(&object.key)),
                 Judgement::Alive(form) if self.exclusive || form.exclusive => {
@@ -321,20 +327,30 @@ impl Held {
     }
 
     /// Find the leases of the dead; whether somebody alive has our name.
-    fn look_at_leases(&self, now: SystemTime, dead: &mut Vec<Option<ObjectKey>>) -> Result<bool> {
+    fn look_at_leases(
+        &self,
+        leases: Vec<(String, Object)>,
+        now: SystemTime,
+        dead: &mut Vec<Option<ObjectKey>>,
+    ) -> Result<bool> {
         let own: BTreeSet<_> = lock(&self.stored).objects.iter().cloned().collect();
         let mut is_name_taken = false;
-        for (name, object) in self.repository.list_notes("lease")? {
+        for (name, object) in leases {
             if own.contains(&object.key) {
                 continue;
             }
-            match self.judge(self.repository.load_note(&format!("lease/{name}")), &object, now)? {
+            let loaded = self.repository.load_note(&format!("{FOLDER}/{name}"));
+            match self.registered.judge(loaded, &object, now, &self.identity.hostname)? {
                 Judgement::Gone => {}
                 // Who worked alone may wake and delete, unless its lease is gone: so that goes before we look around.
                 Judgement::Dead { was_alone }
                     if self.exclusive || was_alone || holder_of(&name) == self.holder =>
                 {
-                    drop(self.repository.store().delete(&object.key));
+                    match self.repository.store().delete(&object.key) {
+                        // Who works alone deletes, or says why not: its name would look taken by somebody alive.
+                        Err(error) if self.exclusive && !error.is_not_found() => return Err(error.into()),
+                        _ => {}
+                    }
                     // A writer of our name was killed, and begun again within a second.
                     dead.extend((!was_alone).then_some(None));
                 }
@@ -344,32 +360,6 @@ impl Held {
         }
         Ok(is_name_taken)
     }
-
-    fn judge(&self, loaded: Result<LockForm>, object: &Object, now: SystemTime) -> Result<Judgement> {
-        let is_old = now.duration_since(object.modified).unwrap_or_default() > DEAD_AFTER;
-        match loaded {
-            // Its holder ended between the two looks.
-            Err(RepoError::Store(error)) if error.is_not_found() => Ok(Judgement::Gone),
-            // One that nobody can read must not block for ever.
-            Err(error) if error.is_damage() && is_old => Ok(Judgement::Dead { was_alone: true }),
-            Err(error) => Err(error),
-            Ok(form) => {
-                let seen = form.process.as_ref().filter(|_| form.hostname == self.identity.hostname);
-                let is_alive = seen.and_then(|process| self.registered.lives(process)).unwrap_or(!is_old);
-                Ok(match is_alive {
-                    true => Judgement::Alive(Box::new(form)),
-                    false => Judgement::Dead { was_alone: form.exclusive },
-                })
-            }
-        }
-    }
-}
-
-/// What becomes of somebody else's lock or lease.
-enum Judgement {
-    Gone,
-    Dead { was_alone: bool },
-    Alive(Box<LockForm>),
 }
 
 impl Drop for Lease {
@@ -379,7 +369,8 @@ impl Drop for Lease {
             drop(thread.join());
         }
         let objects = std::mem::take(&mut lock(&self.held.stored).objects);
-        objects.iter().for_each(|object| drop(self.held.repository.store().delete(object)));
+        // What cannot be deleted ends by itself.
+        drop(map_waiting(&objects, |object| drop(self.held.repository.store().delete(object))));
     }
 }
 

@@ -44,9 +44,16 @@ impl Repository {
     /// # Errors
     /// [`RepoError::Damaged`] for other bytes or another object's; what the store says where it is missing.
     pub fn load_note<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        self.open_note(name, &store::store::read(self.store(), &object(name)?)?)
+    }
+
+    /// What `x/<name>` holds, of which the stored bytes are `sealed`.
+    ///
+    /// # Errors
+    /// As [`Repository::load_note`].
+    pub fn open_note<T: DeserializeOwned>(&self, name: &str, sealed: &[u8]) -> Result<T> {
         let what = format!("x/{name}");
-        let sealed = store::store::read(self.store(), &object(name)?)?;
-        let json = self.open_json(&sealed, &what)?;
+        let json = self.open_json(sealed, &what)?;
         let bound: Bound<T> =
             serde_json::from_slice(&json).map_err(|error| RepoError::damaged(&what, error))?;
         if bound.name != name {

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use store::{Bytes, Reads};
 
 use crate::blob::{self, BlobKind, PackedBlob};
 use crate::error::{RepoError, Result};
@@ -115,10 +116,14 @@ pub struct Uploads {
 }
 
 impl Packer {
-    /// A packer and the threads that store what it gathers.
-    pub fn start(repository: &Arc<Repository>, failure: &Arc<Failure>, guard: &Guard) -> (Self, Uploads) {
-        let pack_len = repository.budget().pack_len();
-        let uploads = repository.budget().uploads(repository.store().lanes());
+    /// A packer and the threads that store what it gathers, in packs of this length.
+    pub fn start(
+        repository: &Arc<Repository>,
+        pack_len: usize,
+        failure: &Arc<Failure>,
+        guard: &Guard,
+    ) -> (Self, Uploads) {
+        let uploads = repository.budget().uploads(pack_len, repository.store().lanes());
         let (full, to_store) = bounded::<Option<OpenPack>>(0);
         // One is filled while the others are stored.
         let (give_back, spare) = bounded(uploads + 1);
@@ -133,7 +138,6 @@ impl Packer {
                     if let Err(error) = store_pack(&repository, &mut pack, &batch, &guard) {
                         failure.set(error);
                     }
-                    pack.bytes.clear();
                     if pack.bytes.capacity() >= pack_len {
                         drop(give_back.try_send(pack.bytes));
                     }
@@ -224,7 +228,16 @@ fn store_pack(
 ) -> Result<()> {
     pack::finish(&mut pack.bytes, &pack.blobs, repository.sealer())?;
     let id = blob::id_of(&pack.bytes);
-    match repository.store().put_new(&FileKind::Pack.object(&id), &pack.bytes) {
+    let is_of_trees = pack.blobs.first().is_some_and(|blob| blob.kind == BlobKind::Tree);
+    let reads = if is_of_trees { Reads::Often } else { Reads::Seldom };
+    let content = Bytes::from(std::mem::take(&mut pack.bytes));
+    let stored = repository.store().put_pack(&FileKind::Pack.object(&id), &content, reads);
+    // Where a connection that broke still has it, it is gone with that.
+    if content.is_unique() {
+        pack.bytes = content.into();
+        pack.bytes.clear();
+    }
+    match stored {
         Err(error) if !error.is_already_exists() => return Err(error.into()),
         _ => {}
     }

@@ -7,11 +7,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use store::Object;
+
+use crate::error::{RepoError, Result};
+
+/// When others count a silent holder as dead.
+pub const DEAD_AFTER: Duration = Duration::from_secs(30 * 60);
 
 /// The leases that this process holds.
 static HELD: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
@@ -47,6 +53,13 @@ pub(crate) struct LockForm {
     pub(crate) process: Option<Presence>,
 }
 
+/// What becomes of somebody else's lock or lease.
+pub(crate) enum Judgement {
+    Gone,
+    Dead { was_alone: bool },
+    Alive(Box<LockForm>),
+}
+
 /// One lease of this process; others see it as gone when this value is.
 #[derive(Debug)]
 pub(crate) struct Registered {
@@ -70,6 +83,35 @@ impl Registered {
             Some(Presence { boot, namespace, pid, started: started(pid).unwrap_or(0), lease })
         };
         Ok(Self { lease, presence: place() })
+    }
+
+    /// Whether the holder that stored `object`, which was `loaded`, lives `now`; `hostname` is ours.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) fn judge(
+        &self,
+        loaded: Result<LockForm>,
+        object: &Object,
+        now: SystemTime,
+        hostname: &str,
+    ) -> Result<Judgement> {
+        let is_old = now.duration_since(object.modified).unwrap_or_default() > DEAD_AFTER;
+        match loaded {
+            // Its holder ended between the two looks.
+            Err(RepoError::Store(error)) if error.is_not_found() => Ok(Judgement::Gone),
+            // One that nobody can read must not block for ever.
+            Err(error) if error.is_damage() && is_old => Ok(Judgement::Dead { was_alone: true }),
+            Err(error) => Err(error),
+            Ok(form) => {
+                let seen = form.process.as_ref().filter(|_| form.hostname == hostname);
+                let is_alive = seen.and_then(|process| self.lives(process)).unwrap_or(!is_old);
+                Ok(match is_alive {
+                    true => Judgement::Alive(Box::new(form)),
+                    false => Judgement::Dead { was_alone: form.exclusive },
+                })
+            }
+        }
     }
 
     /// What others are told; nothing where `/proc` tells nothing.

@@ -97,6 +97,9 @@ pub struct PruneReport {
     pub in_use_by: Option<String>,
     /// What to do next, in words.
     pub next_step: String,
+    /// The packs that are gone, whether their blobs moved or not.
+    #[serde(skip)]
+    pub gone_packs: Vec<Digest>,
 }
 
 /// A decision with what it was made from.
@@ -129,18 +132,22 @@ pub fn prune(
     if !marking.has_work() {
         return Ok(marking.report(now));
     }
+    let (marked, in_use) = (marking.plan.marked, marking.report_in_use());
+    // Everything is looked at again: what was found stands in memory once.
+    drop(marking);
+    let in_use_by = |holder: String| Ok(in_use.clone().by(holder));
     let lease = match Lease::exclusive(repository, HOLDER, identity) {
-        Err(RepoError::InUse { holder }) => return Ok(marking.report_in_use(holder)),
+        Err(RepoError::InUse { holder }) => return in_use_by(holder),
         other => other?,
     };
     if let Some(holder) = other_lease(repository)? {
-        return Ok(marking.report_in_use(holder));
+        return in_use_by(holder);
     }
     let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
     save_marks(repository, &decision)?;
     decision.carry_out(repository, &lease, progress, cancel)?;
     let mut report = decision.report(now);
-    report.marked += marking.plan.marked;
+    report.marked += marked;
     Ok(report)
 }
 
@@ -196,7 +203,8 @@ fn decide(
     let others_at_work = other_lease(repository)?.is_some();
     let survey = survey::survey(repository, now, options.cooling_off, cancel)?;
     let PruneOptions { cooling_off, unused_percent_max, .. } = *options;
-    let terms = Terms { now, cooling_off, unused_percent_max, others_at_work };
+    let cold_packs = repository.store().has_cold_packs();
+    let terms = Terms { now, cooling_off, unused_percent_max, others_at_work, cold_packs };
     let mut plan = plan::plan_prune(&survey.uses, &survey.marks, &terms);
     let deleted = survey.cooling.iter().chain(&survey.over).map(|deleted| deleted.deleted_at);
     let is_deleted_later = deleted.max().is_some_and(|last| last.duration_since(now) > CLOCKS_APART_MAX);
@@ -253,12 +261,19 @@ impl Decision {
         let repacked: HashSet<_> = self.plan.repack.iter().copied().collect();
         let gone = self.gone();
         copies::verify_staying(repository, &self.survey, &gone, progress, cancel)?;
-        rewrite::repack(repository, &self.survey.kept_blobs(&repacked), &lease.guard(), progress, cancel)?;
+        let (kept, packs_all) = (self.survey.kept_blobs(&repacked), self.survey.packs.len());
+        rewrite::repack(repository, &kept, packs_all, &lease.guard(), progress, cancel)?;
         lease.verify_kept()?;
-        let old_files = rewrite::save_index_without(repository, &self.survey.index_files, &gone)?;
+        let old_files = {
+            let packs = self.survey.packs.iter().filter(|pack| !pack.blobs.is_empty());
+            let packs = packs.map(|pack| (&pack.id, &pack.blobs));
+            rewrite::save_index_without(repository, &self.survey.index_files, packs, &gone)?
+        };
         progress.begin("deleting", 0);
         let buried = self.survey.over.iter().filter(|deleted| self.bury.contains(&deleted.id));
-        buried.into_iter().try_for_each(|deleted| repository.bury_snapshot(deleted))?;
+        buried.into_iter().try_for_each(|deleted| {
+            repository.bury_snapshot(deleted, self.survey.live.contains(&deleted.id))
+        })?;
         let removal = Removal { repository, lease, progress, cancel };
         removal.remove(FileKind::Index, old_files)?;
         removal.remove(FileKind::Pack, gone.iter().copied().collect())?;
@@ -307,15 +322,16 @@ impl Decision {
             repacked_bytes,
             freed_bytes,
             kept_bytes: survey.stored_bytes() - freed_bytes,
-            buried: bury.len(),
+            buried: bury.iter().filter(|id| !survey.live.contains(*id)).count(),
             merged_index_files: self.merged_index_files(),
             in_use_by: None,
             next_step: plan.next_step(now),
+            gone_packs: plan.repack.iter().chain(&plan.remove).copied().collect(),
         }
     }
 
     /// What is left when somebody else keeps the second step from running.
-    fn report_in_use(&self, holder: String) -> PruneReport {
+    fn report_in_use(&self) -> PruneReport {
         let bytes = self.survey.stored_bytes();
         let marked = |pack: &&usage::PackUse| self.plan.marks.contains_key(&pack.id);
         PruneReport {
@@ -323,9 +339,15 @@ impl Decision {
             waiting: self.plan.marks.len(),
             waiting_bytes: self.survey.uses.iter().filter(marked).map(|pack| pack.size).sum(),
             kept_bytes: bytes,
-            next_step: format!("run prune again when {holder} has finished"),
-            in_use_by: Some(holder),
             ..PruneReport::default()
         }
+    }
+}
+
+impl PruneReport {
+    /// The same, where `holder` is waited for.
+    fn by(self, holder: String) -> Self {
+        let next_step = format!("run prune again when {holder} has finished");
+        Self { next_step, in_use_by: Some(holder), ..self }
     }
 }

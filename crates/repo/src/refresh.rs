@@ -1,8 +1,10 @@
 //! The index of a repository, as of now: the table of this machine, and what is newer than it.
 //!
 //! Invariant: the sum is what the index files that are listed now say, no more and no less; a writer's leaves out
-//! packs that prune has marked. Where there is no place for a table, or little to put into one, all is in memory.
+//! packs that prune has marked. Where there is little to put into a table, all is in memory; where there is no place to
+//! keep one, it is made for this process alone and has no name.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -17,6 +19,7 @@ use crate::repository::{FileKind, Listed, Repository};
 use crate::sealed_file::{self, SealedFiles};
 use crate::table::build::Builder;
 use crate::table::sorted::Table;
+use crate::threads;
 
 /// Stored bytes of index files up to which memory is good enough: some 100,000 blobs.
 const SMALL_LEN: u64 = 4 << 20;
@@ -65,9 +68,10 @@ impl Repository {
     /// # Errors
     /// As [`Repository::load_index`].
     pub fn load_known(&self) -> Result<Known> {
-        let marked = Arc::new(marks::load(self)?.into_keys().collect::<HashSet<_>>());
+        let (marked, listed) = threads::both(|| marks::load(self), || self.list(FileKind::Index));
+        let marked = Arc::new(marked?.into_keys().collect::<HashSet<_>>());
         let choice = |is_of_marked| Choice { marked: Arc::clone(&marked), is_of_marked };
-        let usable = self.index_of(&choice(false))?;
+        let usable = self.index_of_listed(&choice(false), Some(listed?))?;
         let marked = if marked.is_empty() { Index::default() } else { self.index_of(&choice(true))? };
         Ok(Known { usable, marked })
     }
@@ -82,15 +86,29 @@ impl Repository {
     }
 
     fn index_of(&self, choice: &Choice) -> Result<Index> {
-        let folder = self.cache_folder();
+        self.index_of_listed(choice, None)
+    }
+
+    /// The same of files that were listed already.
+    fn index_of_listed(&self, choice: &Choice, listed: Option<Vec<Listed>>) -> Result<Index> {
+        let (folder, first) = (self.cache_folder(), Cell::new(listed));
         listed_again(|| {
-            let listed = self.list(FileKind::Index)?;
+            let listed = first.take().map_or_else(|| self.list(FileKind::Index), Ok)?;
             let is_small = listed.len() <= FEW_FILES && size_of(&listed) <= SMALL_LEN;
             match &folder {
-                Some(folder) if !is_small => self.index_with_table(folder, &listed, choice),
-                _ => in_memory(self.files(), &listed, choice),
+                _ if is_small => in_memory(self.files(), &listed, choice),
+                Some(folder) => self.index_with_table(folder, &listed, choice),
+                None => self.index_without_cache(&listed, choice),
             }
         })
+    }
+
+    /// The table stays open when its folder is gone.
+    fn index_without_cache(&self, listed: &[Listed], choice: &Choice) -> Result<Index> {
+        match tempfile::Builder::new().prefix("mainstay-index-").tempdir() {
+            Ok(folder) => self.index_with_table(folder.path(), listed, choice),
+            Err(_) => in_memory(self.files(), listed, choice),
+        }
     }
 
     fn index_with_table(&self, folder: &Path, listed: &[Listed], choice: &Choice) -> Result<Index> {
@@ -377,6 +395,19 @@ mod tests {
         save(repository, &[pack(1, 0..100)]);
         world.assert_same(&repository.load_index().unwrap(), ids());
         assert!(!world.table().exists());
+    }
+
+    #[test]
+    fn without_a_cache_the_table_is_there_for_one_process() {
+        let repository = testing::repository();
+        fill(&repository);
+        let index = repository.load_index().unwrap();
+        // A table counts copies, memory does not.
+        assert_eq!(index.len(), 3100);
+        for n in (0..3000).step_by(7) {
+            assert!(index.has(blob(n).kind, &blob(n).id).unwrap(), "{n}");
+        }
+        assert!(!index.has(blob(5000).kind, &blob(5000).id).unwrap());
     }
 
     #[test]

@@ -91,7 +91,14 @@ impl Repository {
     pub fn open_with(store: Arc<dyn Store>, password: &Secret, cache: Option<CacheDir>) -> Result<Self> {
         let place = store.location();
         let before = cache.as_ref().and_then(|cache| known::recall(cache, &place));
-        let sealed_config = match store::store::read(&*store, &config_object()) {
+        let (sealed_config, keys) =
+            threads::both(|| store::store::read(&*store, &config_object()), || load_keys(&*store));
+        let sealed_config = match sealed_config {
+            Err(StoreError::NotFound { place: hot, .. })
+                if store.has_cold_packs() && !store.list(FileKind::Key.folder())?.is_empty() =>
+            {
+                return Err(RepoError::HotLost { place: hot, cold: place });
+            }
             Err(StoreError::NotFound { .. }) => {
                 return Err(match before {
                     Some(Known { id, seen, .. }) => RepoError::Gone { place, id, seen },
@@ -100,10 +107,16 @@ impl Repository {
             }
             other => other?,
         };
-        let (key, key_id) = find_key(&*store, password, before.and_then(|before| before.key))?;
+        let (key, key_id) = find_key(keys?, &place, password, before.and_then(|before| before.key))?;
         let mut json = vec![];
         key.sealer().open(&sealed_config, &mut json, &"config")?;
         let config = Config::parse(&json, &place)?;
+        if config.is_hot && !store.has_cold_packs() {
+            return Err(RepoError::HotAlone { place, cold: config.cold });
+        }
+        if store.has_cold_packs() && !config.is_hot {
+            return Err(RepoError::NotHot { place: "what was named as it".to_owned(), cold: place });
+        }
         Ok(Self { cache, before, ..Self::new(store, key, config, key_id) }.remembered())
     }
 
@@ -295,15 +308,22 @@ impl Repository {
         let place = index.require(kind, id)?;
         let object = FileKind::Pack.object(&index.pack_id(place.pack));
         let range = Range::Bytes { offset: place.offset.into(), len: place.length.into() };
-        self.read_pack(&object, range, into)
+        match kind {
+            BlobKind::Data => self.read_pack(&object, range, into),
+            BlobKind::Tree => found(&object, self.store().get_often_read(&object, range, into)),
+        }
     }
 
     /// Bytes of a pack that an index names: one that is not there is lost, and that is damage.
     pub(crate) fn read_pack(&self, object: &ObjectKey, range: Range, into: &mut Vec<u8>) -> Result<()> {
-        match self.store().get(object, range, into) {
-            Err(error) if error.is_not_found() => Err(RepoError::damaged(object.as_str(), "is gone")),
-            read => Ok(read?),
-        }
+        found(object, self.store().get(object, range, into))
+    }
+}
+
+fn found(pack: &ObjectKey, read: std::result::Result<(), store::StoreError>) -> Result<()> {
+    match read {
+        Err(error) if error.is_not_found() => Err(RepoError::damaged(pack.as_str(), "is gone")),
+        read => Ok(read?),
     }
 }
 
@@ -339,8 +359,10 @@ pub(crate) fn load_keys(store: &dyn Store) -> Result<KeyFiles> {
     let (mut sound, mut damage) = (vec![], None);
     let mut listed = sealed_file::list(store, FileKind::Key)?;
     listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
-    for Listed { id, .. } in listed {
-        let json = store::store::read(store, &FileKind::Key.object(&id))?;
+    let read = |listed: &Listed| store::store::read(store, &FileKind::Key.object(&listed.id));
+    let files = threads::map_waiting(&listed, read)?;
+    for (Listed { id, .. }, json) in listed.into_iter().zip(files) {
+        let json = json?;
         let what = format!("key {id}");
         if blob::id_of(&json) != id {
             damage = Some(RepoError::damaged(what, "its bytes do not fit its name"));
@@ -355,11 +377,15 @@ pub(crate) fn load_keys(store: &dyn Store) -> Result<KeyFiles> {
 }
 
 /// The key that `password` opens; the one that it opened `before` is tried first.
-fn find_key(store: &dyn Store, password: &Secret, before: Option<Digest>) -> Result<(Key, Digest)> {
-    let KeyFiles { mut sound, damage } = load_keys(store)?;
+fn find_key(
+    KeyFiles { mut sound, damage }: KeyFiles,
+    place: &str,
+    password: &Secret,
+    before: Option<Digest>,
+) -> Result<(Key, Digest)> {
     if sound.is_empty() && damage.is_none() {
         let reason = "there is none: this is no repository of the restic format, or its keys are lost";
-        return Err(RepoError::damaged(format!("the keys in {}", store.location()), reason));
+        return Err(RepoError::damaged(format!("the keys in {place}"), reason));
     }
     sound.sort_by_key(|(id, _)| Some(*id) != before);
     for (id, file) in sound {
@@ -367,5 +393,5 @@ fn find_key(store: &dyn Store, password: &Secret, before: Option<Digest>) -> Res
             return Ok((key, id));
         }
     }
-    Err(damage.unwrap_or(RepoError::WrongPassword { place: store.location() }))
+    Err(damage.unwrap_or(RepoError::WrongPassword { place: place.to_owned() }))
 }

@@ -99,7 +99,8 @@ impl Saver {
     /// When zstd gets no memory.
     pub fn start(repository: &Arc<Repository>, index: &Arc<Index>, options: SaveOptions) -> Result<Self> {
         let failure = Arc::new(Failure::default());
-        let (packer, uploads) = Packer::start(repository, &failure, &options.guard);
+        let pack_len = repository.budget().pack_len(index.packs());
+        let (packer, uploads) = Packer::start(repository, pack_len, &failure, &options.guard);
         let threads = options.threads.max(1);
         let shared = Arc::new(Shared {
             repository: Arc::clone(repository),
@@ -385,7 +386,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::PACK_LEN_MAX;
+    use crate::budget::PACK_LEN;
     use crate::lease::{Identity, Lease};
     use crate::repository::FileKind;
     use crate::testing;
@@ -397,7 +398,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as u8
         };
-        (0..PACK_LEN_MAX / (1 << 20) + 2).map(|_| (0..1 << 20).map(|_| step()).collect()).collect()
+        (0..PACK_LEN / (1 << 20) + 2).map(|_| (0..1 << 20).map(|_| step()).collect()).collect()
     }
 
     #[test]
@@ -414,7 +415,7 @@ mod tests {
         drop(saver);
         let index = repository.load_index().unwrap();
         let known = ids.iter().filter(|id| index.has(BlobKind::Data, id).unwrap()).count();
-        let in_packs = repository.budget().pack_len() >> 20;
+        let in_packs = repository.budget().pack_len(0) >> 20;
         assert!((in_packs..pieces.len()).contains(&known), "{known}: all but the open pack");
         let indexed: usize =
             repository.load_index_files().unwrap().iter().map(|(_, packs)| packs.len()).sum();

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use model::digest::Digest;
 use serde::{Deserialize, Serialize};
 
+/// Tag of a snapshot that was mended.
+pub const REPAIRED: &str = "repaired";
+
 /// The JSON of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotFile {
@@ -89,6 +92,12 @@ impl SnapshotFile {
     /// The value of the tag `name=value`.
     pub fn tag(&self, name: &str) -> Option<&str> {
         self.tags.iter().find_map(|tag| tag.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Whether a repair made it of what `other`, whose id is `id`, still had.
+    pub fn is_repair_of(&self, id: &Digest, other: &Self) -> bool {
+        let original = self.original.filter(|_| self.tags.iter().any(|tag| tag == REPAIRED));
+        original.is_some() && (original == Some(*id) || original == other.original)
     }
 }
 

@@ -38,6 +38,18 @@ pub fn map_waiting<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync)
     map_on(WAITING.max(cores()), items, || Ok(()), |(), item| work(item))
 }
 
+/// Two calls that wait for a store, at one time: one round trip instead of two.
+///
+/// # Panics
+/// Where `other` does.
+pub fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        (one, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 /// [`map`] with something that each thread makes for itself and uses for all of its items, like buffers.
 ///
 /// # Errors

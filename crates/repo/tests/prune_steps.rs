@@ -83,8 +83,13 @@ fn undelete_works_after_any_number_of_prunes() {
     }
     repository.undelete_snapshot(&deleted, &Guard::default()).unwrap();
     assert_eq!(restore(&repository, &deleted), old);
+    // What it left behind for latecomers goes without a word, and the record of what is seen stays.
+    let record = format!("record/{deleted}");
+    repository.put_note(&record, &"what is known of it").unwrap();
     let report = run(&repository, &options(), 500);
-    assert_eq!((report.waiting, report.removed_packs), (0, 0));
+    assert_eq!((report.waiting, report.removed_packs, report.buried), (0, 0, 0));
+    assert!(repository.deleted_ids().unwrap().is_empty());
+    repository.load_note::<String>(&record).unwrap();
     assert!(marks::load(&repository).unwrap().is_empty(), "needed packs lose their marks");
     assert_eq!(restore(&repository, &deleted), old);
     assert_eq!(assert_sound(&repository, "undeleted"), 0);

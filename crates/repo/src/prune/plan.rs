@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use model::digest::Digest;
 
 use crate::blob::BlobKind;
-use crate::budget::PACK_LEN_MAX;
+use crate::budget::PACK_LEN;
 use crate::marks::Marks;
 use crate::prune::usage::PackUse;
 
 /// Packs below this are merged.
-const SMALL_LEN: u64 = PACK_LEN_MAX as u64 / 4;
+const SMALL_LEN: u64 = PACK_LEN as u64 / 4;
 /// This many small packs of one kind are worth merging, however small they are.
 const SMALL_COUNT: usize = 32;
 
@@ -28,6 +28,15 @@ pub struct Terms {
     pub unused_percent_max: u8,
     /// Whether somebody else is at work, whose packs are in no index yet.
     pub others_at_work: bool,
+    /// Whether packs of data are too cold to be read: they stay until nothing in them is needed.
+    pub cold_packs: bool,
+}
+
+impl Terms {
+    /// Whether needed blobs of `pack` can move to another one.
+    fn may_repack(&self, pack: &PackUse) -> bool {
+        !self.cold_packs || pack.kind == Some(BlobKind::Tree)
+    }
 }
 
 /// The decision.
@@ -94,7 +103,9 @@ pub fn plan_prune(packs: &[PackUse], known: &Marks, terms: &Terms) -> Plan {
         }
     }
     for kind in BlobKind::ALL {
-        plan.repack.extend(small_packs(packs, &plan.marks, kind));
+        if !terms.cold_packs || kind == BlobKind::Tree {
+            plan.repack.extend(small_packs(packs, &plan.marks, kind));
+        }
     }
     plan
 }
@@ -110,8 +121,9 @@ fn candidates<'a>(packs: &'a [PackUse], known: &Marks, terms: &Terms) -> Vec<&'a
     let may_mark =
         |pack: &&PackUse| pack.kind.is_some() || !terms.others_at_work || known.contains_key(&pack.id);
     let unneeded = packs.iter().filter(|pack| pack.used_by_live == 0).filter(may_mark);
-    let mut wasteful: Vec<_> =
-        packs.iter().filter(|pack| pack.used_by_live > 0 && pack.unused_by_live() > 0).collect();
+    let is_wasteful =
+        |pack: &&PackUse| pack.used_by_live > 0 && pack.unused_by_live() > 0 && terms.may_repack(pack);
+    let mut wasteful: Vec<_> = packs.iter().filter(is_wasteful).collect();
     let share = |pack: &PackUse| u128::from(pack.unused_by_live()) * 1_000_000 / u128::from(pack.len);
     // Marked ones stay chosen: a choice that moved would let no mark grow old.
     wasteful.sort_by_key(|pack| (!known.contains_key(&pack.id), std::cmp::Reverse(share(pack)), pack.id));
@@ -146,7 +158,7 @@ fn small_packs(packs: &[PackUse], marks: &Marks, kind: BlobKind) -> Vec<Digest> 
     };
     let small: Vec<_> = packs.iter().filter(is_small).collect();
     let len: u64 = small.iter().map(|pack| pack.len).sum();
-    let pays = small.len() >= SMALL_COUNT || len >= PACK_LEN_MAX as u64;
+    let pays = small.len() >= SMALL_COUNT || len >= PACK_LEN as u64;
     if pays { small.iter().map(|pack| pack.id).collect() } else { vec![] }
 }
 
@@ -191,6 +203,7 @@ mod tests {
             cooling_off: SignedDuration::from_hours(72),
             unused_percent_max: 5,
             others_at_work: false,
+            cold_packs: false,
         }
     }
 
@@ -286,6 +299,30 @@ mod tests {
         let mut both = data(20, 1000);
         both.extend((20..40).map(|n| small(n, BlobKind::Tree, 1000)));
         assert_eq!(decided(&both, &[], &terms(9)).2.len(), 0);
+    }
+
+    #[test]
+    fn cold_packs_stay_until_nothing_in_them_is_needed() {
+        let cold = |hour| Terms { cold_packs: true, unused_percent_max: 0, ..terms(hour) };
+        let wasteful = [pack(1, 10, 10), pack(2, 10, 10)];
+        assert_eq!(decided(&wasteful, &[(1, 0), (2, 0)], &cold(80)), (vec![], vec![], vec![]));
+        assert_eq!(decided(&[pack(1, 0, 0), full(2)], &[(1, 0)], &cold(80)), (vec![1], vec![1], vec![]));
+        // What cooling snapshots need waits for them, and is not moved either.
+        assert_eq!(decided(&[pack(1, 0, 10), full(2)], &[(1, 0)], &cold(80)), (vec![1], vec![], vec![]));
+        let small = |n, kind| PackUse {
+            kind: Some(kind),
+            size: 9,
+            len: 9,
+            used_by_live: 9,
+            used_by_roots: 9,
+            ..pack(n, 0, 0)
+        };
+        let data: Vec<_> = (0..40).map(|n| small(n, BlobKind::Data)).collect();
+        assert_eq!(decided(&data, &[], &cold(9)).2.len(), 0);
+        let trees: Vec<_> = (0..40).map(|n| small(n, BlobKind::Tree)).collect();
+        assert_eq!(decided(&trees, &[], &cold(9)).2.len(), 40);
+        let tree = PackUse { kind: Some(BlobKind::Tree), ..pack(1, 10, 10) };
+        assert_eq!(decided(&[tree], &[(1, 0)], &cold(80)).2, [1]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: both only add. What they replace is removed by the caller, when everything new is stored.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use model::cancel::CancelToken;
@@ -13,7 +13,7 @@ use crate::blob::{BlobKind, PackedBlob};
 use crate::error::{RepoError, Result};
 use crate::index::{self, FILE_BLOBS_MAX, Index, IndexedPack};
 use crate::packer::{Failure, Guard, Packer};
-use crate::prune::usage::join_blobs;
+use crate::prune::usage::IndexFile;
 use crate::reader::Wanted;
 use crate::repository::{FileKind, Repository};
 
@@ -22,13 +22,15 @@ const FILE_BLOBS_FEW: usize = FILE_BLOBS_MAX / 4;
 /// So many of those are worth writing the index for: each costs everybody who opens the repository a request.
 const SMALL_FILES: usize = 64;
 
-/// Store the blobs of `packs` once more, each envelope as it is after it was opened and compared with its name.
+/// Store the blobs of `packs`, which are some of `packs_all`, once more, each envelope as it is after it was opened and
+/// compared with its name.
 ///
 /// # Errors
 /// The first blob that is not sound; nothing was changed then.
 pub fn repack(
     repository: &Arc<Repository>,
     packs: &[IndexedPack],
+    packs_all: usize,
     guard: &Guard,
     progress: &Progress,
     cancel: &CancelToken,
@@ -38,7 +40,8 @@ pub fn repack(
     let mut wanted = wanted_of(packs, &index)?;
     progress.begin("repacking", wanted.iter().map(|(_, one)| u64::from(one.place.length)).sum());
     let failure = Arc::new(Failure::default());
-    let (packer, uploads) = Packer::start(repository, &failure, guard);
+    let (packer, uploads) =
+        Packer::start(repository, repository.budget().pack_len(packs_all), &failure, guard);
     let outcome = BlobKind::ALL.into_iter().try_for_each(|kind| {
         let mut of_kind: Vec<_> =
             wanted.extract_if(.., |(other, _)| *other == kind).map(|(_, one)| one).collect();
@@ -75,39 +78,44 @@ pub(super) fn wanted_of(packs: &[IndexedPack], index: &Index) -> Result<Vec<(Blo
 
 /// The files that are written anew: those that name packs that are `gone`, and small ones, if there are such or many of
 /// these.
-pub fn replaced<'a>(
-    files: &'a [(Digest, Vec<IndexedPack>)],
-    gone: &HashSet<Digest>,
-) -> Vec<&'a (Digest, Vec<IndexedPack>)> {
-    let names_gone = |packs: &[IndexedPack]| packs.iter().any(|pack| gone.contains(&pack.id));
-    let is_small =
-        |packs: &[IndexedPack]| packs.iter().map(|pack| pack.blobs.len()).sum::<usize>() < FILE_BLOBS_FEW;
-    let is_worth_it = files.iter().filter(|(_, packs)| is_small(packs)).count() >= SMALL_FILES
-        || files.iter().any(|(_, packs)| names_gone(packs));
-    let replaced = files.iter().filter(|(_, packs)| is_worth_it && (names_gone(packs) || is_small(packs)));
-    replaced.collect()
+pub fn replaced<'a>(files: &'a [IndexFile], gone: &HashSet<Digest>) -> Vec<&'a IndexFile> {
+    let names_gone = |file: &IndexFile| file.packs.iter().any(|pack| gone.contains(pack));
+    let is_small = |file: &IndexFile| file.blobs < FILE_BLOBS_FEW;
+    let is_worth_it =
+        files.iter().filter(|file| is_small(file)).count() >= SMALL_FILES || files.iter().any(names_gone);
+    files.iter().filter(|file| is_worth_it && (names_gone(file) || is_small(file))).collect()
 }
 
-/// Write the index anew as far as it names packs that are `gone`, and put small files together. Returns the files that
-/// are replaced and can be removed.
+/// Write the index anew as far as it names packs that are `gone`, and put small files together: `packs` are those that
+/// any of the `files` names, with all their blobs. Returns the files that are replaced and can be removed.
 ///
 /// # Errors
 /// When the store does not take a file.
-pub fn save_index_without(
+pub fn save_index_without<'a>(
     repository: &Repository,
-    files: &[(Digest, Vec<IndexedPack>)],
+    files: &[IndexFile],
+    packs: impl Iterator<Item = (&'a Digest, &'a Vec<PackedBlob>)>,
     gone: &HashSet<Digest>,
 ) -> Result<Vec<Digest>> {
     let replaced = replaced(files, gone);
-    let mut stay: BTreeMap<Digest, Vec<PackedBlob>> = BTreeMap::new();
-    for pack in replaced.iter().flat_map(|(_, packs)| packs).filter(|pack| !gone.contains(&pack.id)) {
-        join_blobs(stay.entry(pack.id).or_default(), &pack.blobs);
+    let named: HashSet<_> = replaced.iter().flat_map(|file| &file.packs).collect();
+    // One file's worth stands in memory once more.
+    let mut batch: Vec<IndexedPack> = vec![];
+    let mut blobs_of_batch = 0;
+    let save = |batch: Vec<IndexedPack>| match batch.is_empty() {
+        true => Ok(()),
+        false => repository.save_file(FileKind::Index, &index::encode_file(&batch)).map(drop),
+    };
+    for (id, blobs) in packs.filter(|(id, _)| named.contains(id) && !gone.contains(id)) {
+        if blobs_of_batch + blobs.len() > FILE_BLOBS_MAX {
+            save(std::mem::take(&mut batch))?;
+            blobs_of_batch = 0;
+        }
+        blobs_of_batch += blobs.len();
+        batch.push(IndexedPack { id: *id, blobs: blobs.clone() });
     }
-    let packs: Vec<_> = stay.into_iter().map(|(id, blobs)| IndexedPack { id, blobs }).collect();
-    for batch in batches(&packs) {
-        repository.save_file(FileKind::Index, &index::encode_file(batch))?;
-    }
-    Ok(replaced.iter().map(|(id, _)| *id).collect())
+    save(batch)?;
+    Ok(replaced.iter().map(|file| file.id).collect())
 }
 
 /// Cut `packs` into the contents of index files.

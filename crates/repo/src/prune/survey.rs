@@ -15,7 +15,7 @@ use crate::error::{RepoError, Result};
 use crate::index::{Index, IndexedPack};
 use crate::marks::{self, Marks};
 use crate::pack;
-use crate::prune::usage::{Keepers, Needed, Pack, PackUse, join_blobs};
+use crate::prune::usage::{IndexFile, Keepers, Needed, Pack, PackUse, join_files};
 use crate::reachable::{self, Reachable};
 use crate::repository::{FileKind, Repository};
 
@@ -29,8 +29,8 @@ pub struct Survey {
     pub uses: Vec<PackUse>,
     /// Which copy of a blob counts.
     pub keepers: Keepers,
-    /// The index as it stands in files.
-    pub index_files: Vec<(Digest, Vec<IndexedPack>)>,
+    /// The files that the index stands in.
+    pub index_files: Vec<IndexFile>,
     /// Snapshots that everybody sees.
     pub live: HashSet<Digest>,
     /// Deleted snapshots that may still come back.
@@ -57,21 +57,29 @@ pub fn survey(
     let is_over = |deleted: &Deleted| age(deleted) >= cooling_off;
     let (over, cooling): (Vec<_>, Vec<_>) = repository.deleted_snapshots()?.into_iter().partition(is_over);
     let stored = repository.list(FileKind::Pack)?;
-    let index_files = repository.load_index_files()?;
-    let packs = join(&index_files, stored.iter().map(|listed| (listed.id, listed.size)));
+    let (index_files, blobs) = join_files(repository.load_index_files()?);
+    let packs = join(blobs, stored.iter().map(|listed| (listed.id, listed.size)));
     let mut index = Index::default();
     for pack in packs.iter().filter(|pack| pack.is_whole) {
-        index.add(&[IndexedPack { id: pack.id, blobs: pack.blobs.clone() }], |_| false);
+        index.add_pack(pack.id, &pack.blobs);
     }
     let roots: Vec<_> = snapshots.iter().map(|(id, snapshot)| (*id, snapshot.tree)).collect();
-    let cooling_roots: Vec<_> = cooling.iter().map(|deleted| (deleted.id, deleted.snapshot.tree)).collect();
-    let needed = Needed {
-        live: collect_whole(repository, &index, &roots, cancel)?,
-        cooling: collect_whole(repository, &index, &cooling_roots, cancel)?,
-    };
+    let root = |deleted: &&Deleted| (deleted.id, deleted.snapshot.tree);
+    let (replaced, whole): (Vec<_>, Vec<_>) =
+        cooling.iter().partition(|deleted| deleted.is_replaced(&snapshots));
+    let whole: Vec<_> = whole.iter().map(root).collect();
+    let replaced: Vec<_> = replaced.iter().map(root).collect();
+    let live = collect_whole(repository, &index, &roots, cancel)?;
+    let mut cooling_needs = collect_whole(repository, &index, &whole, cancel)?;
+    // Of what a repair replaced as much can come back as is left. What nobody can say that it needs is marked at most,
+    // and its own time is over before a mark's is.
+    let (left, _) = reachable::collect(repository, &index, &replaced, cancel)?;
+    cooling_needs.data.extend(left.data);
+    cooling_needs.trees.extend(left.trees);
+    let needed = Needed { live, cooling: cooling_needs };
     drop(index);
     let keepers = Keepers::choose(&packs, &needed, |pack| marks.contains_key(pack));
-    let uses = keepers.measure(&packs, &needed.live);
+    let uses = keepers.measure(&packs, &needed.live, repository.store().has_cold_packs());
     let live = snapshots.into_iter().map(|(id, _)| id).collect();
     Ok(Survey { marks, packs, uses, keepers, index_files, live, cooling, over })
 }
@@ -96,13 +104,9 @@ fn collect_whole(
 
 /// Index and listing put together.
 fn join(
-    index_files: &[(Digest, Vec<IndexedPack>)],
+    mut blobs: BTreeMap<Digest, Vec<PackedBlob>>,
     stored: impl Iterator<Item = (Digest, u64)>,
 ) -> Vec<Pack> {
-    let mut blobs: BTreeMap<Digest, Vec<PackedBlob>> = BTreeMap::new();
-    for pack in index_files.iter().flat_map(|(_, packs)| packs) {
-        join_blobs(blobs.entry(pack.id).or_default(), &pack.blobs);
-    }
     let mut packs = vec![];
     for (id, size) in stored {
         let blobs = blobs.remove(&id).unwrap_or_default();

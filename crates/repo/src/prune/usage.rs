@@ -4,11 +4,12 @@
 //! the blob. So the choice is the same in both steps of prune, and never falls on what is about to go.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use model::digest::Digest;
 
 use crate::blob::{BlobId, BlobKind, PackedBlob};
-use crate::index::{IdMap, IdSet};
+use crate::index::{IdMap, IdSet, IndexedPack};
 use crate::reachable::Reachable;
 
 /// A pack as the store and the index have it.
@@ -47,7 +48,7 @@ pub struct PackUse {
     pub id: Digest,
     /// Stored bytes.
     pub size: u64,
-    /// What its first blob is; `None` for a pack that no index names.
+    /// What it holds, trees where that is both; `None` for a pack that no index names.
     pub kind: Option<BlobKind>,
     /// All its blobs.
     pub len: u64,
@@ -121,21 +122,18 @@ impl Keepers {
         }
     }
 
-    /// How much of each pack is needed, in the order of `packs`.
-    pub fn measure(&self, packs: &[Pack], live: &Reachable) -> Vec<PackUse> {
+    /// How much of each pack is needed, in the order of `packs`. Where packs of data are cold, every copy of a needed blob
+    /// in them is: none is given up, since the one that stays could not be read before.
+    pub fn measure(&self, packs: &[Pack], live: &Reachable, cold_packs: bool) -> Vec<PackUse> {
         let measure = |(number, pack): (usize, &Pack)| {
-            let mut found = PackUse {
-                id: pack.id,
-                size: pack.size,
-                kind: pack.blobs.first().map(|blob| blob.kind),
-                len: 0,
-                used_by_live: 0,
-                used_by_roots: 0,
-            };
+            let kind = kind_of(pack);
+            let all_copies = cold_packs && kind == Some(BlobKind::Data);
+            let mut found =
+                PackUse { id: pack.id, size: pack.size, kind, len: 0, used_by_live: 0, used_by_roots: 0 };
             for blob in &pack.blobs {
                 let length = u64::from(blob.length);
                 found.len += length;
-                if self.is_kept(number, blob) {
+                if self.is_kept(number, blob) || (all_copies && self.has(blob)) {
                     found.used_by_roots += length;
                     found.used_by_live += if live.has(blob.kind, &blob.id) { length } else { 0 };
                 }
@@ -146,15 +144,48 @@ impl Keepers {
     }
 }
 
-/// Put packs that stand in several index files together: a list of all blobs that any of them names.
-pub fn join_blobs(into: &mut Vec<PackedBlob>, more: &[PackedBlob]) {
-    if into.is_empty() || into == more {
-        more.clone_into(into);
+/// Trees where there are any: such a pack is at hand also where those of data are not.
+fn kind_of(pack: &Pack) -> Option<BlobKind> {
+    let has_trees = pack.blobs.iter().any(|blob| blob.kind == BlobKind::Tree);
+    pack.blobs.first().map(|_| if has_trees { BlobKind::Tree } else { BlobKind::Data })
+}
+
+/// An index file, without its blobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexFile {
+    /// Its name.
+    pub id: Digest,
+    /// The packs that it names.
+    pub packs: Vec<Digest>,
+    /// How many blobs of theirs.
+    pub blobs: usize,
+}
+
+/// Index files put together: each pack has all blobs that any of them names, which stand in memory once.
+pub fn join_files(
+    files: Vec<(Digest, Vec<IndexedPack>)>,
+) -> (Vec<IndexFile>, BTreeMap<Digest, Vec<PackedBlob>>) {
+    let mut joined: BTreeMap<Digest, Vec<PackedBlob>> = BTreeMap::new();
+    let mut bare = Vec::with_capacity(files.len());
+    for (id, packs) in files {
+        let blobs = packs.iter().map(|pack| pack.blobs.len()).sum();
+        bare.push(IndexFile { id, packs: packs.iter().map(|pack| pack.id).collect(), blobs });
+        for pack in packs {
+            join_blobs(joined.entry(pack.id).or_default(), pack.blobs);
+        }
+    }
+    (bare, joined)
+}
+
+/// Put what several index files say of a pack together: a list of all blobs that any of them names.
+fn join_blobs(into: &mut Vec<PackedBlob>, more: Vec<PackedBlob>) {
+    if into.is_empty() || *into == more {
+        *into = more;
         return;
     }
     let known: IdSet = into.iter().map(|blob| blob.id).collect();
     let same = |blob: &PackedBlob| known.contains(&blob.id) && into.iter().any(|other| other == blob);
-    let new: Vec<_> = more.iter().filter(|blob| !same(blob)).copied().collect();
+    let new: Vec<_> = more.into_iter().filter(|blob| !same(blob)).collect();
     into.extend(new);
 }
 
@@ -181,7 +212,7 @@ mod tests {
 
     fn used(packs: &[Pack], needed: &Needed, marked: &[u8]) -> Vec<(u64, u64)> {
         let keepers = Keepers::choose(packs, needed, |id| marked.contains(&id.0[0]));
-        let used = keepers.measure(packs, &needed.live);
+        let used = keepers.measure(packs, &needed.live, false);
         used.iter().map(|pack| (pack.used_by_live, pack.used_by_roots)).collect()
     }
 
@@ -202,6 +233,14 @@ mod tests {
     }
 
     #[test]
+    fn every_copy_counts_where_packs_of_data_are_cold() {
+        let (packs, needed) = ([pack(201, &[1, 2]), pack(202, &[1]), pack(203, &[4])], needed(&[1], &[]));
+        let keepers = Keepers::choose(&packs, &needed, |_| false);
+        let used = keepers.measure(&packs, &needed.live, true);
+        assert_eq!(used.iter().map(|pack| pack.used_by_live).collect::<Vec<_>>(), [100, 100, 0]);
+    }
+
+    #[test]
     fn a_blob_twice_in_one_pack_counts_once() {
         assert_eq!(used(&[pack(201, &[1, 1])], &needed(&[1], &[]), &[]), [(100, 100)]);
     }
@@ -209,7 +248,7 @@ mod tests {
     #[test]
     fn lists_of_one_pack_are_joined() {
         let mut blobs = pack(201, &[1, 2]).blobs;
-        join_blobs(&mut blobs, &[blob(2, 100), blob(3, 200)]);
+        join_blobs(&mut blobs, vec![blob(2, 100), blob(3, 200)]);
         assert_eq!(blobs, pack(201, &[1, 2, 3]).blobs);
     }
 }

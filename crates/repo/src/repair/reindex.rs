@@ -16,7 +16,8 @@ use crate::lease::Identity;
 use crate::pack;
 use crate::parity::heal;
 use crate::prune::rewrite::{batches, save_index_without};
-use crate::repair::{alone, join_files, lost};
+use crate::prune::usage::join_files;
+use crate::repair::{alone, lost};
 use crate::repository::{FileKind, Listed, Repository};
 use crate::threads;
 
@@ -34,6 +35,8 @@ pub struct ReindexReport {
     pub lost_packs: Vec<Digest>,
     /// Packs in no index whose header does not open: nobody can say what they hold.
     pub unreadable_packs: Vec<Digest>,
+    /// Packs that are in no index, and too cold to be looked into.
+    pub cold_packs: Vec<Digest>,
 }
 
 impl ReindexReport {
@@ -65,8 +68,7 @@ pub fn repair_index(
             Err(error) => return Err(error),
         }
     }
-    let indexed: HashMap<Digest, Vec<PackedBlob>> =
-        join_files(&files).into_iter().map(|pack| (pack.id, pack.blobs)).collect();
+    let (files, indexed) = join_files(files);
     let stored: HashMap<Digest, Listed> =
         repository.list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed)).collect();
     // A pack of another length than its entry says is read anew; where its header does not open the entry stays, for
@@ -86,7 +88,8 @@ pub fn repair_index(
     lost.retain(|(id, _)| !report.healed_packs.contains(id));
     report.lost_packs = lost.iter().map(|(id, _)| **id).collect();
     report.unreadable_packs.retain(|id| !indexed.contains_key(id));
-    for list in [&mut report.unreadable_files, &mut report.added_packs, &mut report.unreadable_packs] {
+    let ReindexReport { unreadable_files, added_packs, unreadable_packs, cold_packs, .. } = &mut report;
+    for list in [unreadable_files, added_packs, unreadable_packs, cold_packs] {
         list.sort_unstable();
     }
     let Some(lease) = lease.filter(|_| report.has_work()) else { return Ok(report) };
@@ -96,8 +99,11 @@ pub fn repair_index(
     }
     // An entry that was wrong goes like one of a pack that is gone: the right one has just been written.
     let gone = report.lost_packs.iter().chain(&report.added_packs).copied().collect();
-    let mut replaced = save_index_without(repository, &files, &gone)?;
-    replaced.extend(&report.unreadable_files);
+    let mut replaced = save_index_without(repository, &files, indexed.iter(), &gone)?;
+    // What nobody can read may name what nobody could look into: gone, it would let those packs pass for unneeded.
+    if report.cold_packs.is_empty() {
+        replaced.extend(&report.unreadable_files);
+    }
     for file in replaced {
         lease.check()?;
         repository.store().delete(&FileKind::Index.object(&file))?;
@@ -123,6 +129,7 @@ fn read_headers(
         match read {
             Ok(pack) => packs.push(pack),
             Err(RepoError::Damaged { .. }) => report.unreadable_packs.push(listed.id),
+            Err(error) if error.is_too_cold() => report.cold_packs.push(listed.id),
             Err(error) => return Err(error),
         }
     }

@@ -18,7 +18,8 @@ use crate::index::IndexedPack;
 use crate::lease::Identity;
 use crate::parity::heal;
 use crate::prune::rewrite::{repack, save_index_without};
-use crate::repair::{alone, join_files, lost};
+use crate::prune::usage::join_files;
+use crate::repair::{alone, lost};
 use crate::repository::{FileKind, Repository};
 
 /// What the packs gave.
@@ -50,8 +51,8 @@ pub fn repair_packs(
     cancel: &CancelToken,
 ) -> Result<SalvageReport> {
     let lease = alone(repository, identity, dry_run)?;
-    let files = repository.load_index_files()?;
-    let packs = join_files(&files);
+    let (files, packs) = join_files(repository.load_index_files()?);
+    let packs: Vec<_> = packs.into_iter().map(|(id, blobs)| IndexedPack { id, blobs }).collect();
     progress.begin("reading data", packs.iter().map(IndexedPack::blobs_len).sum());
     let examined = examine_all(repository, &packs.iter().collect::<Vec<_>>(), progress, cancel)?;
     let (mut sound, mut bad) = (vec![], vec![]);
@@ -79,10 +80,13 @@ pub fn repair_packs(
         lost_blobs: rescue.lost,
     };
     let Some(lease) = lease.filter(|_| !bad.is_empty()) else { return Ok(report) };
-    repack(repository, &rescue.saved, &lease.guard(), progress, cancel)?;
+    repack(repository, &rescue.saved, rescue.saved.len(), &lease.guard(), progress, cancel)?;
     bad.iter().try_for_each(|(pack, _)| lost::save(repository, &pack.id, &pack.blobs))?;
     lease.check()?;
-    let replaced = save_index_without(repository, &files, &report.bad_packs.iter().copied().collect())?;
+    let replaced = {
+        let packs = packs.iter().map(|pack| (&pack.id, &pack.blobs));
+        save_index_without(repository, &files, packs, &report.bad_packs.iter().copied().collect())?
+    };
     for file in replaced {
         lease.check()?;
         repository.store().delete(&FileKind::Index.object(&file))?;
