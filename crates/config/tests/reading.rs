@@ -1,0 +1,275 @@
+//! Configurations as people write them: what holds, where it was said, and what is wrong with them.
+
+use std::path::Path;
+
+use config::configuration::{Configuration, What};
+use config::error::ConfigError;
+use config::file::{File, schema};
+use config::load::load;
+use config::resolve::resolve;
+use config::show::lines;
+
+/// The example of the interface, with what is not built left in: it is read, and warned about.
+const EXAMPLE: &str = r#"
+[repository]
+url      = "s3://acme-backups/pg"
+password = "${MAINSTAY_PASSWORD}"
+
+[defaults]
+schedule  = "@daily"
+max_age   = "26h"
+retention = { keep_daily = 30, keep_monthly = 12 }
+copies    = ["s3://other-account/pg"]
+per_host  = 1
+notify    = ["oncall"]
+
+[notify.oncall]
+webhook = { url = "https://alarms.example/" }
+
+[tenants.acme]
+repository = { url = "s3://acme/", password = "file:/run/secrets/acme-repo" }
+
+[tenants.acme.sources.app]
+database  = "postgresql://app@db.internal/app"
+password  = "file:/run/secrets/acme-db"
+schedule  = "0 */2 * * *"
+retention = [{ younger_than = "12h", keep = 6 }, { younger_than = "48h", every = "12h", keep = 4 }, { every = "1d", keep = 5 }]
+max_age   = "5h"
+drill     = { schedule = "0 4 * * 0", checks = ["SELECT count(*) > 0 FROM users"] }
+
+[tenants.acme.sources.main]
+cluster = "postgresql://backup@db1"
+wal     = { max_lag = "5m" }
+rpo     = "5m"
+rto     = "1h"
+
+[tenants.acme.sources.all]
+databases = "postgresql://backup@db2"
+exclude   = ["scratch_*"]
+
+[tenants.acme.sources.keys]
+directory = "/etc/acme/ca"
+schedule  = "on-change"
+
+[tenants.beta.sources.etc]
+directory = "ftps://backup@files.acme.example/srv"
+time_zone = "Europe/Berlin"
+"#;
+
+fn read(text: &str) -> Result<Configuration, Vec<ConfigError>> {
+    let file = File::parse(Path::new("mainstay.toml"), text.to_owned()).map_err(|error| vec![error])?;
+    resolve(&[file])
+}
+
+fn holds(configuration: &Configuration, key: &str) -> (String, String) {
+    let line = lines(configuration).into_iter().find(|line| line.key == key);
+    let line = line.unwrap_or_else(|| panic!("nothing said of {key}"));
+    (line.value, line.origin)
+}
+
+#[test]
+fn the_interfaces_example_is_read_and_every_value_has_its_place() {
+    let configuration = read(EXAMPLE).unwrap();
+    let [acme, beta] = &configuration.tenants[..] else { panic!("two tenants") };
+    assert_eq!(acme.sources.len(), 4);
+    assert!(matches!(&acme.sources[0].what.value, What::Databases(url) if url == "postgresql://backup@db2"));
+    // Its own repository, and a prefix below the common one.
+    assert_eq!(acme.repository.url.value, "s3://acme/");
+    assert_eq!(beta.repository.url.value, "s3://acme-backups/pg/beta");
+    let of = |key: &str| holds(&configuration, key);
+    let said = |value: &str, origin: &str| (value.to_owned(), origin.to_owned());
+    assert_eq!(of("tenants.acme.sources.app.schedule"), said("\"0 */2 * * *\"", "mainstay.toml:23"));
+    assert_eq!(of("tenants.acme.sources.all.schedule"), said("\"@daily\"", "mainstay.toml:7"));
+    assert_eq!(of("tenants.beta.sources.etc.time_zone"), said("\"Europe/Berlin\"", "mainstay.toml:44"));
+    assert_eq!(of("tenants.beta.sources.etc.jitter"), said("\"0s\"", "built in"));
+    assert_eq!(
+        of("tenants.acme.repository.password"),
+        said("\"file:/run/secrets/acme-repo\"", "mainstay.toml:18")
+    );
+    assert_eq!(of("tenants.beta.sources.etc.retention").0, "{ keep_daily = 30, keep_monthly = 12 }");
+    let tiers = of("tenants.acme.sources.app.retention").0;
+    assert!(
+        tiers.starts_with(
+            "[{ younger_than = \"12h\", keep = 6 }, { younger_than = \"2d\", every = \"12h\", keep = 4 }"
+        ),
+        "{tiers}"
+    );
+    assert_eq!(of("tenants.acme.sources.app.copies.0.url").0, "\"s3://other-account/pg\"");
+    let warned: Vec<_> = configuration.warnings.iter().map(ToString::to_string).collect();
+    for waiting in ["main: wal is not", "app: drill is not", "main: rpo is not"] {
+        assert!(warned.iter().any(|words| words.contains(waiting)), "{waiting}: {warned:?}");
+    }
+}
+
+/// Each mistake with its line, its key, and what to write instead.
+#[test]
+fn mistakes_are_named_with_line_key_and_the_nearest_known_key() {
+    let source = "[tenants.a]\nrepository = { url = \"/r\" }\n[tenants.a.sources.s]\ndirectory = \"/d\"\n";
+    let cases = [
+        ("[defaults]\nshedule = \"@daily\"\n", 2, "unknown key `shedule`", "perhaps schedule was meant"),
+        (
+            "[tenants.a.sources.x]\ndatabase = \"x\"\nretention = { keep_dayly = 3 }\n",
+            3,
+            "`keep_dayly`",
+            "keep_daily",
+        ),
+        ("frobnicate = 1\n", 1, "`frobnicate`", "known are repository, include"),
+        (&format!("{source}schedule = \"@dayly\"\n"), 5, "@dayly", ""),
+        (&format!("{source}schedule = \"0 0 31 2 *\"\n"), 5, "never comes", ""),
+        (&format!("{source}max_age = \"5 parsecs\"\n"), 5, "no span of time", ""),
+        (&format!("{source}time_zone = \"Europe/Berlim\"\n"), 5, "Berlim", "Europe/Berlin"),
+        (&format!("{source}database = \"x\"\n"), 0, "two are said", "exactly one of"),
+        (&format!("{source}retention = {{ keep_daily = 0 }}\n"), 5, "keeps nothing", ""),
+        (
+            &format!(
+                "{source}retention = [{{ younger_than = \"2d\", keep = 1 }}, {{ younger_than = \"1d\", keep = 1 }}]\n"
+            ),
+            5,
+            "youngest to the oldest",
+            "",
+        ),
+        (&format!("{source}retention = [{{ every = \"5h\", keep = 1 }}]\n"), 5, "known are 1h", ""),
+        (&format!("{source}drill = {{ schedule = \"never\" }}\n"), 5, "five fields", ""),
+        ("[tenants.a.sources.x]\nexclude = []\n", 0, "nothing says what", "exactly one of"),
+        ("[tenants.a.sources.x]\ndatabase = \"x\"\n", 0, "no repository", "[repository]"),
+        ("[tenants.\"a/b\".sources.x]\ndatabase = \"x\"\n", 0, "slash", ""),
+        ("[tenants.\"..\".sources.x]\ndatabase = \"x\"\n", 0, "'..'", ""),
+        ("include = [\"not-there.toml\"]\nx = [\n", 2, "", ""),
+    ];
+    for (text, line, message, hint) in cases {
+        let mistakes = read(text).unwrap_err();
+        let fits = |mistake: &&ConfigError| {
+            mistake.message.contains(message)
+                && (line == 0 || mistake.line == Some(line))
+                && mistake.line.is_some()
+        };
+        let found = mistakes.iter().find(fits).unwrap_or_else(|| panic!("{text}: {mistakes:?}"));
+        assert!(found.hint.as_deref().unwrap_or_default().contains(hint), "{text}: {found:?}");
+    }
+}
+
+/// A password belongs into no configuration, and one that stands there is not repeated to anybody.
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_shown() {
+    for text in [
+        "[repository]\nurl = \"/r\"\npassword = \"hunter2\"\n",
+        "[repository]\nurl = \"/r\"\ncredentials = { AWS_SECRET_ACCESS_KEY = \"hunter2\" }\n",
+        "[tenants.a]\nrepository = { url = \"/r\", password = \"hunter2\" }\n",
+        "[tenants.a]\nrepository = { url = \"/r\" }\n[tenants.a.sources.s]\ndatabase = \"x\"\npassword = \"hunter2\"\n",
+    ] {
+        let mistakes = read(text).unwrap_err();
+        let words: String = mistakes.iter().map(ToString::to_string).collect();
+        assert!(words.contains("no reference to a secret") && !words.contains("hunter2"), "{words}");
+    }
+    let address = "[tenants.a]\nrepository = { url = \"/r\" }\n[tenants.a.sources.s]\ndatabase = \"postgresql://u:hunter2@h/d\"\n";
+    assert_eq!(holds(&read(address).unwrap(), "tenants.a.sources.s.database").0, "\"postgresql://u:…@h/d\"");
+}
+
+#[test]
+fn one_password_for_all_tenants_is_warned_about_c24() {
+    let two = "[tenants.a.sources.s]\ndatabase = \"x\"\n[tenants.b.sources.s]\ndatabase = \"x\"\n";
+    let shared = read(&format!("[repository]\nurl = \"/r\"\npassword = \"${{P}}\"\n{two}")).unwrap();
+    assert!(shared.warnings[0].message.contains("tenants a and b have the same password"));
+    let own = read(&format!("[repository]\nurl = \"/r\"\npassword = \"file:/s/{{tenant}}\"\n{two}")).unwrap();
+    assert!(own.warnings.is_empty());
+    assert_eq!(holds(&own, "tenants.b.repository.password").0, "\"file:/s/b\"");
+}
+
+#[test]
+fn files_include_others_and_each_tenant_is_in_one_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+    let top = folder.path().join("mainstay.toml");
+    write(
+        "mainstay.toml",
+        "include = [\"conf.d/*.toml\"]\n[repository]\nurl = \"/r\"\n[defaults]\nschedule = \"@hourly\"\n",
+    );
+    write("conf.d/a.toml", "[tenants.a.sources.s]\ndatabase = \"x\"\n");
+    write("conf.d/b.toml", "[tenants.b.sources.s]\ndatabase = \"x\"\nschedule = \"@weekly\"\n");
+    write("conf.d/c.txt", "nonsense");
+    let configuration = resolve(&load(&top).unwrap()).unwrap();
+    assert_eq!(holds(&configuration, "tenants.a.sources.s.schedule").0, "\"@hourly\"");
+    let (value, origin) = holds(&configuration, "tenants.b.sources.s.schedule");
+    assert!(value == "\"@weekly\"" && origin.ends_with("conf.d/b.toml:3"), "{origin}");
+    // The same tenant twice, a circle, a file that is not there: each is said.
+    write("conf.d/d.toml", "[tenants.a.sources.t]\ndatabase = \"x\"\n");
+    let twice = resolve(&load(&top).unwrap()).unwrap_err();
+    assert!(
+        twice[0].message.contains("tenant a is in two files") && twice[0].file.ends_with("d.toml"),
+        "{twice:?}"
+    );
+    write("conf.d/d.toml", "include = [\"../mainstay.toml\"]\n");
+    assert!(load(&top).unwrap_err().message.contains("circle"));
+    write("conf.d/d.toml", "include = [\"gone.toml\"]\n");
+    assert!(load(&top).unwrap_err().message.contains("gone.toml does not exist"));
+    // A mistake in an included file has that file's name.
+    write("conf.d/d.toml", "\n[default]\n");
+    let wrong = load(&top).unwrap_err();
+    assert!(wrong.file.ends_with("conf.d/d.toml") && wrong.line == Some(2), "{wrong:?}");
+    assert_eq!(wrong.hint.as_deref(), Some("perhaps defaults was meant"));
+}
+
+#[test]
+fn the_schema_knows_every_key() {
+    let schema = serde_json::to_string(&schema()).unwrap();
+    for key in ["include", "tenants", "keep_hourly", "younger_than", "on-change", "per_host", "credentials"] {
+        assert!(schema.contains(key), "{key}");
+    }
+}
+
+/// Daily and thirty days, as a company asks of all who keep its data.
+#[test]
+fn t9_a_source_below_the_minimum_is_refused_unless_it_says_why() {
+    let minimum =
+        "[minimum]\nevery = \"1d\"\nretention = \"30d\"\n[tenants.a]\nrepository = { url = \"/r\" }\n";
+    let with = |source: &str| read(&format!("{minimum}[tenants.a.sources.s]\ndatabase = \"x\"\n{source}\n"));
+    let good = [
+        "schedule = \"@daily\"",
+        "schedule = \"@daily\"\ntime_zone = \"Europe/Berlin\"\nretention = { keep_daily = 30 }",
+        "schedule = \"@hourly\"\nretention = { keep_within = \"30d\" }",
+        "schedule = \"@hourly\"\nretention = [{ younger_than = \"1d\", keep = 24 }, { every = \"1w\", keep = 5 }]",
+        "schedule = \"@weekly\"\nretention = { keep_last = 1 }\nbelow_minimum = \"read only since 2019\"",
+    ];
+    for source in good {
+        with(source).unwrap_or_else(|mistakes| panic!("{source}: {mistakes:?}"));
+    }
+    let bad = [
+        ("schedule = \"@weekly\"", "up to 1w lie between two runs"),
+        ("schedule = \"0 2 * * 1-5\"", "up to 3d lie"),
+        ("", "when somebody says so"),
+        ("schedule = \"@daily\"\nretention = { keep_daily = 29 }", "kept for 29d"),
+        ("schedule = \"@hourly\"\nretention = { keep_last = 100 }", "kept for 100h"),
+    ];
+    for (source, words) in bad {
+        let mistakes = with(source).unwrap_err();
+        assert!(mistakes[0].message.contains(words), "{source}: {mistakes:?}");
+        assert!(mistakes[0].hint.as_deref().unwrap().contains("below_minimum"));
+    }
+}
+
+#[test]
+fn whoever_is_told_must_be_known_and_reachable() {
+    let source = "[tenants.a]\nrepository = { url = \"/r\" }\n[tenants.a.sources.s]\ndatabase = \"x\"\nnotify = [\"ops\"]\n";
+    let cases = [
+        ("", "nobody is called ops"),
+        ("[notify.ops]\n", "nothing says how"),
+        ("[notify.ops]\nwebhook = { url = \"hunter2\" }\n", "no address"),
+        ("[notify.ops]\nemail = { to = [], from = \"a@b\", server = \"smtp://h\" }\n", "needs to"),
+        ("[notify.ops]\nemail = { to = [\"a@b\"], from = \"a@b\", server = \"mail\" }\n", "smtps://"),
+        ("[notify.ops]\nwebhook = { url = \"https://h/\" }\n[watch]\nshrunk = 120\n", "0 to 100"),
+        (
+            "[notify.ops]\nwebhook = { url = \"https://h/\" }\n[watch]\nnotify = [\"dev\"]\n",
+            "nobody is called dev",
+        ),
+    ];
+    for (more, words) in cases {
+        let mistakes = read(&format!("{source}{more}")).unwrap_err();
+        let said: String = mistakes.iter().map(ToString::to_string).collect();
+        assert!(said.contains(words) && !said.contains("hunter2"), "{more}: {said}");
+    }
+    let good = format!(
+        "{source}[notify.ops]\nwebhook = {{ url = \"${{HOOK}}\" }}\n[watch]\nheartbeat = \"https://h/\"\n"
+    );
+    read(&good).unwrap();
+}
