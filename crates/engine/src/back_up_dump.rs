@@ -4,12 +4,9 @@
 //! sealing (all cores) → packs. Nothing is written to a temporary file. Fail closed: unless pg_dump, the parser and the pipeline all
 //! say that it went well, there is no backup.
 
-use std::io::Read;
 use std::sync::Arc;
 
-use model::backup::{BackupKind, BackupRecord};
-use model::digest::Digest;
-use pg::archive::{ArchiveReader, ArchiveSummary};
+use model::backup::BackupRecord;
 use pg::client::{Client, Clients};
 use pg::connection::Session;
 use pg::dump::{Dump, DumpOptions, DumpReport};
@@ -17,15 +14,14 @@ use pg::globals::Globals;
 use pg::server::{Extension, Server};
 use repo::Repository;
 use repo::chunk::Cutter;
-use repo::saver::Content;
-use repo::sha256::StreamHash;
 use repo::stream::StreamSaver;
 
 use crate::catalog;
 use crate::cutter;
+use crate::dump_stream::{Passed, json, pass_through};
 use crate::error::{EngineError, Result};
 use crate::manifest::{DUMP_NAME, GLOBALS_NAME, MANIFEST_NAME, MANIFEST_VERSION, Manifest};
-use crate::writing::{FileCounts, Order, Outcome, Writing, plain_node, save_small_file, save_tree};
+use crate::writing::{Order, Writing, plain_node, save_small_file, save_tree};
 
 /// A database to back up.
 pub struct DumpSource<'a> {
@@ -37,14 +33,6 @@ pub struct DumpSource<'a> {
     pub database: &'a str,
     /// How to dump.
     pub options: DumpOptions,
-}
-
-/// What passed through.
-struct Passed {
-    content: Arc<Content>,
-    sha256: Digest,
-    length: u64,
-    summary: ArchiveSummary,
 }
 
 /// What the server told beside the dump.
@@ -99,7 +87,8 @@ pub fn back_up_dump(
     });
     let Ready { writing, cutter, size } = ready?;
     let beside = beside.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    let passed = pass_through(&mut dump, StreamSaver::new(&writing.saver, &cutter), order);
+    let stream = StreamSaver::new(&writing.saver, &cutter);
+    let passed = pass_through(&mut dump, "reading from pg_dump", stream, order);
     // pg_dump's own words come first: what the parser says of a broken stream is only their consequence.
     let (report, passed) = match passed {
         Ok(passed) => (dump.finish()?, passed),
@@ -137,28 +126,6 @@ fn chunk_size(
     Ok(cutter::size_for(server.size(source.database)?.0))
 }
 
-fn pass_through(dump: &mut Dump, stream: StreamSaver<'_>, order: &Order) -> Result<Passed> {
-    let mut archive = ArchiveReader::new();
-    let mut hash = StreamHash::default();
-    let mut stream = stream.hashing(&mut hash);
-    let mut length = 0;
-    loop {
-        let room = stream.room();
-        let count = dump.read(room).map_err(EngineError::io("reading from pg_dump"))?;
-        order.cancel.check()?;
-        if count == 0 {
-            break;
-        }
-        archive.push(&room[..count])?;
-        stream.filled(count)?;
-        length += count as u64;
-        order.progress.advance(count as u64);
-    }
-    let summary = archive.finish()?;
-    let content = stream.finish()?;
-    Ok(Passed { content, sha256: hash.finish(), length, summary })
-}
-
 #[expect(clippy::too_many_arguments, reason = "the last phase of one story: everything meets here")]
 fn commit(
     writing: Writing,
@@ -170,19 +137,7 @@ fn commit(
     passed: Passed,
     report: DumpReport,
 ) -> Result<BackupRecord> {
-    let outcome = Outcome {
-        kind: BackupKind::Dump,
-        database: source.database.to_owned(),
-        size_bytes: passed.length,
-        sha256: Some(passed.sha256),
-        relation_count: passed.summary.tables().count() as u64,
-        paths: vec![format!("/{}/{}", order.tenant, order.source)],
-        excludes: vec![],
-        parent: None,
-        tags: vec![format!("chunk={size}")],
-        incomplete: false,
-        files: FileCounts { new: 1, ..FileCounts::default() },
-    };
+    let outcome = passed.outcome(source.database, size, order);
     let manifest = Manifest {
         manifest_version: MANIFEST_VERSION,
         record: writing.record(&outcome),
@@ -192,6 +147,7 @@ fn commit(
         client_version: client.version().to_string(),
         no_owner: source.options.no_owner,
         no_acl: source.options.no_acl,
+        is_imported: false,
         extensions: beside.extensions.clone(),
         database: beside.globals.databases.iter().find(|facts| facts.name == source.database).cloned(),
         warnings: report.warnings,
@@ -206,8 +162,4 @@ fn commit(
     ];
     let root = save_tree(saver, &mut nodes)?;
     writing.commit(root, &outcome)
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(|error| EngineError::Unsuitable(error.to_string()))
 }

@@ -5,23 +5,13 @@
 //! channels are bounded, so memory does not grow with the directory. The tree holds the whole absolute path, as
 //! restic's do. What cannot be read is told by name, and the snapshot then says of itself that it is incomplete.
 
-mod parent;
-mod promise;
-mod content;
-mod choose;
-mod assemble;
-
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use files::exclude::Excludes;
-use files::owner::Owners;
-use files::relative::RelativePath;
-use files::root::Root;
-use files::target::Target;
-use files::walk::{Event, Walk};
+use files::origin::{Opened, Origin, Walking};
+use files::walk::Event;
 use model::backup::{BackupKind, BackupRecord};
 use model::digest::Digest;
 use model::entry::{Entry, EntryKind};
@@ -33,7 +23,27 @@ use repo::{RepoError, Repository};
 
 use crate::cutter;
 use crate::error::{EngineError, Result};
-use crate::writing::{FileCounts, Order, Outcome, Writing, plain_node, save_tree};
+use crate::writing::{FileCounts, Order, Outcome, Writing, save_tree};
+
+/// Told of everything that could not be read, by name.
+type Tell<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// What stopped the pipeline first.
+#[derive(Default)]
+struct Failure(Mutex<Option<EngineError>>);
+
+impl Failure {
+    fn tell(&self, error: EngineError) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+mod parent;
+mod promise;
+mod content;
+mod choose;
+mod assemble;
+
 use assemble::{Assembled, Assembler};
 use choose::{BATCH, BATCHES_WAITING, Chooser, Job};
 use content::ContentReader;
@@ -47,16 +57,12 @@ const JOBS_WAITING: usize = 256;
 
 /// A directory to back up.
 pub struct DirectorySource<'a> {
-    /// Where it is.
-    pub path: &'a Path,
-    /// What to leave out.
-    pub excludes: Excludes,
-    /// The same as text, for the snapshot.
+    /// What is in it, and its files: opened on this machine or on another one.
+    pub opened: Opened,
+    /// What is left out, for the snapshot.
     pub patterns: &'a [String],
-    /// Names of users and groups.
-    pub owners: Arc<Owners>,
     /// Told of everything that could not be read, by name, while the backup goes on.
-    pub tell: &'a (dyn Fn(&str) + Sync),
+    pub tell: Tell<'a>,
 }
 
 /// A backup of a directory, and what it saw.
@@ -78,21 +84,18 @@ pub struct DirectoryReport {
 /// Anything but single files that cannot be read; then there is no backup.
 pub fn back_up_files(
     repository: &Arc<Repository>,
-    source: &DirectorySource<'_>,
+    source: DirectorySource<'_>,
     order: &Order,
 ) -> Result<DirectoryReport> {
     order.progress.begin("reading", 0);
-    let path = absolute(source.path)?;
-    let walk = Walk::open(source.path, source.excludes.clone(), Arc::clone(&source.owners))?;
-    let path_text = path.to_string_lossy().into_owned();
-    let (parent_id, parent) = parent::find(repository, order, &path_text)?.unzip();
+    let Opened { walk, origin } = source.opened;
+    let (parent_id, parent) = parent::find(repository, order, &*origin)?.unzip();
     let mean = chunk_mean(parent.as_ref());
     let cutter = cutter::load(repository, mean)?;
     let writing = Writing::begin(repository, order)?;
-    let saved =
-        save_all(&writing, walk, parent.as_ref(), &cutter, source, order).and_then(|(done, excluded)| {
-            Ok((save_ancestors(&writing, &path, done.top.as_ref(), source, order)?, done, excluded))
-        });
+    let saved = save_all(&writing, walk, parent.as_ref(), &cutter, (&origin, source.tell), order).and_then(
+        |(done, excluded)| Ok((save_ancestors(&writing, done.top.as_ref(), &*origin)?, done, excluded)),
+    );
     let (root, done, excluded) = match saved {
         Ok(saved) => saved,
         Err(error) => return Err(first_cause(writing, error)),
@@ -103,7 +106,8 @@ pub fn back_up_files(
         size_bytes: done.size,
         sha256: None,
         relation_count: 0,
-        paths: vec![path_text],
+        positions: None,
+        paths: vec![origin.name().to_owned()],
         excludes: source.patterns.to_vec(),
         parent: parent_id,
         tags: vec![format!("chunk={mean}")],
@@ -122,16 +126,6 @@ fn first_cause(writing: Writing, error: EngineError) -> EngineError {
     }
 }
 
-/// The path from the root on, as the tree shows it.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let named = |path: &Path| EngineError::io(format!("looking for {}", path.display()));
-    let whole = std::path::absolute(path).map_err(named(path))?;
-    match whole.components().any(|part| part == Component::ParentDir) {
-        true => std::fs::canonicalize(path).map_err(named(path)),
-        false => Ok(whole.components().collect()),
-    }
-}
-
 /// Chunks as in the parent, so that what is stored is found again.
 fn chunk_mean(parent: Option<&SnapshotFile>) -> usize {
     let tag = parent.and_then(|parent| parent.tag("chunk")?.parse::<usize>().ok());
@@ -141,28 +135,30 @@ fn chunk_mean(parent: Option<&SnapshotFile>) -> usize {
 /// Everything from the root of the walk down; also how many entries were left out.
 fn save_all(
     writing: &Writing,
-    walk: Walk,
+    walk: Box<dyn Walking>,
     parent: Option<&SnapshotFile>,
     cutter: &Cutter,
-    source: &DirectorySource<'_>,
+    (origin, tell): (&Arc<dyn Origin>, Tell<'_>),
     order: &Order,
 ) -> Result<(Assembled, u64)> {
     let (progress, cancel) = (&order.progress, &order.cancel);
-    let parent = Parent::open(&writing.repository, (&writing.index, &writing.marked), parent)?;
-    let (root, failure) = (walk.root(), Mutex::new(None));
+    let parent =
+        Parent::open(&writing.repository, (&writing.index, &writing.marked), parent, origin.doubt())?;
+    let failure = Failure::default();
     let both = (progress.clone(), cancel.clone());
-    let assembler = Assembler::new(writing.saver.hand()?, Arc::clone(&root), source.tell, both);
+    let assembler = Assembler::new(writing.saver.hand()?, Arc::clone(origin), tell, both);
     let (to_choose, events) = bounded(BATCHES_WAITING);
     let (to_read, jobs) = bounded(JOBS_WAITING);
     let (to_assemble, items) = bounded(BATCHES_WAITING);
     let (assembled, excluded) = std::thread::scope(|scope| {
         let walking = scope.spawn(move || send_events(walk, &to_choose));
-        let chooser = Chooser::new(parent, to_read, to_assemble, progress.clone());
-        // It ends early only when the assembler has, which says why.
+        let failure = &failure;
+        let chooser = Chooser::new(parent, (to_read, to_assemble), failure, progress.clone());
+        // It ends early only when the assembler has, which says why, or when it has said why itself.
         scope.spawn(move || drop(chooser.run(&events)));
-        for _ in 0..cores() {
-            let (root, jobs, failure) = (Arc::clone(&root), jobs.clone(), &failure);
-            scope.spawn(move || read_files(writing, cutter, (root, source, order), &jobs, failure));
+        for _ in 0..cores().max(origin.lanes()) {
+            let jobs = jobs.clone();
+            scope.spawn(move || read_files(writing, cutter, (&**origin, order), &jobs, failure));
         }
         drop(jobs);
         let assembled = assembler.run(&items);
@@ -170,7 +166,7 @@ fn save_all(
         drop(items);
         (assembled, walking.join())
     });
-    if let Some(first) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(first) = failure.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(first);
     }
     let excluded = excluded.map_err(|_| RepoError::System("the walk stopped unexpectedly".to_owned()))?;
@@ -178,7 +174,7 @@ fn save_all(
 }
 
 /// Walk ahead of the others; returns how many entries were left out.
-fn send_events(mut walk: Walk, to_choose: &Sender<Vec<Event>>) -> u64 {
+fn send_events(mut walk: Box<dyn Walking>, to_choose: &Sender<Vec<Event>>) -> u64 {
     loop {
         let batch: Vec<_> = walk.by_ref().take(BATCH).collect();
         if batch.is_empty() || to_choose.send(batch).is_err() {
@@ -191,17 +187,13 @@ fn send_events(mut walk: Walk, to_choose: &Sender<Vec<Event>>) -> u64 {
 fn read_files(
     writing: &Writing,
     cutter: &Cutter,
-    (root, source, order): (Arc<Root>, &DirectorySource<'_>, &Order),
+    (origin, order): (&dyn Origin, &Order),
     jobs: &Receiver<Job>,
-    failure: &Mutex<Option<EngineError>>,
+    failure: &Failure,
 ) {
-    let fail = |error: EngineError| {
-        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    };
+    let fail = |error: EngineError| failure.tell(error);
     let both = (order.progress.clone(), order.cancel.clone());
-    let mut reader = ContentReader::new(&writing.saver, cutter, (root, Arc::clone(&source.owners)), both)
-        .map_err(fail)
-        .ok();
+    let mut reader = ContentReader::new(&writing.saver, cutter, origin, both).map_err(fail).ok();
     for Job { path, walked, promise } in jobs {
         let outcome = match &mut reader {
             Some(reader) => reader.read(&path, &walked).map_err(fail).ok(),
@@ -214,34 +206,30 @@ fn read_files(
     }
 }
 
-/// The directories from the root of the file system to the one that was backed up, each with its real metadata.
-fn save_ancestors(
-    writing: &Writing,
-    path: &Path,
-    top: Option<&Node>,
-    source: &DirectorySource<'_>,
-    order: &Order,
-) -> Result<Digest> {
+/// The directories from the root of the file system to the one that was backed up, with their metadata where it is known.
+fn save_ancestors(writing: &Writing, top: Option<&Node>, origin: &dyn Origin) -> Result<Digest> {
+    let path = origin.path();
     let Some(top) = top else {
-        return Err(EngineError::Unsuitable(format!("{} vanished while it was backed up", path.display())));
+        return Err(EngineError::Unsuitable(format!("{} vanished while it was backed up", origin.name())));
     };
     let mut node = top.clone();
     for ancestor in path.ancestors().skip(1) {
         let tree = save_tree(&writing.saver, &mut [node])?;
         let Some(name) = ancestor.file_name() else { return Ok(tree) };
-        let entry = ancestor_entry(ancestor, name.as_bytes(), source, order);
+        let entry = ancestor_entry(ancestor, name.as_bytes(), origin, &top.entry);
         node = Node { entry, content: vec![], subtree: Some(tree) };
     }
     // Only the root of the file system has nothing above it, and is the tree itself.
     node.subtree.ok_or_else(|| EngineError::Unsuitable(format!("{} has no name", path.display())))
 }
 
-/// Links on the way to the directory are followed, as whoever named it did.
-fn ancestor_entry(path: &Path, name: &[u8], source: &DirectorySource<'_>, order: &Order) -> Entry {
-    let found = Target::open(path).and_then(|dir| dir.look_at(&RelativePath::root(), &source.owners));
-    let mut entry = found.ok().flatten().unwrap_or_else(|| {
-        let mut plain = plain_node("", 0, vec![], order).entry;
-        plain.metadata.mode = 0o755;
+/// One that cannot be looked at is open to all, and of whom and when `top` is: the same in every backup, so that nothing
+/// new is stored of it.
+fn ancestor_entry(path: &Path, name: &[u8], origin: &dyn Origin, top: &Entry) -> Entry {
+    let mut entry = origin.above(path).unwrap_or_else(|| {
+        let mut plain = top.clone();
+        (plain.metadata.mode, plain.metadata.size) = (0o755, 0);
+        (plain.metadata.inode, plain.metadata.xattrs) = (0, vec![]);
         plain
     });
     entry.metadata.atime = entry.metadata.mtime;

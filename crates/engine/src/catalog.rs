@@ -13,9 +13,12 @@ use model::entry::is_plain_name;
 use model::name::{BackupId, SourceName, TenantName};
 use repo::index::Index;
 use repo::repository::FileKind;
+use repo::sealed_file::Listed;
 use repo::snapshot_file::SnapshotFile;
+use repo::threads::{both, map_waiting};
 use repo::{BlobKind, RepoError, Repository, tree};
 
+use crate::cluster_manifest::ClusterManifest;
 use crate::error::{EngineError, Result};
 use crate::manifest::{MANIFEST_NAME, Manifest};
 
@@ -65,17 +68,27 @@ pub fn list(repository: &Repository) -> Result<Vec<BackupRecord>> {
 /// # Errors
 /// When the repository cannot be listed.
 pub fn list_readable(repository: &Repository) -> Result<Listing> {
-    // Records before snapshots: a backup that is committed meanwhile is seen without its record, never the reverse.
-    let kept = note_names(repository, "record")?;
-    let holds = note_names(repository, "hold")?;
-    let verifications = newest_verifications(repository)?;
+    // A backup that is committed meanwhile may be seen without its record, or not at all: a record without a snapshot is
+    // looked for once more before it says anything.
+    let names = |folder| move || note_names(repository, folder);
+    let ((kept, holds), (verifications, snapshots)) = both(
+        || both(names("record"), names("hold")),
+        || both(|| newest_verifications(repository), || repository.list(FileKind::Snapshot)),
+    );
+    let (kept, holds, verifications, snapshots) = (kept?, holds?, verifications?, snapshots?);
     let (mut index, mut records, mut damage) = (None, vec![], vec![]);
-    let snapshots = repository.list(FileKind::Snapshot)?;
     let there: HashSet<String> = snapshots.iter().map(|listed| listed.id.to_hex()).collect();
     let mut missing = load_missing(repository, kept.keys().filter(|name| !there.contains(*name)))?;
-    for listed in snapshots {
+    let notes_of = |listed: &Listed| {
         let name = listed.id.to_hex();
         let copy = kept.contains_key(&name).then(|| repository.load_note(&format!("record/{name}")));
+        let verification =
+            verifications.get(&name).and_then(|note| repository.load_note::<Verification>(note).ok());
+        (copy, verification)
+    };
+    let notes = map_waiting(&snapshots, notes_of)?;
+    for (listed, (copy, verification)) in snapshots.into_iter().zip(notes) {
+        let name = listed.id.to_hex();
         let found = match copy {
             Some(Ok(record)) => Ok(record),
             Some(Err(error)) if !error.is_damage() => return Err(error.into()),
@@ -92,9 +105,7 @@ pub fn list_readable(repository: &Repository) -> Result<Listing> {
         seen_in(repository, &mut record, listed.id);
         // The note alone says it: the record stays as it was made when a hold is taken away.
         record.hold = holds.contains_key(&name);
-        if let Some(note) = verifications.get(&name) {
-            record.last_verification = repository.load_note::<Verification>(note).ok();
-        }
+        record.last_verification = verification.or(record.last_verification);
         records.push(record);
     }
     newest_first(&mut records);
@@ -140,8 +151,7 @@ fn load_missing<'a>(
 /// What a stored record does not say: where it was found.
 fn seen_in(repository: &Repository, record: &mut BackupRecord, snapshot: Digest) {
     record.snapshot = Some(snapshot);
-    record.destination = "local".to_owned();
-    record.location = repository.store().location();
+    record.found_at(repository.store().location());
 }
 
 fn note_names(repository: &Repository, folder: &str) -> Result<HashMap<String, ()>> {
@@ -165,7 +175,9 @@ fn newest_verifications(repository: &Repository) -> Result<HashMap<String, Strin
 /// The record of a snapshot that has none: from the manifest of a dump, from the tags, or from what restic says.
 fn find_again(repository: &Repository, id: &Digest, index: &mut Option<Index>) -> Result<BackupRecord> {
     let snapshot = repository.load_snapshot(id)?;
-    if snapshot.tag("kind") == Some(BackupKind::Dump.as_str()) {
+    // A manifest is data, which is not read for a list where it may be cold.
+    let is_dump = snapshot.tag("kind") == Some(BackupKind::Dump.as_str());
+    if is_dump && !repository.store().has_cold_packs() {
         let index = match index {
             Some(index) => index,
             None => index.insert(repository.load_index()?),
@@ -217,9 +229,9 @@ pub(crate) fn from_tags(id: &Digest, snapshot: &SnapshotFile) -> BackupRecord {
         snapshot: None,
         last_verification: None,
         relation_count: 0,
-        start_lsn: String::new(),
-        stop_lsn: String::new(),
-        timeline: String::new(),
+        start_lsn: named("start", ""),
+        stop_lsn: named("stop", ""),
+        timeline: named("timeline", ""),
         label: named("label", ""),
         hold: false,
         incomplete: snapshot.tags.iter().any(|tag| tag == "incomplete"),
@@ -299,6 +311,20 @@ pub fn load_manifest(repository: &Repository, index: &Index, snapshot: &Snapshot
     let manifest: Manifest =
         serde_json::from_slice(&json).map_err(|error| RepoError::damaged(MANIFEST_NAME, error))?;
     Ok(manifest)
+}
+
+/// The manifest of a cluster.
+///
+/// # Errors
+/// As [`load_manifest`].
+pub fn load_cluster_manifest(
+    repository: &Repository,
+    index: &Index,
+    snapshot: &SnapshotFile,
+) -> Result<ClusterManifest> {
+    let json = load_small_file(repository, index, &snapshot.tree, MANIFEST_NAME)?;
+    let manifest = serde_json::from_slice(&json);
+    Ok(manifest.map_err(|error| RepoError::damaged(MANIFEST_NAME, error))?)
 }
 
 /// The bytes of a file in the root of a tree.

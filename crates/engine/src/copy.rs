@@ -23,7 +23,7 @@ use repo::{BlobKind, RepoError, Repository};
 use serde::Serialize;
 
 use crate::error::{EngineError, Result};
-use crate::{catalog, cutter};
+use crate::{catalog, cutter, reading};
 
 /// Bytes, before compression, after which what is there is committed: what a copy that is cut short loses at most.
 const ROUND_LEN: u64 = 256 << 20;
@@ -86,7 +86,7 @@ pub fn copy(
     cancel: &CancelToken,
 ) -> Result<CopyReport> {
     refuse_same(source, target)?;
-    let source_lease = Lease::beside(source, "copy", identity)?;
+    let source_lease = reading::begin(source, "copy", identity)?;
     let target_lease = Lease::beside(target, "copy", identity)?;
     adopt::after_crash(target, &target_lease, cancel)?;
     cutter::copy_seed(source, target)?;
@@ -104,7 +104,7 @@ pub fn copy(
         let stats =
             round.carry((source, &source_index), (target, &target_index), &target_lease, progress, cancel)?;
         report.add(stats);
-        source_lease.check()?;
+        source_lease.as_ref().map_or(Ok(()), Lease::check)?;
         for job in round.jobs {
             cancel.check()?;
             target_lease.check()?;

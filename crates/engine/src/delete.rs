@@ -2,12 +2,14 @@
 //!
 //! Invariant: a backup on hold is never deleted.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::backup::BackupRecord;
 use repo::Repository;
 use repo::lease::{Identity, Lease};
+use repo::repository::FileKind;
 use serde::Serialize;
 
 use crate::catalog;
@@ -59,22 +61,30 @@ pub(crate) fn is_held(repository: &Repository, record: &BackupRecord) -> Result<
     Ok(repository.list_notes("hold")?.iter().any(|(held, _)| *held == name))
 }
 
-/// Every backup that can still come back, the last deleted first.
+/// Every backup that can still come back, the last deleted first. What is broken hides no other; check names it.
 ///
 /// # Errors
-/// Damage to any of them.
+/// When the store cannot list or read.
 pub fn list_deleted(repository: &Repository) -> Result<Vec<DeletedBackup>> {
     let mut backups = vec![];
-    for deleted in repository.deleted_snapshots()? {
+    // Snapshots afterwards: what comes back meanwhile is in both.
+    let (deleted, _) = repository.examine_deleted()?;
+    let seen: HashSet<_> = match deleted.is_empty() {
+        true => HashSet::new(),
+        false => repository.list(FileKind::Snapshot)?.into_iter().map(|listed| listed.id).collect(),
+    };
+    for deleted in deleted.into_iter().filter(|deleted| !seen.contains(&deleted.id)) {
         let mut record = match repository.load_note(&format!("record/{}", deleted.id)) {
             Err(repo::RepoError::Store(error)) if error.is_not_found() => {
                 catalog::from_tags(&deleted.id, &deleted.snapshot)
             }
+            // A copy, and no more.
+            Err(error) if error.is_damage() => catalog::from_tags(&deleted.id, &deleted.snapshot),
             other => other?,
         };
         record.snapshot = Some(deleted.id);
         record.hold = false;
-        record.location = repository.store().location();
+        record.found_at(repository.store().location());
         backups.push(DeletedBackup { record, deleted_at: deleted.deleted_at });
     }
     backups.sort_by_key(|backup| std::cmp::Reverse(backup.deleted_at));

@@ -5,11 +5,15 @@ use std::io;
 use model::cancel::Cancelled;
 use model::name::BackupId;
 use pg::archive::ArchiveError;
+use pg::backup_mode::BackupModeError;
 use pg::client::ClientError;
 use pg::connection::{ConnectionError, SessionError};
 use pg::restore::RestoreError;
+use pg::wire::WireError;
 use pg::{ProgramError, QueryError};
 use repo::RepoError;
+
+use crate::wal_error::WalError;
 
 /// An error of a verb.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,9 @@ pub enum EngineError {
     /// A question to the server.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// Backup mode of a cluster.
+    #[error(transparent)]
+    BackupMode(#[from] BackupModeError),
     /// The client programs.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -41,6 +48,12 @@ pub enum EngineError {
     /// A directory.
     #[error(transparent)]
     Files(#[from] files::error::Error),
+    /// The conversation with a server that streams.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// WAL.
+    #[error(transparent)]
+    Wal(#[from] WalError),
     /// The system.
     #[error("{what}: {cause}")]
     Io {
@@ -92,6 +105,9 @@ pub enum EngineError {
         /// Where it ends.
         bytes_max: usize,
     },
+    /// What the backup needs went away while it was made.
+    #[error("{0}")]
+    Gone(String),
     /// It cannot be done with what was asked for.
     #[error("{0}")]
     Unsuitable(String),
@@ -137,6 +153,8 @@ impl EngineError {
             Self::Cancelled(_)
             | Self::Repository(RepoError::Cancelled(_))
             | Self::Program(ProgramError::Cancelled(_))
+            | Self::Wire(WireError::Cancelled(_))
+            | Self::BackupMode(BackupModeError::Query(QueryError::Program(ProgramError::Cancelled(_))))
             | Self::Restore(RestoreError::Program(ProgramError::Cancelled(_))) => true,
             _ => false,
         }

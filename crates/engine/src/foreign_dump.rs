@@ -97,6 +97,7 @@ pub fn examine(dump: &ForeignDump, record: &BackupRecord) -> Result<(Manifest, V
         client_version: archive.dump_version.clone(),
         no_owner: false,
         no_acl: false,
+        is_imported: false,
         extensions: vec![],
         database: None,
         warnings: vec![],

@@ -1,28 +1,44 @@
 //! The verbs: each file is one, told as a story over the repository, the directories and PostgreSQL.
 
+pub mod wal_error;
 pub mod error;
 pub mod manifest;
+pub mod cluster_manifest;
 pub mod catalog;
 pub mod cutter;
 pub mod writing;
 pub mod reading;
 pub mod stored_file;
 pub mod stored_tree;
+pub mod warm_up;
+mod dump_stream;
 pub mod back_up_dump;
+pub mod import_dump;
 pub mod back_up_files;
+pub mod back_up_cluster;
 pub mod verify;
 pub mod export;
 pub mod export_files;
+pub mod open_file;
 pub mod foreign_dump;
 pub mod restore_dump;
+mod zeros;
 pub mod restore_files;
+pub mod restore_cluster;
 pub mod delete;
 pub mod forget;
 pub mod stats;
+pub mod needed;
 pub mod copy;
 pub mod catch_up;
 pub mod retired;
 pub mod mirror;
 pub mod repair_snapshots;
+pub mod archive_wal;
+pub mod wal_owner;
+pub mod fetch_wal;
+pub mod receive_wal;
+pub mod wal_status;
+pub mod expire_wal;
 
 pub use error::EngineError;

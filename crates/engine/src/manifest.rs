@@ -38,6 +38,9 @@ pub struct Manifest {
     pub no_owner: bool,
     /// Whether rights were left out.
     pub no_acl: bool,
+    /// Whether somebody else made the dump; then nobody vouches for what is in it.
+    #[serde(default)]
+    pub is_imported: bool,
     /// Extensions with their versions.
     pub extensions: Vec<Extension>,
     /// Encoding, locale, owner and rights of the database, if the server told.

@@ -109,9 +109,26 @@ impl Road<'_> {
         Ok(copies.len())
     }
 
+    /// Archived WAL is not copied: a repository that has some which the other one has not stays.
+    fn refuse_wal(&self) -> Result<()> {
+        for system_id in self.from.list_wal_clusters()? {
+            let there = self.to.list_wal(system_id, None)?;
+            let there: HashSet<_> = there.into_iter().map(|one| one.file).collect();
+            let missing = self.from.list_wal(system_id, None)?;
+            let missing = missing.into_iter().filter(|one| !there.contains(&one.file)).count();
+            if missing > 0 {
+                return Err(EngineError::Refused(format!(
+                    "{missing} files of archived WAL of the cluster {system_id} are only here, and are not copied; it is kept"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether nothing was missing and it is given up. Alone in it: whoever was at work is seen or has ended.
     fn retire(&self, now: Timestamp) -> Result<bool> {
         let lease = Lease::exclusive(self.from, "retire", self.identity)?;
+        self.refuse_wal()?;
         if !self.plan()?.is_empty() {
             return Ok(false);
         }

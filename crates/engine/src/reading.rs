@@ -18,7 +18,7 @@ pub fn begin(repository: &Arc<Repository>, verb: &str, identity: &Identity) -> R
         Ok(lease) => Ok(Some(lease)),
         Err(RepoError::Store(
             StoreError::Io { action: "write", .. }
-            | StoreError::Refused { action: "write", why: Refusal::Denied(_), .. },
+            | StoreError::Refused { action: "write", why: Refusal::Denied(_) | Refusal::Past, .. },
         )) => Ok(None),
         Err(error) => Err(error.into()),
     }

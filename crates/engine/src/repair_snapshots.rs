@@ -27,8 +27,8 @@ use mend::Mender;
 
 mod mend;
 
-/// Tag of a snapshot that was mended.
-pub const REPAIRED: &str = "repaired";
+pub use repo::snapshot_file::REPAIRED;
+
 /// Files of one backup that are named at most.
 const NAMED_MAX: usize = 100;
 

@@ -2,7 +2,8 @@
 //!
 //! Invariant: never a half state. A database that is there is changed in one transaction, after every byte of the
 //! dump was verified. A new one is loaded under another name, each byte verified on its way, and renamed in when
-//! all of it is there; on any failure it is dropped, and so are the roles that were made for it.
+//! all of it is there; on any failure it is dropped, and so are the roles that were made for it. What a killed restore
+//! left is swept by the next.
 
 mod plan;
 mod streams;
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
 use model::progress::Progress;
-use pg::globals::Globals;
-use pg::roles::{MadeRoles, database_properties_sql};
-use pg::scratch::{Scratch, sweep};
+use pg::globals::{DatabaseFacts, Globals};
+use pg::pending_roles::{Leftover, PendingRoles, Swept, sweep};
+use pg::roles::database_properties_sql;
+use pg::scratch::Scratch;
 use pg::server::Server;
 use repo::index::Index;
 use repo::{RepoError, Repository};
@@ -49,17 +51,40 @@ pub fn carry_out(
     if plan.way != Way::New {
         verify_dump(repository, index, &plan.root, &plan.file, record, &plan.manifest, progress, cancel)?;
     }
-    let made = globals.as_ref().map(|globals| server.make_roles(globals)).transpose()?;
+    let mut notes = match plan.way == Way::New || globals.is_some() {
+        true => clear_up(&server)?,
+        false => vec![],
+    };
+    let roles = match &globals {
+        Some(globals) => Some(PendingRoles::make(&server, globals, random_number()?)?),
+        None => None,
+    };
     progress.begin("restoring", plan.size_bytes);
     let loading = Loading { file: &file, plan, server: &server, progress, cancel };
     let loaded = match plan.way {
-        Way::New => load_new(&loading, globals.as_ref()),
+        Way::New => load_new(&loading, globals.as_ref(), roles.as_ref()),
         Way::IntoEmpty | Way::OverExisting => loading.in_one_transaction(),
     };
-    loaded.map_err(|error| match made {
-        Some(made) => take_back(&server, &made, error),
-        None => error,
-    })
+    match loaded {
+        Ok(warnings) => {
+            notes.extend(warnings);
+            if let Some(Err(error)) = roles.map(PendingRoles::keep) {
+                let roles = "roles that were made are still noted as those of a restore that goes on";
+                notes.push(format!("{roles}, and the next one drops what nobody uses of them: {error}"));
+            }
+            Ok(notes)
+        }
+        Err(error) => Err(match roles {
+            Some(roles) => take_back(roles, error),
+            None => error,
+        }),
+    }
+}
+
+fn random_number() -> Result<u32> {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).map_err(RepoError::from)?;
+    Ok(u32::from_ne_bytes(random))
 }
 
 fn load_globals(repository: &Repository, index: &Index, plan: &Plan) -> Result<Globals> {
@@ -68,52 +93,54 @@ fn load_globals(repository: &Repository, index: &Index, plan: &Plan) -> Result<G
 }
 
 /// Load under a name of its own, and rename it in.
-fn load_new(loading: &Loading<'_>, globals: Option<&Globals>) -> Result<Vec<String>> {
+fn load_new(
+    loading: &Loading<'_>,
+    globals: Option<&Globals>,
+    roles: Option<&PendingRoles>,
+) -> Result<Vec<String>> {
     let Loading { plan, server, .. } = loading;
-    let mut notes = clear_up(server)?;
-    let mut random = [0; 4];
-    getrandom::fill(&mut random).map_err(RepoError::from)?;
     let facts = plan.manifest.database.as_ref();
-    let scratch = Scratch::create(server, facts, u32::from_ne_bytes(random))?;
+    let scratch = Scratch::create(server, facts, random_number()?)?;
     let loaded = loading.in_pieces(scratch.name()).and_then(|warnings| {
         if let (Some(globals), Some(facts)) = (globals, facts) {
-            server.execute(&database_properties_sql(globals, facts, scratch.name()))?;
+            // Its comment comes with its name: on a scratch database, comments are notes.
+            let facts = DatabaseFacts { comment: None, ..facts.clone() };
+            server.execute(&database_properties_sql(globals, &facts, scratch.name()))?;
         }
         let comment = globals.and(facts).and_then(|facts| facts.comment.as_deref());
         // Somebody may have made one of that name meanwhile: the server then refuses, and theirs stays.
-        scratch.rename(&plan.database, comment)?;
+        scratch.rename(&plan.database, comment, roles.and_then(PendingRoles::keep_sql))?;
         Ok(warnings)
     });
-    match loaded {
-        Ok(warnings) => {
-            notes.extend(warnings);
-            Ok(notes)
+    loaded.map_err(|error| {
+        let name = scratch.name().to_owned();
+        match scratch.drop() {
+            Ok(()) => error,
+            Err(_) => error.leaving(format!("database {name:?}, which the next restore removes")),
         }
-        Err(error) => {
-            let name = scratch.name().to_owned();
-            Err(match scratch.drop() {
-                Ok(()) => error,
-                Err(_) => error.leaving(format!("database {name:?}, which the next restore removes")),
-            })
-        }
-    }
+    })
 }
 
 /// What restores left that were killed is removed; what cannot be is named.
 fn clear_up(server: &Server) -> Result<Vec<String>> {
-    let tell = |swept: pg::scratch::Swept| match swept.obstacle {
-        None => format!("removed database {:?}, which a restore that was killed had left", swept.name),
-        Some(why) => {
-            format!("database {:?} was left by a restore that was killed and stays: {why}", swept.name)
+    let tell = |Swept { what, obstacle }: Swept| {
+        let what = match what {
+            Leftover::Database(name) => format!("database {name:?}"),
+            Leftover::Role(name) => format!("role {name:?}"),
+        };
+        match obstacle {
+            None => format!("removed {what}, which a restore that was killed had left"),
+            Some(why) => format!("{what} was left by a restore that was killed and stays: {why}"),
         }
     };
     Ok(sweep(server)?.into_iter().map(tell).collect())
 }
 
-fn take_back(server: &Server, made: &MadeRoles, error: EngineError) -> EngineError {
-    match server.unmake_roles(made) {
+fn take_back(roles: PendingRoles, error: EngineError) -> EngineError {
+    let made = roles.made().roles.clone();
+    match roles.take_back() {
         Ok(left) if left.is_empty() => error,
         Ok(left) => error.leaving(format!("roles {left:?}, which are in use")),
-        Err(_) => error.leaving(format!("roles {:?}", made.roles)),
+        Err(_) => error.leaving(format!("roles {made:?}")),
     }
 }

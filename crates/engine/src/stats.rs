@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::backup::decimal;
 use model::cancel::CancelToken;
 use model::digest::Digest;
+use model::size::ByteSize;
 use repo::index::{IdSet, Index};
 use repo::prune::survey::survey;
 use repo::repository::FileKind;
@@ -14,6 +15,14 @@ use serde::Serialize;
 
 use crate::catalog;
 use crate::error::Result;
+
+/// Bytes of all packs, as the store lists them.
+///
+/// # Errors
+/// When it cannot list.
+pub fn stored_bytes(repository: &Repository) -> Result<ByteSize> {
+    Ok(ByteSize(repository.list(FileKind::Pack)?.iter().map(|listed| listed.size).sum()))
+}
 
 /// Figures of a repository.
 #[derive(Clone, Debug, PartialEq, Serialize)]

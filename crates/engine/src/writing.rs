@@ -10,6 +10,7 @@ use model::backup::{BackupKind, BackupRecord, Engine};
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::entry::{Entry, EntryKind, Metadata};
+use model::lsn::{Lsn, Timeline};
 use model::name::{BackupId, SourceName, TenantName};
 use model::progress::Progress;
 use repo::BlobKind;
@@ -22,6 +23,7 @@ use repo::node::Node;
 use repo::repository::FileKind;
 use repo::saver::{SaveOptions, SaveStats, Saver};
 use repo::snapshot_file::{SnapshotFile, Summary};
+use repo::threads::both;
 use repo::{RepoError, blob, tree};
 
 use crate::catalog;
@@ -82,6 +84,8 @@ pub struct Outcome {
     pub sha256: Option<Digest>,
     /// Tables with data.
     pub relation_count: u64,
+    /// Where in the log it is, for clusters.
+    pub positions: Option<ClusterPositions>,
     /// Paths, as restic groups snapshots by them.
     pub paths: Vec<String>,
     /// Patterns left out.
@@ -94,6 +98,17 @@ pub struct Outcome {
     pub incomplete: bool,
     /// Figures of files.
     pub files: FileCounts,
+}
+
+/// Where in the log of its cluster a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterPositions {
+    /// Recovery begins here.
+    pub start: Lsn,
+    /// From here on it is consistent.
+    pub stop: Lsn,
+    /// On this timeline.
+    pub timeline: Timeline,
 }
 
 /// Files seen by a backup.
@@ -113,9 +128,7 @@ impl Writing {
     /// # Errors
     /// When the repository is held by somebody alone, or cannot be read.
     pub fn begin(repository: &Arc<Repository>, order: &Order) -> Result<Self> {
-        let (id, lease) = claim(repository, order)?;
-        adopt::after_crash(repository, &lease, &order.cancel)?;
-        let Known { usable, marked } = repository.load_known()?;
+        let (id, lease, Known { usable, marked }) = claim(repository, order)?;
         let index = Arc::new(usable);
         let mut options = SaveOptions { cancel: order.cancel.clone(), ..SaveOptions::default() };
         options.guard = lease.guard();
@@ -144,9 +157,9 @@ impl Writing {
             snapshot: None,
             last_verification: None,
             relation_count: outcome.relation_count,
-            start_lsn: String::new(),
-            stop_lsn: String::new(),
-            timeline: String::new(),
+            start_lsn: outcome.positions.map(|at| at.start.to_string()).unwrap_or_default(),
+            stop_lsn: outcome.positions.map(|at| at.stop.to_string()).unwrap_or_default(),
+            timeline: outcome.positions.map(|at| at.timeline.to_string()).unwrap_or_default(),
             label: self.order.label.clone(),
             hold: self.order.hold,
             incomplete: outcome.incomplete,
@@ -162,7 +175,8 @@ impl Writing {
         let Self { repository, saver, lease, order, .. } = self;
         let stats = saver.finish()?;
         order.cancel.check()?;
-        lease.check()?;
+        // What is seen afterwards is taken back, but a crash may come first, and what is broken then stops every prune.
+        lease.verify_kept()?;
         record.stored_bytes = stats.stored;
         let snapshot = snapshot_of(&order, &record, root, outcome, stats);
         // A hold that came after the snapshot would be lost by a crash between the two.
@@ -173,10 +187,8 @@ impl Writing {
         record.snapshot = Some(id);
         confirm(&repository, &order, &lease, &id, root)?;
         // The snapshot is the backup; a record that is missing is found again in it.
-        repository.put_note(&format!("record/{id}"), &record).ok();
-        drop(lease);
-        record.destination = "local".to_owned();
-        record.location = repository.store().location();
+        both(|| repository.put_note(&format!("record/{id}"), &record).ok(), || drop(lease));
+        record.found_at(repository.store().location());
         Ok(record)
     }
 }
@@ -210,13 +222,19 @@ fn confirm(
     Err(lost.into())
 }
 
-/// The id belongs to whoever holds the lease of that name, unless a backup has it already.
-fn claim(repository: &Arc<Repository>, order: &Order) -> Result<(BackupId, Lease)> {
+/// The id belongs to whoever holds the lease of that name, unless a backup has it already. What the repository holds is
+/// looked at meanwhile.
+fn claim(repository: &Arc<Repository>, order: &Order) -> Result<(BackupId, Lease, Known)> {
     for nth in 1..=SAME_SECOND_MAX {
         let id = BackupId::new(&order.tenant, &order.source, order.now, nth);
         let Some(lease) = Lease::shared(repository, id.as_str(), &order.identity)? else { continue };
-        if !is_taken(repository, &id, order.now)? {
-            return Ok((id, lease));
+        let look = || {
+            adopt::after_crash(repository, &lease, &order.cancel)?;
+            repository.load_known()
+        };
+        let (is_taken, known) = both(|| is_taken(repository, &id, order.now), look);
+        if !is_taken? {
+            return Ok((id, lease, known?));
         }
     }
     Err(EngineError::Refused(format!("{SAME_SECOND_MAX} backups of {} began in one second", order.source)))
@@ -304,6 +322,14 @@ pub fn plain_node(name: &str, size: u64, content: Vec<Digest>, order: &Order) ->
         content,
         subtree: None,
     }
+}
+
+/// A directory of the tree that we made ourselves; its subtree is still to come.
+pub fn plain_directory(name: &str, order: &Order) -> Node {
+    let mut node = plain_node(name, 0, vec![], order);
+    node.entry.kind = EntryKind::Directory;
+    node.entry.metadata.mode = 0o700;
+    node
 }
 
 /// Save a small file in one piece.

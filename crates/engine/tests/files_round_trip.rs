@@ -229,6 +229,46 @@ fn single_paths_are_restored_with_the_directories_that_lead_there() {
 }
 
 #[test]
+fn a_file_of_a_backup_is_read_at_any_offset_by_many_at_once() {
+    let mut world = World::new();
+    let contents = noise(11, 9_000_001);
+    fs::create_dir(world.data().join("deep")).unwrap();
+    fs::write(world.data().join("deep/file"), &contents).unwrap();
+    std::os::unix::fs::symlink("file", world.data().join("deep/link")).unwrap();
+    let record = world.back_up().record;
+    let index = std::sync::Arc::new(world.repository.load_index().unwrap());
+    let cache = repo::plain_cache::PlainCache::new(4 << 20);
+    let open = |path: &str| {
+        engine::open_file::open_file(&world.repository, &index, &record, &relative(path), &cache)
+    };
+    let file = open("deep/file").unwrap();
+    assert_eq!(file.len(), contents.len() as u64);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (file, contents) = (&file, &contents);
+            scope.spawn(move || {
+                for step in 0..300_usize {
+                    let offset = (step * 7_919_003 + thread * 104_729) % (contents.len() + 1_000);
+                    let mut bytes = vec![0; 1 + step * 97];
+                    let count = file.read_at(offset as u64, &mut bytes).unwrap();
+                    let end = contents.len().min(offset + bytes.len());
+                    assert_eq!(&bytes[..count], contents.get(offset..end).unwrap_or_default());
+                }
+            });
+        }
+    });
+    for (path, words) in [
+        ("deep/none", "deep/none is not in"),
+        ("deep/link", "deep/link is no file"),
+        ("deep", "deep is no file"),
+        ("deep/file/more", "deep/file/more is not in"),
+    ] {
+        let error = open(path).err().unwrap().to_string();
+        assert!(error.starts_with(words), "{error}");
+    }
+}
+
+#[test]
 fn fifty_sparse_gigabytes_are_quick_and_small() {
     let mut world = World::new();
     let file = fs::File::create(world.data().join("sparse")).unwrap();

@@ -6,15 +6,23 @@ mod files_world;
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use engine::error::EngineError;
 use engine::writing::{FileCounts, Outcome, Writing, save_small_file, save_tree};
 use files::exclude::Excludes;
 use files_world::{World, relative};
 use model::backup::{BackupKind, BackupRecord};
+use model::cancel::CancelToken;
 use model::entry::EntryKind;
+use model::secret::Secret;
+use repo::Repository;
 use repo::node::Node;
+use store::faulty::FaultyStore;
+use store::local::LocalStore;
+use store::meter::{Meter, MeterStore};
+use testkit::site::PASSWORD;
 use testkit::tree::{Tree, assert_same_tree, differences};
 
 #[test]
@@ -104,6 +112,45 @@ fn a_damaged_blob_costs_its_files_alone() {
     let told = world.take_told();
     assert!(told[0].starts_with("a bad: ") && told[1].starts_with("b bad too: "), "{told:?}");
     assert_eq!(differences(&data, &world.path("restored")), ["\"a bad\": missing", "\"b bad too\": missing"]);
+}
+
+#[test]
+fn a_restore_that_was_cut_short_goes_on_where_it_was() {
+    let mut world = World::new();
+    for number in 0..40 {
+        let mut state = number + 1_u32;
+        let noise = (0..1 << 20).map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        fs::write(world.data().join(format!("{number:02}")), noise.collect::<Vec<_>>()).unwrap();
+    }
+    let record = world.back_up().record;
+    // Counted, and cut short at about half of the ranges of packs.
+    let (meter, gets, cut) = (Arc::new(Meter::new()), Arc::new(AtomicUsize::new(0)), CancelToken::new());
+    let (seen, wish) = (Arc::clone(&gets), cut.clone());
+    let plan = move |_: u64, action: &str, key: &str| {
+        if action == "get" && key.starts_with("data/") && seen.fetch_add(1, Ordering::SeqCst) == 10 {
+            wish.cancel();
+        }
+        None
+    };
+    let inside = FaultyStore::new(LocalStore::new(world.path("repository")), Box::new(plan));
+    let store = Arc::new(MeterStore::new(inside, Arc::clone(&meter)));
+    world.repository = Arc::new(Repository::open(store, &Secret::new(PASSWORD)).unwrap());
+    let read = || meter.traffic().downloaded_bytes;
+    let (to, begin) = (world.path("restored"), read());
+    let stopped = world.try_restore(&record, &to, |order| order.cancel = cut).unwrap_err();
+    assert!(stopped.is_cancelled(), "{stopped}");
+    let first = read() - begin;
+    let rest = world.try_restore(&record, &to, |order| order.delta = true).unwrap();
+    let second = read() - begin - first;
+    assert_eq!((rest.damaged, rest.problems), (0, 0));
+    assert_same_tree(&world.data(), &to);
+    // What is on its way is read again, a few ranges of 4 MiB; what was written is not.
+    let all = record.stored_bytes;
+    assert!(first > all / 4 && second < all * 3 / 4, "{first} and {second} of {all} bytes");
+    assert!(first + second < all + (20 << 20), "{first} and {second} of {all} bytes");
 }
 
 #[test]
@@ -228,6 +275,7 @@ fn hostile(
         size_bytes: 0,
         sha256: None,
         relation_count: 0,
+        positions: None,
         paths: vec!["/".into()],
         excludes: vec![],
         parent: None,

@@ -77,6 +77,7 @@ fn back_up(
         size_bytes: 9_000,
         sha256: None,
         relation_count: 0,
+        positions: None,
         paths: vec!["/srv".into()],
         excludes: vec![],
         parent: None,

@@ -22,6 +22,7 @@ use repo::check::{CheckOptions, CheckReport, check};
 use repo::lease::Identity;
 use repo::parity;
 use repo::parity::protect::{ParityOptions, ParityReport};
+use repo::prune::{PruneOptions, prune};
 use repo::repair::reindex::{ReindexReport, repair_index};
 use repo::repair::salvage::{SalvageReport, repair_packs};
 use repo::repository::FileKind;
@@ -257,7 +258,7 @@ fn a_lost_directory_becomes_an_empty_one_and_a_lost_root_is_said_to_be_hopeless(
 }
 
 #[test]
-fn replaced_backups_can_come_back_and_held_ones_stay() {
+fn replaced_backups_trouble_check_no_more_and_can_come_back_and_held_ones_stay() {
     let (world, record) = backed_up();
     damage_one_chunk(&world, &record);
     salvage(&world.repository, false);
@@ -267,9 +268,16 @@ fn replaced_backups_can_come_back_and_held_ones_stay() {
     mend(&world.repository, replace);
     let there = catalog::list(&world.repository).unwrap();
     assert!(there.len() == 1 && there[0].incomplete);
+    // What was replaced is known to be damaged, and no problem any more; what comes back is one.
     let report = read_all(&world.repository);
-    assert!(report.problems.is_empty(), "{:?}", report.problems);
+    assert!(report.problems.is_empty() && report.touched.is_empty(), "{report:?}");
+    assert!(report.remarks.iter().any(|remark| remark.contains("was replaced by a repair")), "{report:?}");
+    // Nor does it keep prune from its work, which leaves it what it has.
+    let options = PruneOptions { unused_percent_max: 0, ..PruneOptions::default() };
+    let now = jiff::Timestamp::now();
+    prune(&world.repository, &options, &me(), now, &Progress::new(), &CancelToken::new()).unwrap();
     let back = engine::delete::undelete(&world.repository, record.id.as_str(), &me()).unwrap();
+    assert_eq!(read_all(&world.repository).touched.len(), planned[0].files);
     catalog::set_hold(&world.repository, &back, true).unwrap();
     mend(&world.repository, replace);
     let there = catalog::list(&world.repository).unwrap();

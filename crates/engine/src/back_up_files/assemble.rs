@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
+use files::origin::Origin;
 use files::read::Steadiness;
-use files::root::Root;
+use files::relative::RelativePath;
 use model::cancel::CancelToken;
 use model::entry::Entry;
 use model::progress::Progress;
@@ -38,7 +39,7 @@ pub(super) struct Assembled {
 /// Builds trees from the bottom up.
 pub(super) struct Assembler<'a> {
     hand: Hand,
-    root: Arc<Root>,
+    origin: Arc<dyn Origin>,
     tell: &'a (dyn Fn(&str) + Sync),
     progress: Progress,
     cancel: CancelToken,
@@ -51,12 +52,12 @@ pub(super) struct Assembler<'a> {
 impl<'a> Assembler<'a> {
     pub(super) fn new(
         hand: Hand,
-        root: Arc<Root>,
+        origin: Arc<dyn Origin>,
         tell: &'a (dyn Fn(&str) + Sync),
         (progress, cancel): (Progress, CancelToken),
     ) -> Self {
         let (open, done) = (vec![], Assembled::default());
-        Self { hand, root, tell, progress, cancel, open, tree_len_max: PLAIN_LEN_MAX, done }
+        Self { hand, origin, tell, progress, cancel, open, tree_len_max: PLAIN_LEN_MAX, done }
     }
 
     /// Assemble until no more items come.
@@ -91,7 +92,7 @@ impl<'a> Assembler<'a> {
                 Outcome::Unreadable(words) => self.problem(words),
                 Outcome::Read(file) => {
                     if let Some(words) = unsteady(file) {
-                        let path = self.root.path().join(path.as_path());
+                        let path = self.origin.full(&path);
                         self.problem(&format!("{} {words} while it was read", path.display()));
                     }
                     let counts = &mut self.done.counts;
@@ -125,7 +126,7 @@ impl<'a> Assembler<'a> {
 
     fn open_path(&self) -> PathBuf {
         let names = self.open.iter().skip(1).map(|(entry, _)| OsStr::from_bytes(&entry.name));
-        self.root.path().iter().chain(names).collect()
+        self.origin.full(&RelativePath::root()).iter().chain(names).collect()
     }
 
     fn problem(&mut self, words: &str) {
@@ -149,7 +150,7 @@ mod tests {
 
     use files::exclude::Excludes;
     use files::owner::Owners;
-    use files::walk::{Event, Walk};
+    use files::walk::Event;
     use model::secret::Secret;
     use repo::index::Index;
     use repo::repository::{FileKind, Repository};
@@ -159,9 +160,8 @@ mod tests {
     use super::*;
 
     /// The items of a walk over `path` without files.
-    fn items(path: &Path) -> (Arc<Root>, Vec<Item>) {
-        let walk = Walk::open(path, Excludes::nothing(), Arc::new(Owners::default())).unwrap();
-        let root = walk.root();
+    fn items(path: &Path) -> (Arc<dyn Origin>, Vec<Item>) {
+        let opened = files::here::open(path, Excludes::nothing(), Arc::new(Owners::default())).unwrap();
         let item = |event| match event {
             Event::Enter { entry, .. } => Item::Enter(Box::new(entry)),
             Event::Leave { .. } => Item::Leave,
@@ -170,7 +170,7 @@ mod tests {
             }
             Event::Problem { error, .. } => panic!("{error}"),
         };
-        (root, walk.map(item).collect())
+        (opened.origin, opened.walk.map(item).collect())
     }
 
     #[test]
@@ -187,9 +187,9 @@ mod tests {
         let run = |tree_len_max| {
             let saver =
                 Saver::start(&repository, &Arc::new(Index::default()), SaveOptions::default()).unwrap();
-            let (root, items) = items(place.path());
+            let (origin, items) = items(place.path());
             let both = (Progress::new(), CancelToken::new());
-            let mut assembler = Assembler::new(saver.hand().unwrap(), root, &|_| (), both);
+            let mut assembler = Assembler::new(saver.hand().unwrap(), origin, &|_| (), both);
             assembler.tree_len_max = tree_len_max;
             let (send, receive) = crossbeam_channel::unbounded();
             send.send(items).unwrap();

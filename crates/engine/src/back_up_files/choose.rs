@@ -11,6 +11,7 @@ use model::entry::Entry;
 use model::progress::Progress;
 use repo::node::Node;
 
+use super::Failure;
 use super::content::words;
 use super::parent::{Known, Parent};
 use super::promise::Promise;
@@ -47,6 +48,7 @@ pub(super) struct Chooser<'a> {
     jobs: Sender<Job>,
     items: Sender<Vec<Item>>,
     batch: Vec<Item>,
+    failure: &'a Failure,
     progress: Progress,
     /// Files with several names that were met and have names left: read once.
     linked: HashMap<(u64, u64), (Arc<Promise>, u64)>,
@@ -58,11 +60,11 @@ pub(super) struct Stopped;
 impl<'a> Chooser<'a> {
     pub(super) fn new(
         parent: Parent<'a>,
-        jobs: Sender<Job>,
-        items: Sender<Vec<Item>>,
+        (jobs, items): (Sender<Job>, Sender<Vec<Item>>),
+        failure: &'a Failure,
         progress: Progress,
     ) -> Self {
-        Self { parent, jobs, items, batch: vec![], progress, linked: HashMap::new() }
+        Self { parent, jobs, items, batch: vec![], failure, progress, linked: HashMap::new() }
     }
 
     /// Choose until the walk ends.
@@ -83,6 +85,10 @@ impl<'a> Chooser<'a> {
             Event::Leave { .. } => {
                 self.parent.leave();
                 Item::Leave
+            }
+            Event::Problem { error, .. } if error.is_lost() => {
+                self.failure.tell(error.into());
+                return Err(Stopped);
             }
             Event::Problem { error, .. } => Item::Problem(words(&error)),
             Event::Entry { path, mut entry } => {

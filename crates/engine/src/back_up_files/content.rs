@@ -3,13 +3,10 @@
 //! A file of up to [`WHOLE_MAX`] is read in one go, and saved whole by the reading thread itself. A larger one is
 //! streamed, so that all cores work on it; its holes are not read at all.
 
-use std::sync::Arc;
-
 use files::error::Error as FilesError;
-use files::owner::Owners;
-use files::read::{Extent, FileReader};
+use files::origin::{Contents, Origin};
+use files::read::Extent;
 use files::relative::RelativePath;
-use files::root::Root;
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::entry::Entry;
@@ -26,14 +23,15 @@ use crate::error::{EngineError, Result};
 const WHOLE_MAX: u64 = 1 << 20;
 /// Bytes of a large file that are read at once.
 const READ_LEN: usize = 256 << 10;
+/// A file on another server that was another one each time the connection was made again.
+const BEGINNINGS_MAX: u32 = 5;
 
 /// Reads files, one after the other.
 pub(super) struct ContentReader<'a> {
     saver: &'a Saver,
     hand: Hand,
     cutter: &'a Cutter,
-    root: Arc<Root>,
-    owners: Arc<Owners>,
+    origin: &'a dyn Origin,
     progress: Progress,
     cancel: CancelToken,
     buffer: Vec<u8>,
@@ -47,39 +45,46 @@ impl<'a> ContentReader<'a> {
     pub(super) fn new(
         saver: &'a Saver,
         cutter: &'a Cutter,
-        (root, owners): (Arc<Root>, Arc<Owners>),
+        origin: &'a dyn Origin,
         (progress, cancel): (Progress, CancelToken),
     ) -> Result<Self> {
         let hand = saver.hand()?;
         let buffer = vec![0; READ_LEN.max(WHOLE_MAX as usize)];
-        Ok(Self { saver, hand, cutter, root, owners, progress, cancel, buffer })
+        Ok(Self { saver, hand, cutter, origin, progress, cancel, buffer })
     }
 
     /// Read and save the file that the walk met as `walked`.
     ///
     /// # Errors
-    /// When the pipeline has failed or is cancelled. That the file cannot be read is an outcome.
+    /// When the pipeline has failed or is cancelled, or the server is gone. That the file cannot be read is an outcome.
     pub(super) fn read(&mut self, path: &RelativePath, walked: &Entry) -> Result<Outcome> {
-        match self.save(path, walked) {
-            Ok(read) => Ok(Outcome::Read(Box::new(read))),
-            Err(EngineError::Files(error)) => Ok(Outcome::Unreadable(words(&error))),
-            Err(error) => Err(error),
+        let mut beginnings = 1;
+        loop {
+            return match self.save(path, walked) {
+                Ok(read) => Ok(Outcome::Read(Box::new(read))),
+                Err(EngineError::Files(FilesError::BeginAgain { .. })) if beginnings < BEGINNINGS_MAX => {
+                    beginnings += 1;
+                    continue;
+                }
+                Err(EngineError::Files(error)) if !error.is_lost() => Ok(Outcome::Unreadable(words(&error))),
+                Err(error) => Err(error),
+            };
         }
     }
 
     fn save(&mut self, path: &RelativePath, walked: &Entry) -> Result<ReadFile> {
-        let mut file = FileReader::open(&self.root, path, walked, &self.owners)?;
-        let (content, size) = match file.size() <= WHOLE_MAX {
-            true => self.save_small(&file)?,
-            false => self.save_large(&mut file)?,
+        let mut file = self.origin.open(path, walked)?;
+        let (content, size) = match file.entry().metadata.size <= WHOLE_MAX {
+            true => self.save_small(&mut *file)?,
+            false => self.save_large(&mut *file)?,
         };
         let mut entry = file.entry().clone();
         entry.metadata.size = size;
         Ok(ReadFile { entry, content, steadiness: file.finish()? })
     }
 
-    fn save_small(&mut self, file: &FileReader) -> Result<(Vec<Digest>, u64)> {
-        let count = match file.size() as usize {
+    fn save_small(&mut self, file: &mut dyn Contents) -> Result<(Vec<Digest>, u64)> {
+        let count = match file.entry().metadata.size as usize {
             0 => return Ok((vec![], 0)),
             size => file.read_at(0, &mut self.buffer[..size])?,
         };
@@ -91,7 +96,7 @@ impl<'a> ContentReader<'a> {
         Ok((content, count as u64))
     }
 
-    fn save_large(&mut self, file: &mut FileReader) -> Result<(Vec<Digest>, u64)> {
+    fn save_large(&mut self, file: &mut dyn Contents) -> Result<(Vec<Digest>, u64)> {
         let mut stream = StreamSaver::new(self.saver, self.cutter);
         let mut size = 0;
         'file: while let Some(extent) = file.next_extent()? {

@@ -3,6 +3,7 @@
 //! A file is as it was if size, times, change time and inode are, and if it did not change so shortly before the parent
 //! was made that a later change may bear the same time. Then its pieces must still be in the index.
 
+use files::origin::Origin;
 use jiff::{SignedDuration, Timestamp};
 use model::digest::Digest;
 use model::entry::Entry;
@@ -16,17 +17,15 @@ use crate::error::Result;
 use crate::stored_tree::{Subject, TreeSource, locate};
 use crate::writing::Order;
 
-/// A change this shortly before the parent was made is looked at again: clocks of file systems tick, and may differ.
-const DOUBT: SignedDuration = SignedDuration::from_secs(2);
-
-/// The newest snapshot of the same source, or of the same path by whomever.
+/// The newest snapshot of the same source, or of the same path by whomever. Where nothing but size and time tells files
+/// from each other, the path has to be the same in any case.
 ///
 /// # Errors
 /// Damage to a snapshot.
 pub(super) fn find(
     repository: &Repository,
     order: &Order,
-    path: &str,
+    origin: &dyn Origin,
 ) -> Result<Option<(Digest, SnapshotFile)>> {
     let (tenant, source) = (order.tenant.as_str(), order.source.as_str());
     let mut listed = repository.list(FileKind::Snapshot)?;
@@ -35,8 +34,9 @@ pub(super) fn find(
         let snapshot = repository.load_snapshot(&listed.id)?;
         let is_source = snapshot.tag("kind") == Some("directory")
             && (snapshot.tag("tenant"), snapshot.tag("source")) == (Some(tenant), Some(source));
-        let is_path = snapshot.hostname == order.identity.hostname && snapshot.paths == [path];
-        if is_source || is_path {
+        let is_path = snapshot.paths == [origin.name()];
+        let is_ours = snapshot.hostname == order.identity.hostname;
+        if (is_source && (origin.knows_files() || is_path)) || (is_path && is_ours) {
             return Ok(Some((listed.id, snapshot)));
         }
     }
@@ -64,18 +64,19 @@ pub(super) struct Parent<'a> {
 }
 
 impl<'a> Parent<'a> {
-    /// `snapshot` as the parent; without one everything is new. A parent that cannot be read is no parent. Its trees
+    /// `snapshot` as the parent; without one everything is new, and so is what changed within `doubt` before it. A parent that cannot be read is no parent. Its trees
     /// may lie in packs that prune has `marked`: they stay as long as we hold a lease, and are stored anew.
     pub(super) fn open(
         repository: &'a Repository,
         (index, marked): (&'a Index, &'a Index),
         snapshot: Option<&SnapshotFile>,
+        doubt: SignedDuration,
     ) -> Result<Self> {
         let mut trees = TreeSource::new(repository, index)?.and(marked);
         let subject = snapshot.and_then(|snapshot| locate(&mut trees, snapshot).ok());
         let began = |snapshot: &SnapshotFile| {
             let start = snapshot.summary.as_ref().map_or(snapshot.time, |summary| summary.backup_start);
-            snapshot.time.min(start) - DOUBT
+            snapshot.time.min(start) - doubt
         };
         let trusted_until = snapshot.map_or(Timestamp::MIN, began);
         Ok(Self { trees, index, trusted_until, subject, stack: vec![] })

@@ -107,8 +107,20 @@ pub fn plan(
     let (file, origin, manifest, client, hazards) = match record.kind {
         BackupKind::Dump if record.engine.is_known() => {
             let manifest = catalog::load_manifest(repository, index, &snapshot)?;
-            let client = choose(&manifest.archive.archive_version, Origin::Own)?;
-            (DUMP_NAME.to_owned(), Origin::Own, manifest, client, vec![])
+            // Nobody vouches for what was imported, and its manifest is only what it said itself.
+            let origin = if manifest.is_imported { Origin::Foreign } else { Origin::Own };
+            let client = choose(&manifest.archive.archive_version, origin)?;
+            let hazards = match origin {
+                Origin::Own => vec![],
+                Origin::Foreign => {
+                    foreign_dump::examine(
+                        &foreign_dump::find(repository, index, &snapshot.tree, record)?,
+                        record,
+                    )?
+                    .1
+                }
+            };
+            (DUMP_NAME.to_owned(), origin, manifest, client, hazards)
         }
         BackupKind::Directory if order.database.is_some() => {
             let found = foreign_dump::find(repository, index, &snapshot.tree, record)?;

@@ -116,8 +116,8 @@ pub fn back_up(
     order: &Order,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Result<DirectoryReport> {
-    let source = DirectorySource { path, excludes, patterns: &[], owners: owners(), tell };
-    back_up_files(repository, &source, order)
+    let opened = files::here::open(path, excludes, owners())?;
+    back_up_files(repository, DirectorySource { opened, patterns: &[], tell }, order)
 }
 
 pub fn order(now: Timestamp) -> Order {

@@ -113,7 +113,7 @@ impl Actor {
                 Ok(prune(&self.repository, &options, &self.identity(), now, &progress, &cancel).map(drop)?)
             }
             Verb::Forget => {
-                let policy = Policy { keep_last: Some(1), keep_within: None };
+                let policy = Policy { keep_last: Some(1), ..Policy::default() };
                 let records = catalog::list(&self.repository)?;
                 let received = forget::receive_times(&self.repository)?;
                 let now = self.clock.now();
@@ -193,6 +193,7 @@ impl Actor {
             size_bytes: 0,
             sha256: None,
             relation_count: 0,
+            positions: None,
             paths: vec!["/srv".into()],
             excludes: vec![],
             parent: None,

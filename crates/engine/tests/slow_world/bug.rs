@@ -17,6 +17,8 @@ pub(crate) enum Bug {
     IndexFirst,
     /// Prune sees neither leases nor locks of others.
     HoldersIgnored,
+    /// Writers and prune do not see locks of others.
+    LocksIgnored,
     /// Prune works with the snapshots that it saw first.
     SnapshotsOfBefore,
     /// Prune removes packs before it stores what replaces them.
@@ -28,10 +30,11 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::SnapshotFirst,
         Self::IndexFirst,
         Self::HoldersIgnored,
+        Self::LocksIgnored,
         Self::SnapshotsOfBefore,
         Self::RemovedBeforeReplaced,
         Self::PacksBeforeIndex,
@@ -126,7 +129,8 @@ impl Store for Buggy {
     fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         let mut found = self.door.list(prefix)?;
         let hides = match prefix {
-            "x/lease" | "locks" => self.prunes && self.is(Bug::HoldersIgnored),
+            "x/lease" => self.prunes && self.is(Bug::HoldersIgnored),
+            "locks" => self.is(Bug::LocksIgnored) || (self.prunes && self.is(Bug::HoldersIgnored)),
             _ => false,
         };
         let mut state = lock(&self.state);

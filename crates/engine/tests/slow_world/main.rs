@@ -41,15 +41,18 @@ fn no_order_of_calls_loses_what_was_acknowledged_pitfall_20() {
         outcome.unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         return;
     }
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut failed) = (0, 0);
     for seed in 0..number("MAINSTAY_TEST_SEEDS").unwrap_or(SEEDS) {
         match theatre.play(seed, None) {
             Ok(backups) => acknowledged += backups,
-            Err(what) => panic!("MAINSTAY_TEST_SEED={seed} replays it: {what}"),
+            Err(what) => {
+                eprintln!("MAINSTAY_TEST_SEED={seed} replays it: {what}");
+                failed += 1;
+            }
         }
     }
     eprintln!("{acknowledged} backups were acknowledged");
-    assert!(acknowledged > 0);
+    assert!(acknowledged > 0 && failed == 0, "{failed} worlds went wrong");
 }
 
 #[test]

@@ -1,0 +1,220 @@
+//! The backup that an increment is made against: which one may be, and what it knows of each file.
+//!
+//! Invariant: where anything is doubtful there is none, and the backup is a full one: another cluster, timeline or checksum
+//! setting, a start that is not before ours, a damaged or incomplete backup, a chain that is long enough.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use model::digest::Digest;
+use model::entry::Entry;
+use model::lsn::{Lsn, Timeline};
+use pg::backup_mode::ClusterFacts;
+use pg::data_directory::{Fork, RelationFile};
+use pg::incremental;
+use pg::wal_summary::{Changes, FileChange};
+use repo::RepoError;
+use repo::node::Node;
+use repo::repository::FileKind;
+use repo::snapshot_file::SnapshotFile;
+
+use super::read::Take;
+use crate::catalog;
+use crate::cluster_manifest::{CHAIN, ClusterManifest, EarlierLink, link_name};
+use crate::error::Result;
+use crate::stored_tree::TreeSource;
+use crate::writing::{Order, Writing};
+
+/// Links of a chain at most: each one is read at a restore.
+pub const LINKS_MAX: usize = 15;
+/// Times of files tick, and the clock of the file system may not be ours.
+const DOUBT: SignedDuration = SignedDuration::from_secs(2);
+
+/// An earlier backup, and its chain.
+pub(super) struct Earlier {
+    /// Its snapshot.
+    pub(super) snapshot: Digest,
+    /// What it says of itself.
+    pub(super) manifest: ClusterManifest,
+    /// The links that it has, as they stand in the tree.
+    pub(super) links: Vec<Node>,
+    /// What did not change after this is as it was.
+    trusted_until: Timestamp,
+}
+
+impl Earlier {
+    /// The newest backup of the same source that an increment can be made against.
+    pub(super) fn find(
+        writing: &Writing,
+        order: &Order,
+        facts: &ClusterFacts,
+        marker: Option<&str>,
+    ) -> Result<Option<Self>> {
+        let repository = &writing.repository;
+        let mut listed = repository.list(FileKind::Snapshot)?;
+        listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
+        for listed in listed {
+            let snapshot = repository.load_snapshot(&listed.id)?;
+            if !is_of(&snapshot, order) {
+                continue;
+            }
+            // Only the newest one: what came after another would be in neither.
+            return match Self::open(writing, listed.id, &snapshot, facts, marker) {
+                Err(error) if error.is_damage() => Ok(None),
+                found => found,
+            };
+        }
+        Ok(None)
+    }
+
+    fn open(
+        writing: &Writing,
+        id: Digest,
+        snapshot: &SnapshotFile,
+        facts: &ClusterFacts,
+        marker: Option<&str>,
+    ) -> Result<Option<Self>> {
+        let manifest = catalog::load_cluster_manifest(&writing.repository, &writing.index, snapshot)?;
+        let mut trees = TreeSource::new(&writing.repository, &writing.index)?.and(&writing.marked);
+        let links = links(&mut trees, &snapshot.tree)?;
+        let fits = manifest.system_id == facts.system_id
+            && manifest.has_checksums == facts.has_checksums
+            && manifest.is_standby == facts.is_standby
+            // A machine that was turned back, or a restore over it, has another history under the same numbers.
+            && marker.is_some()
+            && manifest.marker.as_deref() == marker
+            && !snapshot.tags.iter().any(|tag| tag == "incomplete")
+            && links.len() == manifest.earlier.len() + 1
+            && links.len() < LINKS_MAX
+            && snapshot.time <= Timestamp::now();
+        let trusted_until = snapshot.time - DOUBT;
+        Ok(fits.then_some(Self { snapshot: id, manifest, links, trusted_until }))
+    }
+
+    /// Whether pages that changed after its start are all that changed, for a backup that starts there on that timeline.
+    pub(super) fn leads_to(&self, timeline: Timeline, start: Lsn) -> bool {
+        self.manifest.timeline == timeline && self.manifest.start_lsn <= start
+    }
+
+    /// The links before a backup that is made against it.
+    pub(super) fn as_earlier_links(&self) -> Vec<EarlierLink> {
+        let record = &self.manifest.record;
+        let newest = EarlierLink {
+            id: record.id.clone(),
+            created_at: record.created_at,
+            start_lsn: self.manifest.start_lsn,
+        };
+        self.manifest.earlier.iter().cloned().chain([newest]).collect()
+    }
+
+    /// The tree of its newest link.
+    pub(super) fn newest_tree(&self) -> Option<Digest> {
+        self.links.last()?.subtree
+    }
+}
+
+/// The links in the tree of a snapshot; they must be `00` and so on without a gap.
+fn links(trees: &mut TreeSource<'_>, root: &Digest) -> Result<Vec<Node>> {
+    let chain = trees.load(root)?.into_iter().find(|node| node.entry.name == CHAIN.as_bytes());
+    let Some(tree) = chain.and_then(|node| node.subtree) else {
+        return Err(RepoError::damaged(format!("tree {root}"), format!("has no {CHAIN}")).into());
+    };
+    let links = trees.load(&tree)?;
+    let is_whole = links.iter().enumerate().all(|(at, link)| link.entry.name == link_name(at).as_bytes());
+    match is_whole && !links.is_empty() {
+        true => Ok(links),
+        false => Err(RepoError::damaged(format!("tree {tree}"), "has a gap in its chain").into()),
+    }
+}
+
+fn is_of(snapshot: &SnapshotFile, order: &Order) -> bool {
+    let tag = |name| snapshot.tag(name);
+    (tag("kind"), tag("tenant"), tag("source"))
+        == (Some("cluster"), Some(order.tenant.as_str()), Some(order.source.as_str()))
+}
+
+/// Walks the newest link beside the data directory.
+pub(super) struct Beside<'a> {
+    earlier: Option<&'a Earlier>,
+    /// What the server knows of changes since then.
+    changes: Option<&'a Changes>,
+    trees: TreeSource<'a>,
+    /// Files of the directories that are open, by the names that they have in the cluster.
+    open: Vec<HashMap<Vec<u8>, Node>>,
+    /// The tree of the root, until it is entered.
+    root: Option<Digest>,
+}
+
+impl<'a> Beside<'a> {
+    pub(super) fn new(
+        earlier: Option<&'a Earlier>,
+        changes: Option<&'a Changes>,
+        trees: TreeSource<'a>,
+    ) -> Self {
+        Self { earlier, changes, trees, open: vec![], root: earlier.and_then(Earlier::newest_tree) }
+    }
+
+    /// The walk enters a directory.
+    pub(super) fn enter(&mut self, name: &[u8]) -> Result<()> {
+        let tree = match self.open.last() {
+            None => self.root.take(),
+            Some(nodes) => nodes.get(name).and_then(|node| node.subtree),
+        };
+        let nodes = match tree {
+            Some(tree) => self.trees.load(&tree)?,
+            None => vec![],
+        };
+        let named = nodes.into_iter().map(|node| (own_name(&node.entry.name).to_vec(), node));
+        self.open.push(named.collect());
+        Ok(())
+    }
+
+    /// The walk leaves the directory that it entered last.
+    pub(super) fn leave(&mut self) {
+        self.open.pop();
+    }
+
+    /// What to take of a file. Without LSNs that tell of every change, and where another file has the name, all of it.
+    pub(super) fn take_of(
+        &self,
+        (path, full): (&[u8], &Path),
+        entry: &Entry,
+        relation: Option<RelationFile>,
+    ) -> Take {
+        let (Some(earlier), Some(relation)) = (self.earlier, relation) else { return Take::Whole };
+        let was = self.open.last().and_then(|nodes| nodes.get(&entry.name));
+        let Some(was) = was.filter(|node| node.entry.is_file()) else { return Take::Whole };
+        let (was, is) = (&was.entry.metadata, &entry.metadata);
+        let has_pages = is.size > 0 && is.size.is_multiple_of(pg::page::PAGE_LEN as u64);
+        if relation.fork != Fork::Main || was.inode != is.inode || !has_pages {
+            return Take::Whole;
+        }
+        if let Some(changes) = self.changes {
+            return match changes.of(path, relation) {
+                FileChange::All => Take::Whole,
+                FileChange::Pages(pages, None) if pages.is_empty() => Take::Nothing,
+                FileChange::Pages(pages, limit) => Take::Pages(pages, limit),
+            };
+        }
+        let is_as_it_was = (was.mtime, was.ctime) == (is.mtime, is.ctime) && is.ctime < earlier.trusted_until;
+        match is_as_it_was {
+            true => Take::Nothing,
+            // Another file under the same name and number, as of a database that was dropped and made anew by copying:
+            // its pages have the positions that they had where they came from.
+            false if is_born_since(full, earlier.trusted_until) => Take::Whole,
+            false => Take::ChangedSince(earlier.manifest.start_lsn),
+        }
+    }
+}
+
+/// Whether a file was made after that, where the file system tells.
+fn is_born_since(path: &Path, since: Timestamp) -> bool {
+    let born = std::fs::symlink_metadata(path).and_then(|about| about.created());
+    born.is_ok_and(|born| born >= std::time::SystemTime::from(since))
+}
+
+/// The name of a file in the cluster, by its name in a link.
+fn own_name(name: &[u8]) -> &[u8] {
+    name.strip_prefix(incremental::PREFIX.as_bytes()).unwrap_or(name)
+}

@@ -1,0 +1,307 @@
+//! One connection to the server: from where the spool ends, through every timeline, until it breaks.
+//!
+//! Invariant: the server hears that WAL is on disk only after it is.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use model::lsn::{Lsn, Timeline};
+use model::size::ByteSize;
+use model::wal_name::{SegmentName, SegmentNo, SegmentSize, WalName};
+use pg::replication::{
+    Event, Flushed, Started, WalStream, create_slot, identify_system, read_slot, segment_size,
+    timeline_history,
+};
+use pg::wire::{Conversation, WireError};
+
+use super::begin::{Begin, Known, begin};
+use super::spool::{Growing, Spool};
+use super::{Keeper, ReceiveEvent, ReceiveOptions};
+use crate::error::{EngineError, Result};
+use crate::wal_error::WalError;
+
+/// How often the server hears from us, at least: a tenth of what it waits by default.
+const REPORT_EVERY: Duration = Duration::from_secs(6);
+/// With so much written and not on disk, it is brought there, although more is coming.
+const SYNC_LEN_MAX: u64 = 1 << 20;
+/// How often it is looked whether the uploader lives.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// After such a silence the server is asked whether it is there.
+const ASK_AFTER: Duration = Duration::from_secs(30);
+/// And after such a one it is not.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// What the server says where WAL is gone.
+const UNDEFINED_FILE: &str = "58P01";
+
+/// What one connection works with.
+pub(crate) struct Session<'a> {
+    pub(crate) keeper: &'a Keeper<'a>,
+    pub(crate) options: &'a ReceiveOptions<'a>,
+    pub(crate) spool: &'a Spool,
+    /// Wakes the uploader.
+    pub(crate) bell: &'a Sender<()>,
+    /// Whether the uploader has ended: then there is no use in going on.
+    pub(crate) is_over: &'a dyn Fn() -> bool,
+    /// A gap was accepted: begin where the server is.
+    pub(crate) skips: Cell<bool>,
+}
+
+impl Session<'_> {
+    /// Receive over `server` until it ends, which is always an error.
+    pub(crate) fn run(&self, mut server: Conversation) -> Result<Infallible> {
+        let size = segment_size(&mut server)?;
+        let mut place = self.place(&mut server, size)?;
+        loop {
+            self.keep_history(&mut server, place.timeline)?;
+            let shown = server.place().to_owned();
+            let start = size.start_of(place.segment);
+            let next = match WalStream::start(server, self.options.slot.as_ref(), place.timeline, start) {
+                Ok(Started::Ended { server, next }) => (server, Some(next)),
+                Ok(Started::Streams(stream)) => {
+                    let Begin { timeline, .. } = place;
+                    (self.keeper.tell)(ReceiveEvent::Streams { place: shown, timeline, start });
+                    self.follow(stream, timeline, size)?
+                }
+                Err(error) => return Err(self.missing(error, start)),
+            };
+            let (talk, Some((timeline, at))) = next else { return Err(WireError::Closed.into()) };
+            (self.keeper.tell)(ReceiveEvent::Switched { timeline, at });
+            place = Begin { timeline, segment: size.segment_of(at), gap_after: None };
+            server = talk;
+        }
+    }
+
+    /// Where to begin.
+    fn place(&self, server: &mut Conversation, size: SegmentSize) -> Result<Begin> {
+        let identity = identify_system(server)?;
+        let system_id = self.spool.system_id();
+        if identity.system_id != system_id {
+            let found = identity.system_id;
+            return Err(EngineError::Refused(format!(
+                "the server is now the cluster {found}, and was {system_id}"
+            )));
+        }
+        let spooled: Vec<WalName> = self.spool.contents()?.into_iter().map(|wal| wal.file.name).collect();
+        let mut known = Known {
+            spooled: &spooled,
+            archived: &[],
+            slot: None,
+            server: (identity.flushed, identity.timeline),
+            size,
+        };
+        if let Some(slot) = &self.options.slot {
+            if self.options.creates_slot {
+                create_slot(server, slot)?;
+            }
+            known.slot = read_slot(server, slot)?.and_then(|slot| slot.restart);
+        }
+        let archived: Vec<WalName>;
+        if !spooled.iter().any(|name| matches!(name, WalName::Segment(_) | WalName::Partial(_))) {
+            let stored = self.keeper.repository.list_wal(system_id, None)?;
+            archived = stored.into_iter().map(|stored| stored.file.name).collect();
+            known.archived = &archived;
+        }
+        if self.skips.take() {
+            return Ok(Begin {
+                timeline: identity.timeline,
+                segment: size.segment_of(identity.flushed),
+                gap_after: None,
+            });
+        }
+        let found = begin(&known);
+        if let Some(last) = found.gap_after {
+            let first = SegmentName::new(found.timeline, found.segment, size);
+            self.accept(format!(
+                "the archive ends with {last}, and the server has WAL from {first} on: there is a gap"
+            ))?;
+        }
+        Ok(found)
+    }
+
+    /// A gap is refused, unless it was said that it may be; then it is told.
+    fn accept(&self, gap: String) -> Result<()> {
+        if !self.options.accepts_gap {
+            return Err(WalError::Gap(gap).into());
+        }
+        (self.keeper.tell)(ReceiveEvent::Gap(gap));
+        Ok(())
+    }
+
+    /// The server does not stream from `start`. Where the WAL is gone and may be, the next session begins elsewhere.
+    fn missing(&self, error: WireError, start: Lsn) -> EngineError {
+        if error.sqlstate() != Some(UNDEFINED_FILE) {
+            return error.into();
+        }
+        match self.accept(format!("the server has no WAL from {start} on any more: there is a gap")) {
+            Ok(()) => {
+                self.skips.set(true);
+                WireError::Closed.into()
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// Where the timeline came from.
+    fn keep_history(&self, server: &mut Conversation, timeline: Timeline) -> Result<()> {
+        if timeline.0 > 1 {
+            self.spool.keep_history(timeline, &timeline_history(server, timeline)?)?;
+            self.bell.try_send(()).ok();
+        }
+        Ok(())
+    }
+
+    /// Take one timeline to its end. Gives back the conversation, and where the next one begins.
+    fn follow(
+        &self,
+        mut stream: WalStream,
+        timeline: Timeline,
+        size: SegmentSize,
+    ) -> Result<(Conversation, Option<(Timeline, Lsn)>)> {
+        let mut intake = Intake::new(self.spool, timeline, size, stream.position());
+        let mut heard = Instant::now();
+        let mut next_report = heard;
+        loop {
+            self.verify_going(heard)?;
+            let now = Instant::now();
+            if now >= next_report {
+                stream.report(intake.progress(), heard + ASK_AFTER < now)?;
+                next_report = now + REPORT_EVERY;
+            }
+            let until = if intake.is_synced() { next_report.min(now + LOOK_EVERY) } else { now };
+            let event = stream.next(until)?;
+            if event != Event::Quiet {
+                heard = Instant::now();
+            }
+            match event {
+                Event::Wal { bytes, .. } => {
+                    if intake.take(&bytes)? {
+                        self.bell.try_send(()).ok();
+                        next_report = heard;
+                        self.wait_for_room(&mut stream, &mut intake, size)?;
+                    }
+                    if intake.unsynced >= SYNC_LEN_MAX {
+                        intake.sync()?;
+                        next_report = heard;
+                    }
+                }
+                Event::Quiet | Event::Alive { wants_answer: true } => {
+                    let is_news = !intake.is_synced() || event != Event::Quiet;
+                    intake.sync()?;
+                    if is_news {
+                        next_report = now;
+                    }
+                }
+                Event::Alive { .. } => {}
+                Event::End => {
+                    intake.sync()?;
+                    stream.report(intake.progress(), false)?;
+                    return Ok(stream.end()?);
+                }
+            }
+        }
+    }
+
+    fn verify_going(&self, heard: Instant) -> Result<()> {
+        self.options.cancel.check()?;
+        if (self.is_over)() {
+            // The uploader says why.
+            return Err(model::cancel::Cancelled.into());
+        }
+        match heard.elapsed() > SILENCE_MAX {
+            true => Err(WireError::Silent(SILENCE_MAX).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// A spool that is full takes no more; the server keeps what it has.
+    fn wait_for_room(
+        &self,
+        stream: &mut WalStream,
+        intake: &mut Intake<'_>,
+        size: SegmentSize,
+    ) -> Result<()> {
+        let mut is_told = false;
+        loop {
+            let spooled = self.spool.contents()?.len() as u64 * size.bytes();
+            if spooled <= self.options.spool_max.0 {
+                return Ok(());
+            }
+            if !is_told {
+                (self.keeper.tell)(ReceiveEvent::SpoolFull(ByteSize(spooled)));
+                is_told = true;
+            }
+            self.verify_going(Instant::now())?;
+            intake.sync()?;
+            stream.report(intake.progress(), false)?;
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// What comes, cut into segments.
+struct Intake<'a> {
+    spool: &'a Spool,
+    timeline: Timeline,
+    size: SegmentSize,
+    segment: SegmentNo,
+    growing: Option<Growing>,
+    /// Up to here it is on disk.
+    flushed: Lsn,
+    /// Up to here it is written.
+    written: Lsn,
+    unsynced: u64,
+}
+
+impl<'a> Intake<'a> {
+    fn new(spool: &'a Spool, timeline: Timeline, size: SegmentSize, start: Lsn) -> Self {
+        let segment = size.segment_of(start);
+        Self { spool, timeline, size, segment, growing: None, flushed: start, written: start, unsynced: 0 }
+    }
+
+    /// Write what follows; whether a segment became whole.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<bool> {
+        let mut is_whole = false;
+        while !bytes.is_empty() {
+            let mut growing = match self.growing.take() {
+                Some(growing) => growing,
+                None => {
+                    self.spool.grow(SegmentName::new(self.timeline, self.segment, self.size), self.size)?
+                }
+            };
+            let room = self.size.bytes() - growing.written();
+            let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            growing.write(now)?;
+            self.written.0 += now.len() as u64;
+            self.unsynced += now.len() as u64;
+            bytes = later;
+            if growing.written() < self.size.bytes() {
+                self.growing = Some(growing);
+                continue;
+            }
+            growing.finish(self.spool)?;
+            self.segment.0 += 1;
+            (self.flushed, self.unsynced) = (self.written, 0);
+            is_whole = true;
+        }
+        Ok(is_whole)
+    }
+
+    fn is_synced(&self) -> bool {
+        self.unsynced == 0
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        if let Some(growing) = &mut self.growing {
+            growing.sync()?;
+        }
+        (self.flushed, self.unsynced) = (self.written, 0);
+        Ok(())
+    }
+
+    fn progress(&self) -> Flushed {
+        // Nobody reads here what is applied, so a commit that waits for that waits for the disk.
+        Flushed { written: self.written, flushed: self.flushed, applied: self.flushed }
+    }
+}

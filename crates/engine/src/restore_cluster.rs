@@ -1,0 +1,161 @@
+//! Restore a whole cluster.
+//!
+//! What is stored is looked at (all of it must be there, and fit together) → the places are looked at, and refused or made
+//! → directories and links are made, files collected into windows → the pages of a window are read in the order in which
+//! they lie, verified, and written wherever they belong (all cores) → settings and signal → everything is on disk →
+//! pg_control, last. Invariant: until that last step nothing starts on what is there, whatever stopped us; so the first
+//! damaged piece ends the restore.
+
+mod page_map;
+mod links;
+mod window;
+mod order;
+mod sites;
+mod survey;
+mod contents;
+mod settle;
+mod carry_out;
+mod planter;
+pub mod reach;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use files::exclude::Excludes;
+use files::relative::RelativePath;
+use files::root::Root;
+use files::target::Target;
+use files::walk::Walk;
+use model::backup::BackupRecord;
+use pg::control_file::CONTROL_FILE;
+use repo::Repository;
+use repo::index::Index;
+
+use crate::catalog;
+use crate::error::{EngineError, Result};
+use crate::stored_tree::TreeSource;
+use carry_out::{Counts, Restorer};
+pub use order::{ClusterOrder, ClusterPlan, ClusterReport, Destination, TablespaceMove};
+use planter::Planter;
+use survey::Found;
+
+/// A restore that was thought through, and not begun.
+pub struct Prepared {
+    /// What it would do.
+    pub plan: ClusterPlan,
+    found: Found,
+}
+
+/// Look at all of a backup, and at where it would go. Nothing is changed.
+///
+/// # Errors
+/// [`repo::RepoError::MissingBlob`] or damage where not all of it is there; [`EngineError::Unsuitable`] for tablespaces that are
+/// not in it.
+pub fn prepare(
+    repository: &Repository,
+    index: &Index,
+    record: &BackupRecord,
+    order: &ClusterOrder<'_>,
+) -> Result<Prepared> {
+    let snapshot = catalog::load_snapshot(repository, record)?;
+    let mut trees = TreeSource::new(repository, index)?;
+    let found = survey::find(repository, index, &mut trees, &snapshot)?;
+    let plan = survey::survey(&found, index, &mut trees, order)?;
+    Ok(Prepared { plan, found })
+}
+
+impl Prepared {
+    /// Refuse what would overwrite something that was not asked for, or would not fit, or would pull the files away from
+    /// under a running server.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`].
+    pub fn verify_places(&self, order: &ClusterOrder<'_>) -> Result<()> {
+        refuse_running(&order.place)?;
+        sites::verify_destinations(&self.plan.destinations, order.delta)
+    }
+}
+
+/// Restore a cluster as it was prepared.
+///
+/// # Errors
+/// [`EngineError::Refused`] before anything is made; afterwards [`EngineError::LeftBehind`] with what went wrong: a damaged
+/// piece, a full disk, the wish to stop.
+pub fn restore(
+    repository: &Repository,
+    index: &Index,
+    prepared: &Prepared,
+    order: &ClusterOrder<'_>,
+) -> Result<ClusterReport> {
+    // Time has passed since the plan was shown.
+    let mut destinations = sites::plan_destinations(order, &prepared.found.spaces)?;
+    for (now, then) in destinations.iter_mut().zip(&prepared.plan.destinations) {
+        now.bytes = then.bytes;
+    }
+    refuse_running(&order.place)?;
+    sites::verify_destinations(&destinations, order.delta)?;
+    order.progress.begin("restoring", prepared.plan.bytes);
+    let written = write_all(repository, index, &prepared.found, &destinations, order);
+    let what = || format!("a part of the cluster in {}, which no server starts on", order.place.display());
+    written.map_err(|error| error.leaving(what()))
+}
+
+fn write_all(
+    repository: &Repository,
+    index: &Index,
+    found: &Found,
+    destinations: &[Destination],
+    order: &ClusterOrder<'_>,
+) -> Result<ClusterReport> {
+    let targets = sites::open(destinations)?;
+    let roots = destinations.iter().map(|one| existing(one, order)).collect::<Result<Vec<_>>>()?;
+    let control = RelativePath::parse(CONTROL_FILE).map_err(files::error::Error::from)?;
+    if destinations[0].is_occupied && targets[0].look_at(&control, &order.owners)?.is_some() {
+        targets[0].remove_tree(&control)?;
+        targets[0].sync()?;
+    }
+    let counts = Counts::default();
+    let restorer = Restorer { repository, index, order, targets: &targets, roots: &roots, counts: &counts };
+    let mut planter = Planter::new(restorer, destinations, found.links.len());
+    let mut trees = TreeSource::new(repository, index)?;
+    let mut walk = found.links.walk();
+    while let Some(met) = walk.next(&mut trees) {
+        order.cancel.check()?;
+        planter.take(met?)?;
+        if planter.window.is_full() {
+            restorer.carry_out(std::mem::take(&mut planter.window))?;
+        }
+    }
+    restorer.carry_out(std::mem::take(&mut planter.window))?;
+    let control = planter.finish()?;
+    targets.iter().try_for_each(Target::sync)?;
+    restorer.carry_out(control)?;
+    targets[0].sync()?;
+    for loss in targets.iter().flat_map(Target::take_losses) {
+        (order.tell)(&loss.to_string());
+    }
+    Ok(counts.report())
+}
+
+/// To look at what is there already, where something is.
+fn existing(destination: &Destination, order: &ClusterOrder<'_>) -> Result<Option<Arc<Root>>> {
+    if !destination.is_occupied {
+        return Ok(None);
+    }
+    let place = &destination.place;
+    let real =
+        std::fs::canonicalize(place).map_err(EngineError::io(format!("looking for {}", place.display())))?;
+    Ok(Some(Walk::open(&real, Excludes::nothing(), Arc::clone(&order.owners))?.root()))
+}
+
+/// A server that runs on the files writes them, too.
+fn refuse_running(place: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(place.join("postmaster.pid")).unwrap_or_default();
+    let pid = text.lines().next().and_then(|line| line.trim().parse::<u32>().ok());
+    match pid.filter(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+        Some(pid) => {
+            Err(EngineError::Refused(format!("a server runs on {} (process {pid})", place.display())))
+        }
+        None => Ok(()),
+    }
+}

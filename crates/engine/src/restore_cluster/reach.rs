@@ -1,0 +1,223 @@
+//! Whether a backup comes to a point in time, and what the archive has on the way. Pure: what is stored was listed before.
+//!
+//! A recovery goes along a line of timelines, each of which was left at some position for the next. Invariant: a backup is
+//! on the line only where its end is before the position at which its timeline was left, and it comes to a target only
+//! where the target is not before its end: until there it is not consistent.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use model::lsn::{Lsn, Timeline};
+use model::recovery_target::RecoveryTarget;
+use model::wal_name::{SegmentName, SegmentNo, SegmentSize};
+
+/// The timelines that a recovery goes along, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Earlier ones, and where each was left.
+    earlier: Vec<(Timeline, Lsn)>,
+    /// The one that it ends on.
+    last: Timeline,
+}
+
+impl Line {
+    /// The line to `last`, which came from the `earlier` ones.
+    pub fn new(earlier: Vec<(Timeline, Lsn)>, last: Timeline) -> Self {
+        Self { earlier, last }
+    }
+
+    /// The timeline that it ends on.
+    pub fn last(&self) -> Timeline {
+        self.last
+    }
+
+    /// Whether a backup that ends at `stop` on `timeline` is on it.
+    pub fn has(&self, timeline: Timeline, stop: Lsn) -> bool {
+        timeline == self.last
+            || self.earlier.iter().any(|(earlier, end)| *earlier == timeline && stop <= *end)
+    }
+
+    /// The timelines that a segment may be of, newest first.
+    fn of_segment(&self, segment: SegmentNo, size: SegmentSize) -> impl Iterator<Item = Timeline> {
+        let begins = move |at: usize| match at.checked_sub(1) {
+            Some(before) => size.segment_of(self.earlier[before].1),
+            None => SegmentNo(0),
+        };
+        let last = (begins(self.earlier.len()) <= segment).then_some(self.last);
+        let earlier = self.earlier.iter().enumerate().rev();
+        let fits = move |(at, (_, end)): &(usize, &(Timeline, Lsn))| {
+            begins(*at) <= segment && segment <= size.segment_before(*end)
+        };
+        last.into_iter().chain(earlier.filter(fits).map(|(_, (timeline, _))| *timeline))
+    }
+}
+
+/// What a backup says of its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// On this timeline.
+    pub timeline: Timeline,
+    /// From here on it is consistent.
+    pub stop: Lsn,
+    /// When that was, at the latest.
+    pub at: Timestamp,
+}
+
+/// Why a backup does not come to a target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// It is not consistent yet at that time.
+    #[error("the backup is whole from {0} on, which is after the target")]
+    Later(String),
+    /// It belongs to another history.
+    #[error(
+        "the backup ends at {stop} on timeline {timeline}, from which the history of timeline {line} does not come"
+    )]
+    OtherHistory {
+        /// Its timeline.
+        timeline: Timeline,
+        /// Its end.
+        stop: Lsn,
+        /// The one that was asked for.
+        line: Timeline,
+    },
+    /// The archive does not go as far.
+    #[error("the target is at {target}, and the archived WAL goes to {end} without a gap")]
+    Beyond {
+        /// Where it should go.
+        target: Lsn,
+        /// Where it ends.
+        end: Lsn,
+    },
+}
+
+/// Whether a backup that `ended` so comes to `target` along `line`.
+///
+/// # Errors
+/// [`Unreachable`].
+pub fn verify_reach(ended: &Ended, target: &RecoveryTarget, line: &Line) -> Result<(), Unreachable> {
+    let Ended { timeline, stop, at } = *ended;
+    if !line.has(timeline, stop) {
+        return Err(Unreachable::OtherHistory { timeline, stop, line: line.last });
+    }
+    match target {
+        RecoveryTarget::Time(time) if *time < at => Err(Unreachable::Later(at.to_string())),
+        RecoveryTarget::Lsn(lsn) if *lsn < stop => Err(Unreachable::Later(format!("LSN {stop}"))),
+        _ => Ok(()),
+    }
+}
+
+/// What the archive has behind a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalAhead {
+    /// Segments that follow each other from the backup on.
+    pub segments: u64,
+    /// Where the last of them ends; the end of the backup itself where there is none.
+    pub end: Lsn,
+    /// The first that is missing while later ones are there.
+    pub gap: Option<SegmentName>,
+}
+
+/// Look along `line` for the segments behind the end of a backup at `stop`, whose own WAL comes with it.
+pub fn look_ahead(archived: &BTreeSet<SegmentName>, line: &Line, stop: Lsn, size: SegmentSize) -> WalAhead {
+    let first = SegmentNo(size.segment_before(stop).0 + 1);
+    let has = |segment: SegmentNo| {
+        let names = line.of_segment(segment, size).map(|timeline| SegmentName::new(timeline, segment, size));
+        names.into_iter().any(|name| archived.contains(&name))
+    };
+    let mut next = first;
+    while has(next) {
+        next.0 += 1;
+    }
+    let is_later = |name: &&SegmentName| {
+        let number = name.number(size).filter(|number| *number > next);
+        number.is_some_and(|number| line.of_segment(number, size).any(|timeline| timeline == name.timeline))
+    };
+    let missing = line.of_segment(next, size).next().unwrap_or(line.last);
+    let gap = archived.iter().any(|name| is_later(&name)).then(|| SegmentName::new(missing, next, size));
+    let end = if next == first { stop } else { size.start_of(next) };
+    WalAhead { segments: next.0 - first.0, end, gap }
+}
+
+impl WalAhead {
+    /// Refuse a target that is certainly not in it.
+    ///
+    /// # Errors
+    /// [`Unreachable::Beyond`].
+    pub fn verify_reach(&self, target: &RecoveryTarget) -> Result<(), Unreachable> {
+        match target {
+            RecoveryTarget::Lsn(lsn) if *lsn > self.end => {
+                Err(Unreachable::Beyond { target: *lsn, end: self.end })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn size() -> SegmentSize {
+        SegmentSize::new(MIB).unwrap()
+    }
+
+    /// Timeline 1 was left in the middle of segment 5, timeline 2 at the beginning of segment 8.
+    fn line() -> Line {
+        let left = [(Timeline(1), Lsn(5 * MIB + 7)), (Timeline(2), Lsn(8 * MIB))];
+        Line::new(left.to_vec(), Timeline(3))
+    }
+
+    fn archived(names: &[(u32, u64)]) -> BTreeSet<SegmentName> {
+        names
+            .iter()
+            .map(|(line, number)| SegmentName::new(Timeline(*line), SegmentNo(*number), size()))
+            .collect()
+    }
+
+    #[test]
+    fn a_backup_comes_to_what_is_behind_its_end_on_its_own_line() {
+        let at: Timestamp = "2026-11-30T03:00:00Z".parse().unwrap();
+        let ended = |timeline, stop| Ended { timeline: Timeline(timeline), stop: Lsn(stop), at };
+        let reach = |ended: Ended, target| verify_reach(&ended, &target, &line()).is_ok();
+        assert!(reach(ended(1, 5 * MIB + 7), RecoveryTarget::Latest));
+        assert!(!reach(ended(1, 5 * MIB + 8), RecoveryTarget::Latest), "that end is on another history");
+        assert!(reach(ended(3, 100 * MIB), RecoveryTarget::Immediate));
+        assert!(!reach(ended(4, 1), RecoveryTarget::Latest));
+        let time = |text: &str| RecoveryTarget::Time(text.parse().unwrap());
+        assert!(reach(ended(1, 1), time("2026-11-30T04:00:00+01:00")));
+        assert!(!reach(ended(1, 1), time("2026-11-30T02:59:59.999Z")));
+        assert!(reach(ended(2, 6 * MIB), RecoveryTarget::Lsn(Lsn(6 * MIB))));
+        assert!(!reach(ended(2, 6 * MIB), RecoveryTarget::Lsn(Lsn(6 * MIB - 1))));
+    }
+
+    #[test]
+    fn pitfall_6_the_wal_ahead_changes_timelines_where_the_history_does() {
+        let stop = Lsn(3 * MIB + 5);
+        let ahead = |names: &[(u32, u64)]| look_ahead(&archived(names), &line(), stop, size());
+        let whole = [(1, 4), (1, 5), (2, 5), (2, 6), (2, 7), (3, 8), (3, 9)];
+        assert_eq!(ahead(&whole), WalAhead { segments: 6, end: Lsn(10 * MIB), gap: None });
+        let other = [(1, 4), (2, 5), (1, 6), (1, 7)];
+        let found = ahead(&other);
+        assert_eq!(
+            (found.end, found.gap),
+            (Lsn(6 * MIB), None),
+            "what timeline 1 wrote later is not on the line"
+        );
+    }
+
+    #[test]
+    fn a_gap_is_named_only_where_something_lies_behind_it() {
+        let stop = Lsn(3 * MIB);
+        let ahead = |names: &[(u32, u64)]| look_ahead(&archived(names), &line(), stop, size());
+        assert_eq!(ahead(&[]), WalAhead { segments: 0, end: stop, gap: None });
+        assert_eq!(ahead(&[(1, 1), (1, 2)]), WalAhead { segments: 0, end: stop, gap: None });
+        let gap = ahead(&[(1, 3), (2, 5)]);
+        assert_eq!(gap.gap, Some(SegmentName::new(Timeline(1), SegmentNo(4), size())));
+        assert_eq!(gap.end, Lsn(4 * MIB));
+        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB))).is_ok());
+        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB + 1))).is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! Chains of PostgreSQL's own incremental backups.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use engine::EngineError;
+use testkit::postgres::{Postgres, installed};
+use testkit::revived::{Revived, give_to_owner_of};
+
+use super::files_world::World;
+use super::{base_backup, contents, order, restored, run, store, with_increments};
+
+const LOAD: &str = "CREATE TABLE ledger (id serial PRIMARY KEY, amount int NOT NULL);
+    CREATE INDEX ON ledger (amount);
+    CREATE TABLE cut AS SELECT n, repeat('x', 500) AS t FROM generate_series(1, 4000) AS n;
+    CREATE TABLE gone AS SELECT generate_series(1, 1000) AS n;
+    INSERT INTO ledger (amount) SELECT n % 100 FROM generate_series(1, 30000) AS n;";
+
+/// Everything that a relation can do between two backups.
+fn change(server: &Postgres, round: u32) {
+    server.psql(&format!(
+        "UPDATE ledger SET amount = amount + 1 WHERE id % 997 = {round};
+         DELETE FROM cut WHERE n > {};
+         INSERT INTO ledger (amount) SELECT n FROM generate_series(1, 500) AS n;
+         CREATE TABLE new_{round} AS SELECT generate_series(1, 3000) AS n;",
+        3000 / round
+    ));
+    server.psql("VACUUM cut");
+    if round == 2 {
+        // What was cut to nothing grows again.
+        server.psql("TRUNCATE gone; INSERT INTO gone SELECT generate_series(1, 50); DROP TABLE new_1");
+        server.psql("INSERT INTO cut SELECT n, repeat('y', 500) FROM generate_series(10000, 10900) AS n");
+    }
+    server.psql("CHECKPOINT");
+}
+
+#[test]
+fn a_chain_is_merged_to_what_pg_combinebackup_makes_of_it() {
+    for bin_dir in with_increments() {
+        let settings = [("summarize_wal", "on"), ("wal_level", "replica"), ("autovacuum", "off")];
+        let server = Postgres::start_with_settings(&bin_dir, &settings);
+        let mut world = World::new();
+        let link = |number: u32| world.data().join(format!("chain/{number:02}"));
+        std::fs::create_dir(world.data().join("chain")).unwrap();
+        server.psql(LOAD);
+        base_backup(&server, &link(0), None);
+        for round in 1..=3 {
+            change(&server, round);
+            base_backup(&server, &link(round), Some(&link(round - 1)));
+        }
+        let rows = server.psql("SELECT count(*), sum(amount) FROM ledger");
+        let combined = world.path("combined");
+        run(Command::new(bin_dir.join("pg_combinebackup"))
+            .args(["--no-sync", "--output"])
+            .arg(&combined)
+            .args((0..=3).map(link)));
+
+        let record = store(&mut world, 4, server.client().version().major());
+        let to = world.path("restored");
+        let report = restored(&world, &record, &order(&to, vec![])).unwrap();
+        assert!(report.bytes > 8 << 20, "{report:?}");
+        let (mut ours, mut theirs) = (contents(&to), contents(&combined));
+        assert!(ours.remove(Path::new("recovery.signal")).is_some());
+        for name in ["postgresql.auto.conf", "backup_manifest"] {
+            ours.remove(Path::new(name));
+            theirs.remove(Path::new(name));
+        }
+        let names = |tree: &std::collections::BTreeMap<_, _>| {
+            tree.keys().cloned().collect::<Vec<std::path::PathBuf>>()
+        };
+        assert_eq!(names(&ours), names(&theirs));
+        for (name, content) in &ours {
+            assert!(*content == theirs[name], "{} differs", name.display());
+        }
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o700);
+
+        give_to_owner_of(&to, &server);
+        open_up(&world);
+        let revived = Revived::start(&to, &server, &[]);
+        revived.wait_for("SELECT pg_is_in_recovery()", "f");
+        assert_eq!(revived.psql("postgres", "SELECT count(*), sum(amount) FROM ledger"), rows);
+        // What is built for other distributions has no contrib modules.
+        if revived.psql("postgres", "SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'")
+            == "1"
+        {
+            run(revived.program("pg_amcheck").args(["--heapallindexed", "--install-missing", "--all"]));
+        }
+    }
+}
+
+#[test]
+fn a_full_backup_comes_back_to_the_last_byte() {
+    for bin_dir in installed() {
+        let server = Postgres::start_with(&bin_dir);
+        server.psql(LOAD);
+        let mut world = World::new();
+        std::fs::create_dir(world.data().join("chain")).unwrap();
+        base_backup(&server, &world.data().join("chain/00"), None);
+        let record = store(&mut world, 1, server.client().version().major());
+        let to = world.path("restored");
+        restored(&world, &record, &order(&to, vec![])).unwrap();
+        give_to_owner_of(&to, &server);
+        open_up(&world);
+        // Its own judge, before recovery changes the files; the manifest has the sum of every one.
+        // The one build of 18 that can be fetched has one that dies at random.
+        match server.client().version().major() {
+            18.. => testkit::means::lack("pg_verifybackup of PostgreSQL 18 dies at random here"),
+            _ => run(Command::new(bin_dir.join("pg_verifybackup")).arg(&to)),
+        }
+        let revived = Revived::start(&to, &server, &[]);
+        revived.wait_for("SELECT pg_is_in_recovery()", "f");
+        assert_eq!(revived.psql("postgres", "SELECT count(*) FROM ledger"), "30000");
+        revived.stop();
+        let again = restored(&world, &record, &order(&to, vec![]));
+        assert!(matches!(again, Err(EngineError::Refused(_))), "{again:?}");
+    }
+}
+
+/// The directory that the tests' servers lie in is theirs alone; the user of the server must get through.
+fn open_up(world: &World) {
+    std::fs::set_permissions(world.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
