@@ -3,16 +3,29 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 
-use crate::wire_arguments::{Destination, WireArguments};
+use crate::rate::moment;
+use crate::wire_arguments::WireArguments;
 
 mod access;
+mod afar;
 mod server;
+mod recovery;
+mod backup;
 mod care;
+mod lock;
+mod wal;
+mod manifests;
 
 pub(crate) use access::{Key, NewPassword, Repositories};
+pub(crate) use afar::FarArguments;
+pub(crate) use backup::{Backup, Create, Import, Restore, What};
 pub(crate) use care::{Check, Copy, Doctor, Forget, Mirror, Parity, Prune, Repair, RepairStep};
+pub(crate) use lock::{Extend, Lock};
+pub(crate) use manifests::{ManifestKind, Manifests};
 pub(crate) use server::ServerArgs;
+pub(crate) use wal::{Agent, Fetch, Push, Receive, Wal, WalExport, WalStatus};
 
 /// Backups of PostgreSQL and directories that prove they can be restored.
 #[derive(Parser)]
@@ -27,9 +40,21 @@ pub(crate) struct Arguments {
 /// Flags of every command.
 #[derive(Args, Clone)]
 pub(crate) struct Global {
+    /// The configuration; ./mainstay.toml, else /etc/mainstay/mainstay.toml by default
+    #[arg(long, global = true, value_name = "FILE", env = "MAINSTAY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Where the repository is: a directory, file:///path, sftp://user@host//path, s3://, gs:// or az://bucket/prefix
     #[arg(short, long, global = true, value_name = "URL", env = "MAINSTAY_REPOSITORY")]
     pub(crate) repository: Option<String>,
+    /// The repository of this configured tenant
+    #[arg(long = "of", global = true, value_name = "TENANT", conflicts_with = "repository")]
+    pub(crate) of: Option<String>,
+    /// Read the repository as it was at this time, like 2026-11-21T03:00:00Z, from the versions that its S3 bucket keeps
+    #[arg(long, global = true, value_name = "TIME", value_parser = moment)]
+    pub(crate) at: Option<Timestamp>,
+    /// The hot part of a repository whose packs are cold: a second place for what is read every day
+    #[arg(long, global = true, value_name = "URL", env = "MAINSTAY_REPOSITORY_HOT")]
+    pub(crate) repository_hot: Option<String>,
     /// File with the repository's password (also: MAINSTAY_PASSWORD)
     #[arg(long, global = true, value_name = "FILE", env = "MAINSTAY_PASSWORD_FILE")]
     pub(crate) password_file: Option<PathBuf>,
@@ -51,9 +76,44 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Create the repository
     Init(Init),
+    /// Back up configured sources now: all of them, those that are named, or those that are due
+    Run(Run),
+    /// Back up configured sources as they are due, until it is told to stop
+    Serve,
+    /// Look at what there is, and alarm on backups that are missing, late, incomplete, shrunk or cannot be read
+    Watch {
+        /// Look once, for cron, instead of again and again
+        #[arg(long)]
+        once: bool,
+        /// Take the repository of this tenant and its keys, as they are now, for the right ones
+        #[arg(long, value_name = "TENANT", conflicts_with = "once")]
+        accept: Option<String>,
+    },
+    /// Each configured source: its last good backup, what may be lost now, when it runs next
+    Status {
+        /// Only these: TENANT or TENANT/SOURCE
+        names: Vec<String>,
+    },
+    /// What ran, what was skipped, what failed, and why; the newest first
+    Runs {
+        /// Only this one's: TENANT or TENANT/SOURCE
+        name: Option<String>,
+        /// So many at most
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        last: usize,
+        /// Fill the history again from the backups that the repositories hold
+        #[arg(long)]
+        rebuild: bool,
+    },
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(Config),
     /// Make, list, verify and restore backups
     #[command(subcommand)]
     Backup(Backup),
+    /// Archive WAL, fetch it, and see what there is
+    #[command(subcommand)]
+    Wal(Wal),
     /// Repositories that are looked into where none is named
     #[command(subcommand)]
     Repositories(Repositories),
@@ -73,6 +133,9 @@ pub(crate) enum Command {
     Repair(Repair),
     /// Store parity, from which `repair` computes lost packs again
     Parity(Parity),
+    /// Locks on what backups rest on, in S3 buckets with Object Lock
+    #[command(subcommand)]
+    Lock(Lock),
     /// Copy backups to another repository
     Copy(Copy),
     /// What is wrong with this store, repository, machine or server, and what to do about it; nothing is changed
@@ -82,6 +145,8 @@ pub(crate) enum Command {
     /// Passwords that open the repository
     #[command(subcommand)]
     Key(Key),
+    /// What systemd or cron needs to run what is due
+    Manifests(Manifests),
     /// Back up, damage, restore and compare a throw-away PostgreSQL
     Demo(Demo),
     /// Print a completion script for a shell
@@ -93,6 +158,38 @@ pub(crate) enum Command {
     Man {
         /// The directory
         directory: PathBuf,
+    },
+}
+
+/// `mainstay run`
+#[derive(Args)]
+pub(crate) struct Run {
+    /// TENANT or TENANT/SOURCE; all that is configured by default
+    pub(crate) names: Vec<String>,
+    /// Only what its schedule says, for cron, systemd timers and CronJobs
+    #[arg(long)]
+    pub(crate) due: bool,
+    /// Say what would run
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `mainstay config …`
+#[derive(Subcommand)]
+pub(crate) enum Config {
+    /// Say what is wrong with it: file, line, key, and what was probably meant
+    Check,
+    /// Show every value that holds and where it was said; secrets are not shown
+    Show {
+        /// Only this tenant's
+        tenant: Option<String>,
+    },
+    /// Print the JSON schema of mainstay.toml
+    Schema,
+    /// Print what a list of tenants says, lines of `<tenant> <db> [PW_ENV]`, as a part of mainstay.toml
+    Import {
+        /// The list
+        file: PathBuf,
     },
 }
 
@@ -108,174 +205,6 @@ pub(crate) struct Init {
     /// Begin anew in a place whose repository is gone
     #[arg(long)]
     pub(crate) again: bool,
-}
-
-/// `mainstay backup …`
-#[derive(Subcommand)]
-pub(crate) enum Backup {
-    /// Back up a database, all databases of a server, or a directory
-    Create(Box<Create>),
-    /// List backups, newest first
-    List {
-        /// Only this tenant's
-        tenant: Option<String>,
-    },
-    /// Show one backup
-    Get {
-        /// Id, or the beginning of one
-        id: String,
-    },
-    /// Compare every byte with its hashes; touches no database
-    Verify {
-        /// Id, or the beginning of one
-        id: String,
-    },
-    /// Restore a database or a directory
-    Restore(Box<Restore>),
-    /// The dump itself, as pg_restore reads it
-    Export {
-        /// Id, or the beginning of one
-        id: String,
-        /// Write to this file instead of stdout
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
-    /// Exempt a backup from retention
-    Hold {
-        /// Id, or the beginning of one
-        id: String,
-    },
-    /// Take the exemption away
-    Unhold {
-        /// Id, or the beginning of one
-        id: String,
-    },
-    /// Delete a backup; `undelete` brings it back until prune runs after the cooling-off time
-    Delete {
-        /// Id, or the beginning of one
-        id: String,
-        /// Say what would be done
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Bring a deleted backup back; without an id, show which ones can come back
-    Undelete {
-        /// Id, or the beginning of one
-        id: Option<String>,
-    },
-}
-
-/// `mainstay backup create`
-#[derive(Args)]
-pub(crate) struct Create {
-    /// Owner of the backup
-    #[arg(default_value = "default")]
-    pub(crate) tenant: String,
-    #[command(flatten)]
-    pub(crate) what: What,
-    /// Name of the source, where the database's or directory's own does not suit
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    #[command(flatten)]
-    pub(crate) destination: Destination,
-    /// Allow `--dest local` on the file system of the data itself
-    #[arg(long)]
-    pub(crate) allow_same_disk: bool,
-    /// Free text to find it by
-    #[arg(long, default_value = "")]
-    pub(crate) label: String,
-    /// Exempt it from retention
-    #[arg(long)]
-    pub(crate) hold: bool,
-    /// zstd level
-    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
-    pub(crate) compression: Option<i32>,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// Leave owners out of the dump
-    #[arg(long)]
-    pub(crate) no_owner: bool,
-    /// Leave rights out of the dump
-    #[arg(long)]
-    pub(crate) no_acl: bool,
-    /// Give up if a table is locked for longer than this many seconds
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) lock_wait_timeout: Option<u64>,
-    /// Leave out what matches, in .gitignore style
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) exclude: Vec<String>,
-    /// Leave out what is in directories with a CACHEDIR.TAG
-    #[arg(long)]
-    pub(crate) exclude_caches: bool,
-    /// Stay on the file system of the directory
-    #[arg(long)]
-    pub(crate) one_file_system: bool,
-}
-
-/// What to back up: exactly one.
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct What {
-    /// A database, by name or postgresql:// URI
-    #[arg(long, value_name = "DB")]
-    pub(crate) database: Option<String>,
-    /// Every non-template database of the server
-    #[arg(long)]
-    pub(crate) all_databases: bool,
-    /// A directory
-    #[arg(long, value_name = "PATH")]
-    pub(crate) directory: Option<PathBuf>,
-}
-
-/// `mainstay backup restore`
-#[derive(Args)]
-pub(crate) struct Restore {
-    /// Id or the beginning of one, or TENANT/SOURCE for its newest good backup
-    pub(crate) id: String,
-    /// Into this database; the backup's own by default
-    #[arg(long, value_name = "DB", conflicts_with = "to")]
-    pub(crate) database: Option<String>,
-    /// Replace what is there
-    #[arg(long)]
-    pub(crate) clean: bool,
-    /// Only this table
-    #[arg(long, value_name = "T")]
-    pub(crate) table: Vec<String>,
-    /// Only this schema
-    #[arg(long, value_name = "S")]
-    pub(crate) schema: Vec<String>,
-    /// Create missing roles, memberships, and the database's settings and rights
-    #[arg(long)]
-    pub(crate) with_roles: bool,
-    /// Leave owners and rights out
-    #[arg(long, visible_alias = "no-acl")]
-    pub(crate) no_owner: bool,
-    /// Loaders at once, into a new database
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) jobs: u32,
-    /// Restore a directory to this place
-    #[arg(long, value_name = "DIR")]
-    pub(crate) to: Option<PathBuf>,
-    /// Only this path of a directory backup
-    #[arg(long, value_name = "PATH")]
-    pub(crate) path: Vec<PathBuf>,
-    /// Restore over an existing directory: write only what differs
-    #[arg(long)]
-    pub(crate) delta: bool,
-    /// Give files the owners' numbers of the backup, not those that their names have here
-    #[arg(long)]
-    pub(crate) numeric_owner: bool,
-    /// With --delta: remove what the backup does not have
-    #[arg(long, requires = "delta")]
-    pub(crate) delete: bool,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-    /// Show the plan and stop
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Confirm that this database or directory is overwritten
-    #[arg(long, value_name = "TARGET", require_equals = true)]
-    pub(crate) yes: Option<String>,
 }
 
 /// `mainstay demo`

@@ -52,3 +52,23 @@ pub(crate) fn session(
     let connection = connection.complete(|name| environment.get(name).map(str::to_owned))?;
     Ok(Session::open(connection)?)
 }
+
+/// Whether one of `patterns`, names with `*` and `?`, fits a database.
+pub(crate) fn is_left_out(patterns: &[String], database: &str) -> bool {
+    patterns.iter().any(|pattern| glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(database)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_are_left_out_by_their_names() {
+        let patterns = ["scratch_*".to_owned(), "tmp?".to_owned(), "[".to_owned()];
+        for (name, is) in
+            [("scratch_1", true), ("scratch", false), ("tmp1", true), ("tmp", false), ("app", false)]
+        {
+            assert_eq!(is_left_out(&patterns, name), is, "{name}");
+        }
+    }
+}

@@ -3,22 +3,24 @@
 //! Invariant: after [`Environment::take`] no child inherits a password of ours or of PostgreSQL; after [`harden`]
 //! `/proc` does not show one in our own command line or environment either.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use model::secret::Secret;
+use repo::budget::Budget;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use secrets::fetch::Secrets;
 
 use crate::face::Face;
 use crate::wire::{Cache, Wire};
 use crate::wire_arguments::WireArguments;
 
-/// Variables that hold secrets.
-const SECRETS: [&str; 12] = [
+/// Variables that hold secrets, besides those that open keepers of secrets.
+const SECRETS: [&str; 13] = [
     "MAINSTAY_PASSWORD",
     "MAINSTAY_TOKEN",
     "PGPASSWORD",
@@ -31,15 +33,30 @@ const SECRETS: [&str; 12] = [
     "GOOGLE_SERVICE_ACCOUNT_KEY",
     "GOOGLE_OAUTH_ACCESS_TOKEN",
     "MAINSTAY_SFTP_KEY_PASSPHRASE",
+    "MAINSTAY_FTP_PASSWORD",
 ];
+
+fn secret_names() -> impl Iterator<Item = &'static str> {
+    SECRETS.into_iter().chain(secrets::CREDENTIALS)
+}
+
 /// Contract of older scripts: accepted, and taken out of the argument vector at once.
 const PASSWORD_FLAG: &str = "--db-password";
 
-/// The environment at the start.
+/// The environment at the start, or one of its own that a tenant has.
 pub(crate) struct Environment {
     variables: HashMap<String, String>,
-    argument_password: std::cell::RefCell<Option<Secret>>,
-    wire: OnceCell<Wire>,
+    argument_password: Mutex<Option<Secret>>,
+    wire: OnceLock<Wire>,
+    laid: OnceLock<Laid>,
+    /// One for the life of the process: it keeps the tokens that keepers gave.
+    secrets: Arc<Secrets>,
+}
+
+/// What the wire was laid with.
+struct Laid {
+    flags: WireArguments,
+    may_remember: bool,
 }
 
 /// No core dumps, no password in what `/proc` shows of our start, and no other process of this user may look into
@@ -58,10 +75,50 @@ impl Environment {
         let text =
             |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let variables = std::env::vars_os().filter_map(text).collect();
-        for name in SECRETS {
-            remove(name);
+        secret_names().for_each(remove);
+        Self::of(variables)
+    }
+
+    fn of(variables: HashMap<String, String>) -> Self {
+        Self {
+            variables,
+            argument_password: Mutex::default(),
+            wire: OnceLock::new(),
+            laid: OnceLock::new(),
+            secrets: Arc::default(),
         }
-        Self { variables, argument_password: std::cell::RefCell::new(None), wire: OnceCell::new() }
+    }
+
+    /// The same with variables of a file, which yield to those that are set.
+    pub(crate) fn completed(mut self, weaker: impl IntoIterator<Item = (String, String)>) -> Self {
+        for (name, value) in weaker {
+            self.variables.entry(name).or_insert(value);
+        }
+        self
+    }
+
+    /// No child inherits these from here on: somebody says that they are secrets.
+    pub(crate) fn hide(names: &[String]) {
+        names.iter().for_each(|name| remove(name));
+    }
+
+    /// One with variables of its own above these and with a wire of its own: with its own credentials, limits and share of
+    /// the memory. What it is told is told about `face`'s subject.
+    pub(crate) fn with(
+        &self,
+        variables: impl IntoIterator<Item = (String, String)>,
+        face: &Face,
+        change: impl FnOnce(&mut WireArguments),
+    ) -> Self {
+        let mut own = self.variables.clone();
+        own.extend(variables);
+        let environment = Self { secrets: self.secrets.clone(), ..Self::of(own) };
+        if let Some(Laid { flags, may_remember }) = self.laid.get() {
+            let mut flags = flags.clone();
+            change(&mut flags);
+            environment.lay_wire(&flags, *may_remember, face.clone());
+        }
+        environment
     }
 
     /// A variable that is set and not empty.
@@ -69,12 +126,28 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// All of them, for a process that takes our place.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.variables.iter()
+    }
+
     /// Reach stores as these flags say; comes once, before any store is opened.
     pub(crate) fn lay_wire(&self, flags: &WireArguments, may_remember: bool, face: Face) {
         let settings = remote::Settings::new(self.variables.clone());
         let cache = flags.cache_dir.clone().or_else(|| self.usual_cache());
         let remembers = may_remember && !flags.no_cache;
+        self.laid.get_or_init(|| Laid { flags: flags.clone(), may_remember });
         self.wire.get_or_init(|| Wire::new(flags, settings, Cache { directory: cache, remembers }, face));
+    }
+
+    /// Where secrets are fetched.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The memory of all runs together.
+    pub(crate) fn budget(&self) -> Budget {
+        self.wire().budget()
     }
 
     /// `$XDG_CACHE_HOME/mainstay`, else `~/.cache/mainstay`; none without a home.
@@ -108,14 +181,14 @@ impl Environment {
                     continue;
                 }
             };
-            *self.argument_password.borrow_mut() = value.map(Secret::new);
+            *self.argument_password.lock().unwrap_or_else(PoisonError::into_inner) = value.map(Secret::new);
         }
         kept
     }
 
     /// What stood behind `--db-password`.
     pub(crate) fn argument_password(&self) -> Option<Secret> {
-        self.argument_password.borrow().clone()
+        self.argument_password.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -177,7 +250,7 @@ fn secret_arguments(block: &[u8]) -> Vec<(usize, usize)> {
 fn secret_variables(block: &[u8]) -> Vec<(usize, usize)> {
     let value = |(start, text): (usize, &[u8])| {
         let equals = text.iter().position(|byte| *byte == b'=')?;
-        let is_secret = SECRETS.iter().any(|name| name.as_bytes() == &text[..equals]);
+        let is_secret = secret_names().any(|name| name.as_bytes() == &text[..equals]);
         is_secret.then_some((start + equals + 1, start + text.len()))
     };
     strings(block).filter_map(value).collect()
@@ -197,11 +270,7 @@ mod tests {
     use super::*;
 
     fn environment() -> Environment {
-        Environment {
-            variables: HashMap::new(),
-            argument_password: std::cell::RefCell::new(None),
-            wire: OnceCell::new(),
-        }
+        Environment::of(HashMap::new())
     }
 
     #[test]

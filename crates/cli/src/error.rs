@@ -1,15 +1,19 @@
 //! From what went wrong to what a person or script is told: the kind, a hint, the exit code. The only such place.
 
+use std::io::ErrorKind;
+
+use daemon::history::HistoryError;
 use engine::EngineError;
 use files::error::Error as FilesError;
 use pg::QueryError;
 use pg::connection::{ConnectionError, SessionError};
 use pg::restore::RestoreError;
 use repo::RepoError;
+use serde::{Deserialize, Serialize};
 use store::{Refusal, StoreError};
 
 /// Exit codes, as `docs/reference/exit-codes.md` lists them. 0 is success; there are no others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub(crate) enum Kind {
     /// It failed.
@@ -24,6 +28,11 @@ pub(crate) enum Kind {
     NotFound = 5,
     /// Refused for safety.
     Refused = 6,
+    /// A backup that should be there is missing or late.
+    Late = 7,
+    /// `wal fetch` alone: nobody knows whether there is such a file. PostgreSQL takes 1 to 125 for "there is none", ends its
+    /// recovery and promotes; at more it stops.
+    Unknown = 255,
 }
 
 /// An error as it is shown.
@@ -57,6 +66,41 @@ impl CliError {
     /// Wrong usage.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
+    }
+
+    /// The same, said of `thing`.
+    pub(crate) fn named(mut self, thing: &str) -> Self {
+        self.message = format!("{thing}: {}", self.message);
+        self
+    }
+
+    /// The same once more, for another thing that it keeps from being done.
+    pub(crate) fn again(&self) -> Self {
+        let Self { kind, message, hint, is_of_store } = self;
+        Self { kind: *kind, message: message.clone(), hint: hint.clone(), is_of_store: *is_of_store }
+    }
+
+    /// What stands in the way to a directory on another server. Another place to back up into does not better it.
+    pub(crate) fn of_source(error: StoreError) -> Self {
+        let hint = match &error {
+            StoreError::BadUrl { .. } => {
+                Some("write it like sftp://user@host//srv/data or ftps://user@host//srv/data")
+            }
+            StoreError::NotFound { .. } => {
+                Some("with one slash behind the host, a path is below the directory of the login")
+            }
+            StoreError::Refused { why, .. } => what_to_mend_of_source(why),
+            _ if error.is_transient() => Some("is the address right, and the server up?"),
+            _ => None,
+        };
+        let shown = Self::from(error);
+        Self { hint: hint.map(str::to_owned), is_of_store: false, ..shown }
+    }
+
+    /// What a server that recovers is told: never that there is no such file, unless it is a standby, which asks again.
+    pub(crate) fn of_recovery(mut self, is_standby: bool) -> Self {
+        self.kind = if is_standby { Kind::Failed } else { Kind::Unknown };
+        self
     }
 
     /// A failure of the system while doing `what`.
@@ -94,23 +138,41 @@ impl From<EngineError> for CliError {
             EngineError::DirectoryTooLong { .. } => Self::new(Kind::Failed, message)
                 .hint("leave it out with --exclude, or spread its entries over several directories"),
             EngineError::Files(error) => error.into(),
+            EngineError::Wal(error) => error.into(),
+            EngineError::Wire(error) => error.into(),
             EngineError::Restore(error) => error.into(),
-            EngineError::LeftBehind { cause, .. } => Self { message, ..Self::from(*cause) },
+            EngineError::LeftBehind { cause, .. } => {
+                let shown = Self::from(*cause);
+                let message = if shown.kind == Kind::Damaged { of_damage(message) } else { message };
+                Self { message, ..shown }
+            }
             _ => Self::new(Kind::Failed, message),
         }
     }
+}
+
+mod wal;
+mod wire;
+
+impl From<HistoryError> for CliError {
+    fn from(error: HistoryError) -> Self {
+        Self::new(Kind::Failed, error.to_string()).hint(
+            "it is a memory of this machine: moved away, it is filled again with `mainstay runs --rebuild`",
+        )
+    }
+}
+
+/// The words that scripts look for (C5).
+fn of_damage(message: String) -> String {
+    const WORDS: &str = "integrity check failed";
+    if message.contains(WORDS) { message } else { format!("{WORDS}: {message}") }
 }
 
 impl From<RepoError> for CliError {
     fn from(error: RepoError) -> Self {
         let message = error.to_string();
         if error.is_damage() {
-            let message = if message.contains("integrity check failed") {
-                message
-            } else {
-                format!("integrity check failed: {message}")
-            };
-            return Self::new(Kind::Damaged, message)
+            return Self::new(Kind::Damaged, of_damage(message))
                 .hint("`mainstay check --read-data` shows how far the damage goes");
         }
         match error {
@@ -122,6 +184,12 @@ impl From<RepoError> for CliError {
             RepoError::Gone { .. } => Self::new(Kind::Refused, message).hint(
                 "bring it back from a copy or the bucket's versions; `mainstay init --again` begins anew",
             ),
+            RepoError::HotAlone { .. } => Self::new(Kind::Refused, message)
+                .hint("name the cold part with -r, and this one with --repository-hot"),
+            RepoError::NotHot { .. } => Self::usage(message)
+                .hint("-r names the part that has everything, --repository-hot what `init` or `repair hot` made for it"),
+            RepoError::HotLost { .. } => Self::new(Kind::Refused, message)
+                .hint("is the address right? `mainstay repair hot` makes it again from the cold part"),
             RepoError::Exists { .. } => {
                 Self::new(Kind::Refused, message).hint("an existing repository is never overwritten")
             }
@@ -157,6 +225,14 @@ impl From<StoreError> for CliError {
                 "these credentials may not delete, as a writer's should be: run delete, forget and prune with others",
             ),
             StoreError::Refused { why, .. } => shown.hint(what_to_mend(why)),
+            StoreError::Io { action: "write", cause, .. }
+                if matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+            {
+                shown.hint(
+                    "make room there, or raise the quota, then run this again; `forget` and `prune` need some room too \
+                     before they free any (docs: how-to/prune-safely, \"When the disk is full\")",
+                )
+            }
             _ if error.is_transient() => shown.hint(
                 "is the address right, and the store up? run this again: what is stored is not sent twice",
             ),
@@ -176,6 +252,8 @@ fn kind_of_refusal(why: &Refusal) -> Kind {
         | Refusal::UnknownCredentials(_)
         | Refusal::WrongSecret
         | Refusal::NoLogin(_)
+        | Refusal::Past
+        | Refusal::NoVersions
         | Refusal::WrongRegion(_) => Kind::Usage,
         _ => Kind::Failed,
     }
@@ -196,7 +274,9 @@ fn where_credentials_come_from(place: &str) -> &'static str {
 fn what_to_mend(why: &Refusal) -> &'static str {
     match why {
         Refusal::NoCredentials(_) => "give credentials for this store",
-        Refusal::UnknownCredentials(_) => "is this the access key of this store, and is it still active?",
+        Refusal::UnknownCredentials(_) => {
+            "is this the access key or token of this store, and is it still active?"
+        }
         Refusal::WrongSecret => "check the secret; a missing character at its end is the usual reason",
         Refusal::Expired => "get new temporary credentials, then run this again",
         Refusal::Denied(_) => {
@@ -208,6 +288,10 @@ fn what_to_mend(why: &Refusal) -> &'static str {
         Refusal::Untrusted(_) => {
             "name the authority with ?ca-file=…, or pin the certificate with ?pin=sha256:…"
         }
+        Refusal::Archived => {
+            "restore, export, verify and copy warm up what they read; a pack of trees that is not in the hot part comes \
+             back with `mainstay repair hot`"
+        }
         Refusal::UnknownHostKey(_) => {
             "compare the fingerprint with the server's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there), \
              then log in once with ssh, or pin it with --sftp-host-key SHA256:…"
@@ -218,11 +302,42 @@ fn what_to_mend(why: &Refusal) -> &'static str {
         Refusal::NoLogin(_) => {
             "give a key that the server knows: --sftp-key FILE, ssh-add, or a file in ~/.ssh; ~/.ssh/config is not read"
         }
+        Refusal::Past => "leave --at and ?at= away to write into the repository of today",
+        Refusal::NoVersions => {
+            "another copy of the repository is the way back; turn versioning on, so that there is one next time \
+             (docs: how-to/survive-a-stolen-key)"
+        }
         Refusal::Full(_) => {
             "make room or raise the quota, then run this again; what is stored already is not sent twice"
         }
         Refusal::Other(_) => "the words in the message are the store's own",
     }
+}
+
+/// The same where the server has what is to be backed up.
+fn what_to_mend_of_source(why: &Refusal) -> Option<&'static str> {
+    Some(match why {
+        Refusal::UnknownHostKey(_) => {
+            "compare the fingerprint with the server's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there), \
+             then log in once with ssh, or pin it with --directory-host-key SHA256:…"
+        }
+        Refusal::Untrusted(_) => {
+            "name the authority with --directory-ca-file FILE; or compare the fingerprint with the server's own \
+             (openssl x509 -noout -fingerprint -sha256) and pin it with --directory-pin sha256:…"
+        }
+        Refusal::NoCredentials(_) => {
+            "give the password in --directory-password-file or MAINSTAY_FTP_PASSWORD"
+        }
+        Refusal::WrongSecret => {
+            "check user and password; some servers let certain users in only from certain places"
+        }
+        Refusal::NoLogin(_) => {
+            "give a key that the server knows: --directory-key FILE, ssh-add, or a file in ~/.ssh; ~/.ssh/config is not read"
+        }
+        Refusal::WrongHostKey(_) => what_to_mend(why),
+        Refusal::Denied(_) => "the user of the address needs the right to read the directory",
+        _ => return None,
+    })
 }
 
 impl From<ConnectionError> for CliError {
@@ -265,14 +380,17 @@ impl From<RestoreError> for CliError {
 impl From<FilesError> for CliError {
     fn from(error: FilesError) -> Self {
         let kind = match error.kind() {
-            Some(std::io::ErrorKind::NotFound) => Kind::NotFound,
+            Some(ErrorKind::NotFound) => Kind::NotFound,
             _ => Kind::Failed,
         };
         // The kernel's words are the cause, which does not stand in the message itself.
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         let shown = Self::new(kind, format!("{error}{cause}"));
         match error.kind() {
-            Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
+            _ if error.is_lost() => {
+                shown.hint("nothing was made of it; run this again when the server is back: what is stored is not sent twice")
+            }
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                 shown.hint("make room, then go on with --delta: what is there already is not written again")
             }
             _ => shown,

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -17,18 +17,30 @@ use crate::error::{CliError, Kind};
 static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
 
 /// How to speak.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Face {
     json: bool,
     quiet: bool,
     progress: bool,
+    /// What everything is about, where several things are done at once.
+    subject: Option<Arc<str>>,
 }
 
 impl Face {
     pub(crate) fn new(global: &Global) -> Self {
         let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let progress = is_terminal && !global.no_progress && !global.quiet;
-        Self { json: global.json, quiet: global.quiet, progress }
+        Self { json: global.json, quiet: global.quiet, progress, subject: None }
+    }
+
+    /// One that says of what it speaks, and draws no line over those of others.
+    pub(crate) fn about(&self, subject: &str) -> Self {
+        Self { progress: false, subject: Some(subject.into()), ..self.clone() }
+    }
+
+    /// One that has no JSON: who speaks through it is a part of something.
+    pub(crate) fn in_words(&self) -> Self {
+        Self { json: false, ..self.clone() }
     }
 
     /// Whether to print a JSON document.
@@ -59,13 +71,17 @@ impl Face {
     /// Something by the way; not with `--quiet`.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            say(format_args!("{text}"));
+            say(format_args!("{}{text}", self.prefix()));
         }
     }
 
     /// Something that must be seen.
     pub(crate) fn warn(&self, text: &str) {
-        say(format_args!("warning: {text}"));
+        say(format_args!("{}warning: {text}", self.prefix()));
+    }
+
+    fn prefix(&self) -> String {
+        self.subject.as_ref().map(|subject| format!("{subject}: ")).unwrap_or_default()
     }
 
     /// A line that scripts rely on, also with `--quiet`.
@@ -106,6 +122,11 @@ fn write_result(line: &str) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => drop(UNWRITTEN.set(error)),
         _ => {}
     }
+}
+
+/// The exit code of an error that was shown.
+pub(crate) fn exit_with(error: &CliError) -> ExitCode {
+    ExitCode::from(error.kind as u8)
 }
 
 /// What clap says of a wrong command line; help and version are no errors.

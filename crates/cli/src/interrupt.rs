@@ -1,5 +1,8 @@
 //! Ctrl-C and SIGTERM become the wish to stop; a second one ends the process at once.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use model::cancel::CancelToken;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -17,6 +20,17 @@ pub(crate) fn watch_patiently() -> Result<CancelToken> {
         signal_hook::flag::register(signal, cancel.flag()).map_err(CliError::io("watching for signals"))?;
     }
     Ok(cancel)
+}
+
+/// End at once with `status` when somebody asks to stop, where being ended by the signal itself would mean something else to
+/// who started us. For what leaves nothing half.
+pub(crate) fn end_with(status: i32) -> Result<()> {
+    let always = Arc::new(AtomicBool::new(true));
+    for signal in SIGNALS {
+        let registered = signal_hook::flag::register_conditional_shutdown(signal, status, always.clone());
+        registered.map_err(CliError::io("watching for signals"))?;
+    }
+    Ok(())
 }
 
 /// A token that the signals cancel.

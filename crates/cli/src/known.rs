@@ -18,7 +18,7 @@ use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
-use crate::{password, place};
+use crate::{configured, password, place};
 
 /// Addresses that are remembered; of more, the oldest is forgotten.
 const KNOWN_MAX: usize = 100;
@@ -124,24 +124,36 @@ pub(crate) fn open_all(
     environment: &Environment,
     face: &Face,
 ) -> Result<Vec<Arc<Repository>>> {
-    if global.repository.is_some() {
+    if global.repository.is_some() || global.repository_hot.is_some() {
         return Ok(vec![place::open(global, environment, face)?]);
     }
+    let configuration = configured::load_if_any(global)?;
+    let configured: Vec<_> = configuration.iter().flat_map(configured::targets).collect();
     let mut addresses = remembered(environment);
     let local = absolute(&place::local(environment));
     if Path::new(&local).join("config").exists() && !addresses.contains(&local) {
         addresses.insert(0, local);
     }
-    if addresses.is_empty() {
+    addresses.retain(|address| !configured.iter().any(|target| target.url == *address));
+    if addresses.is_empty() && configured.is_empty() {
         // Says what is missing.
         return Ok(vec![place::open(global, environment, face)?]);
     }
-    let password = password::current(global, environment, face)?;
     let (mut opened, mut failed) = (vec![], vec![]);
-    for address in addresses {
-        match place::open_at(&address, &password, environment, face) {
-            Ok(repository) => opened.push(repository),
-            Err(error) => failed.push((address, error)),
+    let mut keep = |address: String, tried: Result<_>| match tried {
+        Ok(repository) => opened.push(repository),
+        Err(error) => failed.push((address, error)),
+    };
+    for target in configured {
+        keep(target.url.clone(), target.at(global).and_then(|target| target.open(environment, face)));
+    }
+    if !addresses.is_empty() {
+        let password = password::current(global, environment, face);
+        for address in addresses {
+            let tried = password.as_ref().map_err(CliError::again).and_then(|password| {
+                place::open_at(&place::source(address.clone(), global)?, password, environment, face)
+            });
+            keep(address, tried);
         }
     }
     if opened.is_empty() && failed.len() == 1 {

@@ -5,8 +5,10 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use model::reference::SecretReference;
 use model::secret::Secret;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use secrets::{KeeperError, SecretError, SopsError};
 
 use crate::arguments::{Global, NewPassword};
 use crate::environment::Environment;
@@ -24,7 +26,31 @@ pub(crate) fn current(global: &Global, environment: &Environment, face: &Face) -
     }
 }
 
-fn missing() -> CliError {
+/// A secret that the configuration names.
+pub(crate) fn referenced(reference: &SecretReference, environment: &Environment) -> Result<Secret> {
+    let fetched = environment.secrets().fetch(reference, &|name| environment.secret(name));
+    fetched.map_err(|error| match &error {
+        SecretError::Exposed { path, .. } => {
+            CliError::usage(error.to_string()).hint(format!("`chmod 600 {}`", path.display()))
+        }
+        SecretError::Sops { cause: SopsError::Tampered(_), .. } => {
+            CliError::new(Kind::Damaged, error.to_string())
+                .hint("look at the history of the file before you trust it")
+        }
+        SecretError::Keeper { cause, .. } if is_outage(cause) => {
+            CliError::new(Kind::Failed, error.to_string())
+        }
+        _ => CliError::usage(error.to_string()),
+    })
+}
+
+/// Whether a keeper is down, where other errors need another configuration.
+fn is_outage(cause: &KeeperError) -> bool {
+    matches!(cause, KeeperError::Unreachable { .. } | KeeperError::Outage { .. } | KeeperError::Answer { .. })
+}
+
+/// That there is none.
+pub(crate) fn missing() -> CliError {
     CliError::usage("the repository needs a password")
         .hint("set MAINSTAY_PASSWORD_FILE or MAINSTAY_PASSWORD, or use --password-file")
 }

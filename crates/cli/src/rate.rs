@@ -1,7 +1,11 @@
-//! Amounts of bytes on the command line. Rates as users of restic and rclone write them: a bare number means KiB.
+//! Amounts on the command line: bytes, and moments. Rates as users of restic and rclone write them: a bare number means KiB.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use model::size::ByteSize;
 use repo::budget::Budget;
 
 /// What `--limit-upload` and `--limit-download` take; `None` for no limit.
@@ -35,6 +39,47 @@ pub(crate) fn memory(text: &str) -> Result<Budget, String> {
     Budget::of(amount(&text)? as u64).ok_or_else(|| "less than 32M does not work".into())
 }
 
+/// What a limit of stored bytes takes: an amount with a unit.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn stored(text: &str) -> Result<ByteSize, String> {
+    let text = text.trim().to_lowercase();
+    match amount(&text)? {
+        bytes if (1.0..1e18).contains(&bytes) && !text.ends_with(|c: char| c.is_ascii_digit()) => {
+            Ok(ByteSize(bytes as u64))
+        }
+        _ => Err("write an amount with a unit, as in 500G".into()),
+    }
+}
+
+/// What `--at` takes: a time in RFC 3339, never without its zone.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| "write a time with its zone, as in 2026-11-21T03:00:00Z or …T04:00:00+01:00".into())
+}
+
+/// What `--timeout` takes: a span like 90s or 5m.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let span = model::span::parse_span(text).and_then(|span| Duration::try_from(span).ok());
+    span.ok_or_else(|| "write a span of time, as in 90s, 5min or 2h".to_owned())
+}
+
+/// What `--time-zone` takes.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| "no such time zone; write it like Europe/Vienna".to_owned())
+}
+
 fn amount(text: &str) -> Result<f64, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match &text[number.len()..] {
@@ -42,10 +87,11 @@ fn amount(text: &str) -> Result<f64, String> {
         "" | "k" | "kib" => 10,
         "m" | "mib" => 20,
         "g" | "gib" => 30,
-        unit => return Err(format!("{unit:?} is no unit; write B, K, M or G, in powers of 1024")),
+        "t" | "tib" => 40,
+        unit => return Err(format!("{unit:?} is no unit; write B, K, M, G or T, in powers of 1024")),
     };
     let number: f64 = number.trim().parse().map_err(|_| "write a number, as in 500K or 10M")?;
-    Ok(number * f64::from(1u32 << shift))
+    Ok(number * (1u64 << shift) as f64)
 }
 
 /// A speed, or none to keep to.
@@ -72,6 +118,17 @@ mod tests {
         assert_eq!((rate("0"), rate("off")), (Ok(Rate(None)), Ok(Rate(None))));
         for text in ["", "x", "-1", "10 furlongs", "NaN", "inf", "1e300"] {
             assert!(rate(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_zone_is_no_moment() {
+        let right = ["2026-11-21T03:00:00Z", "2026-11-21 04:00:00+01:00", "2026-11-21t03:00:00.000z"];
+        for text in right {
+            assert_eq!(moment(text), Ok("2026-11-21T03:00:00Z".parse().unwrap()), "{text}");
+        }
+        for text in ["", "2026-11-21", "2026-11-21T03:00:00", "yesterday", "3h"] {
+            assert!(moment(text).is_err(), "{text:?}");
         }
     }
 

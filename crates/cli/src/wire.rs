@@ -5,23 +5,29 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use model::size::ByteSize;
 use remote::Settings;
+use remote::canary::Canary;
+use remote::locker::Locker;
 use remote::protection::Protection;
 use repo::budget::Budget;
 use serde_json::{Value, json};
 use store::Store;
-use store::cache::{CACHE_SIZE_MAX, CacheStore};
+use store::archive::Archive;
+use store::cache::{CACHE_SIZE_MAX, CacheStore, OWN_SIZE_MAX};
 use store::limit::{LimitStore, Limits};
 use store::meter::{Meter, MeterStore, Prices, Traffic};
-use store::retry::{Patience, RetryStore};
+use store::retry::{Patience, Retry, RetryStore, Witness};
 
 use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::wire_arguments::WireArguments;
+
+/// How long a bucket may take to say whether it keeps versions, when all else has answered.
+const VERSIONS_WAIT: Duration = Duration::from_secs(10);
 
 /// Where this machine keeps what can be made again.
 pub(crate) struct Cache {
@@ -30,6 +36,9 @@ pub(crate) struct Cache {
     /// Whether stored files are remembered there in this run.
     pub(crate) remembers: bool,
 }
+
+/// A store whose every request waits its turn and is counted.
+type Counted = LimitStore<MeterStore<Box<dyn Store>>>;
 
 /// The wire of one run.
 pub(crate) struct Wire {
@@ -66,30 +75,71 @@ impl Wire {
 
     /// The store at an address.
     pub(crate) fn open(&self, url: &str) -> Result<Arc<dyn Store>> {
-        let store = remote::open(url, &self.settings).map_err(CliError::from)?;
-        let meter = Arc::new(Meter::new());
-        let entry = (store.location(), meter.clone());
-        self.meters.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-        let store = LimitStore::new(MeterStore::new(store, meter), self.limits.clone());
-        let face = self.face;
-        let tell = move |error: &store::StoreError, pause: Duration| {
-            face.note(&format!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
-        };
-        let store = RetryStore::new(store, self.patience).witnessed(Box::new(tell));
+        let store = self.tried_again(url)?;
         // A directory of this machine is as near as its cache would be.
-        Ok(
-            match self
-                .cache
-                .directory
-                .as_ref()
-                .filter(|_| self.cache.remembers && store.location().contains("://"))
-            {
-                Some(directory) => {
-                    Arc::new(CacheStore::new(store, &directory.join("stored"), CACHE_SIZE_MAX))
-                }
-                None => Arc::new(store),
+        if !store.location().contains("://") {
+            return Ok(Arc::new(store));
+        }
+        let own = || tempfile::Builder::new().prefix("mainstay-read-").tempdir();
+        Ok(match &self.cache.directory {
+            Some(directory) if self.cache.remembers && !remote::is_past(url) => {
+                Arc::new(CacheStore::new(store, &directory.join("stored"), CACHE_SIZE_MAX))
+            }
+            _ => match own() {
+                Ok(own) => Arc::new(CacheStore::of_this_run(store, own, OWN_SIZE_MAX)),
+                Err(_) => Arc::new(store),
             },
-        )
+        })
+    }
+
+    /// The same for the cold part of a repository on two stores: nothing that is named by a hash is read back to see
+    /// whether it was stored, and nothing is remembered, since the hot part is read.
+    pub(crate) fn open_cold(&self, url: &str) -> Result<Arc<dyn Store>> {
+        Ok(Arc::new(self.tried_again(url)?.trusting_hashes()))
+    }
+
+    /// A count of its own for the store at `location`.
+    fn meter(&self, location: String) -> Arc<Meter> {
+        let meter = Arc::new(Meter::new());
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner).push((location, meter.clone()));
+        meter
+    }
+
+    fn tried_again(&self, url: &str) -> Result<RetryStore<Counted>> {
+        let store = remote::open(url, &self.settings).map_err(CliError::from)?;
+        let meter = self.meter(store.location());
+        let store = LimitStore::new(MeterStore::new(store, meter), self.limits.clone());
+        Ok(RetryStore::new(store, self.patience).witnessed(self.witness()))
+    }
+
+    /// Says that it is tried again, and why.
+    fn witness(&self) -> Witness {
+        let face = self.face.clone();
+        Box::new(move |error, pause| {
+            face.note(&format!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
+        })
+    }
+
+    /// What stores are told beside their addresses.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    /// Tries calls again that are none of a store's, as patiently.
+    pub(crate) fn retry(&self) -> Retry {
+        Retry::new(self.patience).witnessed(self.witness())
+    }
+
+    /// What extends locks in the bucket at an address.
+    pub(crate) fn locker(&self, url: &str) -> Result<Locker> {
+        Ok(Locker::open(url, &self.settings)?)
+    }
+
+    /// What can be asked of the archive classes of the store at an address, if it has any.
+    pub(crate) fn archive(&self, url: &str) -> Result<Option<Box<dyn Archive>>> {
+        let Some(archive) = remote::archive::archive(url, &self.settings)? else { return Ok(None) };
+        let archive = MeterStore::new(archive, self.meter(url.to_owned()));
+        Ok(Some(Box::new(RetryStore::new(archive, self.patience))))
     }
 
     /// How much memory may be on its way.
@@ -100,6 +150,22 @@ impl Wire {
     /// What the bucket at an address does against deletion.
     pub(crate) fn protection(&self, url: &str) -> Result<Protection> {
         Ok(remote::protection::protection(url, &self.settings)?)
+    }
+
+    /// Whether the bucket at an address keeps versions, asked on a thread of its own while other things are done.
+    pub(crate) fn versions(&self, url: &str) -> Versions {
+        let (url, settings, (tell, told)) = (url.to_owned(), self.settings.clone(), mpsc::sync_channel(1));
+        std::thread::spawn(move || {
+            let keeps = remote::protection::keeps_versions(&url, &settings);
+            // Where that fails, who asked has gone.
+            tell.send(keeps.unwrap_or_default()).ok();
+        });
+        Versions(told)
+    }
+
+    /// Whether a lock holds in the bucket at an address; none where it asks for no locks.
+    pub(crate) fn canary(&self, url: &str) -> Result<Option<Canary>> {
+        Ok(remote::canary::try_canary(url, &self.settings)?)
     }
 
     /// Where this machine keeps what can be made again.
@@ -117,6 +183,16 @@ impl Wire {
             sum.cost_micro_usd += Prices::of(location).map_or(0, |prices| traffic.cost_micro_usd(&prices));
         }
         sum
+    }
+}
+
+/// An answer that is on its way: whether a bucket keeps versions.
+pub(crate) struct Versions(mpsc::Receiver<Option<bool>>);
+
+impl Versions {
+    /// The answer; `None` where there is none, or not in time.
+    pub(crate) fn told(self) -> Option<bool> {
+        self.0.recv_timeout(VERSIONS_WAIT).unwrap_or_default()
     }
 }
 
@@ -139,6 +215,17 @@ impl Use {
             "downloadedBytes": downloaded_bytes.to_string(),
             "costMicroUsd": self.cost_micro_usd.to_string(),
         })
+    }
+}
+
+impl std::ops::Add for Use {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            traffic: self.traffic + other.traffic,
+            cost_micro_usd: self.cost_micro_usd + other.cost_micro_usd,
+        }
     }
 }
 

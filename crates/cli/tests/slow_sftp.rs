@@ -5,12 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use testkit::program::{Program, Ran};
 use testkit::restic;
-use testkit::site::{PASSWORD, Site, files_below, id_of};
+use testkit::site::{PASSWORD, Site, assert_restores, files_below, id_of, noisy_directory};
 use testkit::sshd::Sshd;
-use testkit::tree::fill_with_noise;
 
 /// Long enough for a machine that does many things at once.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,23 +36,16 @@ impl Far {
         self.program.run(arguments)
     }
 
-    /// Make a directory of so many MiB that nothing compresses or repeats.
     fn source(&self, name: &str, mib: u32) -> PathBuf {
-        let folder = self.site.path().join(name);
-        fill_with_noise(&folder, name.len() as u64, mib);
-        folder
+        noisy_directory(self.site.path(), name, mib)
     }
 
     fn back_up(&self, source: &Path, more: &[&str]) -> Ran {
         self.run(&[&["backup", "create", "acme", "--directory", text(source)], more].concat())
     }
 
-    /// The backup is as the directory was.
     fn assert_restores(&self, id: &str, source: &Path) {
-        let to = TempDir::new_in(self.site.path()).expect("room");
-        let target = to.path().join("back");
-        self.run(&["backup", "restore", id, "--to", text(&target)]).ok();
-        assert!(files_below(&target) == files_below(source), "{id} came back changed");
+        assert_restores(&self.program, id, source);
     }
 
     /// mainstay and every restic, over SFTP too, find nothing wrong. Locks of the dead do not count.

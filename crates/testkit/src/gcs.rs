@@ -5,10 +5,9 @@
 //! page is not proved by it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+
+use crate::http::{self, Request, Response};
 
 /// The one bucket that there is.
 pub const BUCKET: &str = "acme";
@@ -34,17 +33,9 @@ impl Gcs {
     /// # Panics
     /// Where there is no free port.
     pub fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("a bound address").port();
         let objects = Objects::default();
         let kept = objects.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let objects = kept.clone();
-                thread::spawn(move || serve(stream, &objects));
-            }
-        });
-        Self { port, objects }
+        Self { port: http::start(move |request| answer(request, &kept)), objects }
     }
 
     /// The names of all objects, sorted.
@@ -56,96 +47,6 @@ impl Gcs {
     pub fn url(&self, prefix: &str) -> String {
         format!("gs://{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{}", self.port)
     }
-}
-
-struct Request {
-    method: String,
-    path: String,
-    query: BTreeMap<String, String>,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-struct Response {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-}
-
-impl Response {
-    fn of(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: vec![], body: body.into() }
-    }
-
-    fn error(status: u16, code: &str) -> Self {
-        Self::of(
-            status,
-            format!("<?xml version='1.0'?><Error><Code>{code}</Code><Message>fake</Message></Error>"),
-        )
-    }
-
-    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
-        self.headers.push((name, value.to_string()));
-        self
-    }
-}
-
-fn serve(stream: TcpStream, objects: &Objects) {
-    let Ok(reading) = stream.try_clone() else { return };
-    let mut reader = BufReader::new(reading);
-    let mut writer = stream;
-    while let Some(request) = receive(&mut reader) {
-        let response = answer(&request, objects);
-        let mut head =
-            format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\n", response.status, response.body.len());
-        for (name, value) in &response.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += "\r\n";
-        let body = if request.method == "HEAD" { &[][..] } else { &response.body };
-        if writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(body)).is_err() {
-            return;
-        }
-    }
-}
-
-fn receive(reader: &mut impl BufRead) -> Option<Request> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|len| *len > 0)?;
-    let mut words = line.split_whitespace();
-    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        match line.trim_end().split_once(':') {
-            Some((name, value)) => headers.insert(name.to_lowercase(), value.trim().to_owned()),
-            None => break,
-        };
-    }
-    let len = headers.get("content-length").map_or(Some(0), |len| len.parse().ok())?;
-    let mut body = vec![0; len];
-    reader.read_exact(&mut body).ok()?;
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let pair = |pair: &str| pair.split_once('=').map(|(name, value)| (name.to_owned(), decoded(value)));
-    let query = query.split('&').filter_map(pair).collect();
-    Some(Request { method, path: decoded(path), query, headers, body })
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = vec![];
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next().unwrap_or(b'0'), rest.next().unwrap_or(b'0')];
-                u8::from_str_radix(&String::from_utf8_lossy(&digits), 16).unwrap_or(b'?')
-            }
-            b'+' => b' ',
-            plain => plain,
-        });
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn answer(request: &Request, objects: &Objects) -> Response {
@@ -197,6 +98,11 @@ fn part(request: &Request, content: &[u8]) -> Response {
     }
 }
 
+/// A name in XML.
+fn escaped(name: &str) -> String {
+    name.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
 fn list(request: &Request, objects: &BTreeMap<String, (u64, Vec<u8>)>) -> Response {
     let prefix = request.query.get("prefix").map_or("", String::as_str);
     let after = request.query.get("continuation-token").map_or("", String::as_str);
@@ -205,14 +111,15 @@ fn list(request: &Request, objects: &BTreeMap<String, (u64, Vec<u8>)>) -> Respon
     let mut body = String::from("<?xml version='1.0' encoding='UTF-8'?><ListBucketResult>");
     for (name, (_, content)) in found.iter().take(PAGE_MAX) {
         body += &format!(
-            "<Contents><Key>{name}</Key><LastModified>{MADE_XML}</LastModified><ETag>\"e\"</ETag><Size>{}</Size></Contents>",
+            "<Contents><Key>{}</Key><LastModified>{MADE_XML}</LastModified><ETag>\"e\"</ETag><Size>{}</Size></Contents>",
+            escaped(name),
             content.len()
         );
     }
     let is_cut = found.len() > PAGE_MAX;
     body += &format!("<IsTruncated>{is_cut}</IsTruncated>");
     if is_cut {
-        body += &format!("<NextContinuationToken>{}</NextContinuationToken>", found[PAGE_MAX - 1].0);
+        body += &format!("<NextContinuationToken>{}</NextContinuationToken>", escaped(found[PAGE_MAX - 1].0));
     }
     Response::of(200, body + "</ListBucketResult>")
 }

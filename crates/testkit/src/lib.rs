@@ -1,6 +1,7 @@
 //! The simulated world: what tests stand on, and judges that look with their own eyes.
 pub mod means;
 pub mod postgres;
+pub mod revived;
 pub mod rich;
 pub mod tree;
 pub mod program;
@@ -9,7 +10,9 @@ pub mod terminal;
 pub mod service;
 pub mod certificate;
 pub mod s3;
+pub mod mail;
 pub mod proxy;
+pub mod http;
 pub mod gcs;
 pub mod azurite;
 pub mod restic;
@@ -18,4 +21,5 @@ pub mod site;
 pub mod procfs;
 pub mod moments;
 pub mod sshd;
+pub mod ftp;
 pub mod world;

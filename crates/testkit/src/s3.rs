@@ -108,6 +108,20 @@ impl S3 {
         Self { service: Service::start(command, directory, port, || answers(port)), tls: None }
     }
 
+    /// What is asked for out of an archive class is there at the so-many-th look at it; only moto can be told so.
+    ///
+    /// # Panics
+    /// Where the server refuses.
+    pub fn thaw_at_look(&self, looks: u32) {
+        let url = format!("{}/moto-api/state-manager/set-transition", self.endpoint());
+        let how = format!(
+            "{{\"model_name\":\"s3::keyrestore\",\"transition\":{{\"progression\":\"manual\",\"times\":{looks}}}}}"
+        );
+        Program::new("curl")
+            .run(&["-sS", "--fail-with-body", "-X", "POST", &url, "--data-binary", &how])
+            .ok();
+    }
+
     /// The server itself.
     pub fn service(&self) -> &Service {
         &self.service
@@ -170,6 +184,11 @@ impl S3 {
     /// # Panics
     /// Where the server refuses.
     pub fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> String {
+        self.answer(method, path, headers, body).ok().text()
+    }
+
+    /// The same, where the answer may be a no; then its exit code is not 0 and its text is the server's words.
+    pub fn answer(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Ran {
         let url = format!("{}/{path}", self.endpoint());
         let user = format!("{ACCESS_KEY}:{SECRET_KEY}");
         let sign = format!("aws:amz:{REGION}:s3");
@@ -181,7 +200,7 @@ impl S3 {
         if !body.is_empty() {
             all.extend(["-H", "content-type: application/xml", "--data-binary", body]);
         }
-        Program::new("curl").run(&all).ok().text()
+        Program::new("curl").run(&all)
     }
 
     /// The headers of an object, over TLS: the server says nothing of what is encrypted otherwise.

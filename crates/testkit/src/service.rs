@@ -50,6 +50,11 @@ impl Service {
         self.port
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its directory.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use crate::postgres::Postgres;
 use crate::program::{Program, Ran};
 use crate::restic::{self, Restic};
+use crate::tree::fill_with_noise;
 
 /// Password of the repositories of tests: no secret, and strong enough for no warning.
 pub const PASSWORD: &str = "CanaryRepositoryPassword0123456789abcdefghijklmnopqrstuvwxyzABCD";
@@ -139,6 +140,25 @@ pub fn id_of(ran: &Ran) -> String {
     assert_eq!(lines.len(), 1, "{}", ran.stderr);
     let id = lines[0].trim_start_matches("backup ok id=").split(' ').next();
     id.unwrap_or_default().to_owned()
+}
+
+/// Make a directory `name` in `place`, of so many MiB that nothing compresses or repeats.
+pub fn noisy_directory(place: &Path, name: &str, mib: u32) -> PathBuf {
+    let directory = place.join(name);
+    fill_with_noise(&directory, name.len() as u64, mib);
+    directory
+}
+
+/// The backup `id` comes back as the directory `source` is.
+///
+/// # Panics
+/// Where it does not.
+#[track_caller]
+pub fn assert_restores(program: &Program, id: &str, source: &Path) {
+    let place = tempfile::tempdir_in(source.parent().expect("a directory in a place")).expect("room");
+    let target = place.path().join("back");
+    program.run(&["backup", "restore", id, "--to", target.to_str().expect("UTF-8")]).ok();
+    assert!(files_below(&target) == files_below(source), "{id} came back changed");
 }
 
 /// Every file below a directory with its bytes, sorted by its path within.

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::tz::TimeZone;
+
+use crate::rate::zone;
 
 use super::server::ServerArgs;
+use crate::warm_arguments::WarmUpArguments;
 
 /// `mainstay check`
 #[derive(Args)]
@@ -25,6 +29,24 @@ pub(crate) struct Forget {
     /// Keep all that are younger, like 30d or 12h
     #[arg(long, value_name = "TIME")]
     pub(crate) keep_within: Option<String>,
+    /// Keep the newest of each of the last N hours that have one
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_hourly: Option<usize>,
+    /// The same of days
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_daily: Option<usize>,
+    /// The same of weeks, which begin on Monday
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_weekly: Option<usize>,
+    /// The same of months
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_monthly: Option<usize>,
+    /// The same of years
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_yearly: Option<usize>,
+    /// Whose clocks and calendars count for hours, days, weeks …, like Europe/Vienna; UTC by default
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    pub(crate) time_zone: Option<TimeZone>,
     /// Say for each backup why it stays or goes, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -61,7 +83,7 @@ pub(crate) struct Parity {
 /// `mainstay repair`
 #[derive(Args)]
 pub(crate) struct Repair {
-    /// One step alone; without it all three, in this order
+    /// One step alone; without it all, in this order: `hot` only with --repository-hot, and `packs` only without
     #[arg(value_enum)]
     pub(crate) step: Option<RepairStep>,
     /// Delete broken backups once their mended ones are there (undelete brings them back)
@@ -70,11 +92,15 @@ pub(crate) struct Repair {
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) warm_up: WarmUpArguments,
 }
 
 /// A step of `mainstay repair`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum RepairStep {
+    /// Make the hot part again from the cold one
+    Hot,
     /// Compare the index with the packs that are there
     Index,
     /// Move what is sound out of damaged packs (reads all data)
@@ -122,4 +148,6 @@ pub(crate) struct Copy {
     /// File with the other repository's password; the same password by default
     #[arg(long, value_name = "FILE")]
     pub(crate) to_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) warm_up: WarmUpArguments,
 }

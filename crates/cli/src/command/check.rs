@@ -2,8 +2,11 @@
 
 use model::progress::Progress;
 use model::size::ByteSize;
+use repo::Repository;
 use repo::check::{CheckOptions, CheckReport, check};
+use repo::hot::{Look, plan_hot};
 use serde_json::json;
+use store::Store;
 
 use crate::arguments::{Check, Global};
 use crate::environment::Environment;
@@ -19,17 +22,45 @@ pub(crate) fn run(global: &Global, order: &Check, environment: &Environment, fac
     let read_percent = order.read_data.as_deref().map_or(Ok(0), percent)?;
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
+    let lack = match &global.repository_hot {
+        Some(hot) => lack_of(&repository, &*place::store(hot, environment)?)?,
+        None => None,
+    };
     let progress = Progress::new();
     let line = ProgressLine::start(face, &progress);
-    let report = check(&repository, CheckOptions { read_percent }, &progress, &cancel)?;
+    let mut report = check(&repository, CheckOptions { read_percent }, &progress, &cancel)?;
+    report.remarks.extend(lack);
     drop(line);
     show(&report, face);
     match report.problems.len() + report.touched_files {
+        0 if report.packs_cold > 0 => Err(CliError::new(
+            Kind::Partial,
+            format!("{} packs are too cold to be read ({})", report.packs_cold, ByteSize(report.bytes_cold)),
+        )
+        .hint("`mainstay backup verify` warms up what one backup needs")),
         0 => Ok(()),
         count => Err(CliError::new(Kind::Damaged, format!("integrity check failed: {count} problems")).hint(
             "do not prune; `mainstay repair --dry-run` shows what can be saved, and backups made after a repair \
              store again what was lost",
         )),
+    }
+}
+
+/// What is missing in the hot part, in words. Files that stand by themselves are read from the cold one meanwhile.
+///
+/// # Errors
+/// Where packs of trees are missing: without them nothing can be examined, and nothing is wrong with the cold part.
+fn lack_of(repository: &Repository, hot: &dyn Store) -> Result<Option<String>> {
+    // Through both parts it is the cold one that is listed.
+    let plan = plan_hot(repository, hot, Look::Listed)?;
+    let words = format!("{} objects are missing in the hot part", plan.len());
+    match (plan.packs.len(), plan.is_empty()) {
+        (0, true) => Ok(None),
+        (0, false) => Ok(Some(format!("{words}; `mainstay repair hot` copies them"))),
+        (packs, _) => {
+            Err(CliError::new(Kind::Damaged, format!("{words}, {packs} of them packs of directories"))
+                .hint("`mainstay repair hot` makes them again from the cold part; then check again"))
+        }
     }
 }
 
@@ -53,6 +84,8 @@ fn show(report: &CheckReport, face: &Face) {
         "blobs": report.blobs,
         "packsRead": report.packs_read,
         "bytesRead": report.bytes_read.to_string(),
+        "packsCold": report.packs_cold,
+        "bytesCold": report.bytes_cold.to_string(),
     });
     face.result(&document, || {
         let mut lines: Vec<String> =

@@ -1,7 +1,7 @@
 //! `mainstay copy`: bring backups into another repository, under its own key.
 
-use engine::catalog;
 use engine::copy::{CopyReport, copy};
+use engine::{catalog, reading, warm_up};
 use model::progress::Progress;
 use model::size::ByteSize;
 use serde_json::json;
@@ -11,25 +11,33 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
+use crate::warm::Warmer;
 use crate::{interrupt, password, place};
 
 pub(crate) fn run(global: &Global, order: &Copy, environment: &Environment, face: &Face) -> Result<()> {
     let cancel = interrupt::watch()?;
     let own = password::current(global, environment, face)?;
-    let from = place::open_at(&place::address(global, environment)?, &own, environment, face)?;
+    let from = place::open_with(global, &own, environment, face)?;
     let other = match &order.to_password_file {
         Some(file) => password::from_file(file, face)?,
         None => own,
     };
     let to = place::open_at(&order.to, &other, environment, face)?;
+    // What is warmed up is not to be pruned meanwhile.
+    let me = place::identity(environment);
+    let _lease = reading::begin(&from, "copy", &me)?;
     let mut records = catalog::list(&from)?;
     if !order.ids.is_empty() {
         let choose = |id: &String| Ok(catalog::choose(records.clone(), id)?);
         records = order.ids.iter().map(choose).collect::<Result<Vec<_>>>()?;
     }
+    let warmer = Warmer::of(global, &order.warm_up, environment, &cancel, face)?;
+    if !warmer.warm(warmer.look_at(|| Ok(warm_up::packs_to_copy(&from, &to, &records, &cancel)?))?)? {
+        return Ok(());
+    }
     let progress = Progress::new();
     let line = ProgressLine::start(face, &progress);
-    let report = copy(&from, &to, &records, &place::identity(environment), &progress, &cancel);
+    let report = copy(&from, &to, &records, &me, &progress, &cancel);
     drop(line);
     show(&report?, face);
     Ok(())

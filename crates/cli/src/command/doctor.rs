@@ -1,7 +1,11 @@
 //! `mainstay doctor`: what is wrong with this store, repository, machine or server, what is lost by it, and what to do.
 //!
-//! Nothing is changed: what a probe writes lies below `x/probe/` and is deleted again.
+//! Nothing is changed: what a probe writes lies below `x/probe/` and is deleted again. Only that a store of ours behaves
+//! otherwise than it did is written down, as `x/store/<time>`.
 
+use std::sync::Arc;
+
+use ::store::tiers::Tiers;
 use serde::Serialize;
 use serde_json::json;
 
@@ -61,15 +65,25 @@ mod store;
 mod repository;
 mod server;
 
+use store::Looked;
+
 pub(crate) fn run(global: &Global, order: &Doctor, environment: &Environment, face: &Face) -> Result<()> {
     let mut findings = machine::look(order.server.pg_bin_dir.as_deref(), environment);
     match place::address(global, environment) {
         Err(error) => findings.push(Finding::problem("repository", error, "there is nowhere to back up to")),
         Ok(url) => {
-            let (found, store) = store::look(&url, environment);
+            let (found, mut looked) = store::look(&url, environment);
             findings.extend(found);
-            findings.extend(store.into_iter().flat_map(|store| {
-                repository::look(store, password::current(global, environment, face), environment)
+            if let Some(hot_url) = &global.repository_hot {
+                let (found, hot) = store::look(hot_url, environment);
+                findings.extend(found);
+                looked = hot.zip(looked).map(|(hot, cold)| Looked {
+                    store: Arc::new(Tiers::new(hot.store, cold.store)),
+                    seen: [hot.seen, cold.seen].concat(),
+                });
+            }
+            findings.extend(looked.into_iter().flat_map(|looked| {
+                repository::look(looked, password::current(global, environment, face), environment)
             }));
         }
     }

@@ -3,7 +3,8 @@
 use engine::{catalog, forget};
 use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
-use model::retention::{Policy, Verdict};
+use model::retention::{Every, Policy, Verdict};
+use model::span::parse_span;
 use serde_json::json;
 
 use crate::arguments::{Forget, Global};
@@ -14,10 +15,10 @@ use crate::table::table;
 use crate::{interrupt, place};
 
 pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, face: &Face) -> Result<()> {
-    let keep_within = order.keep_within.as_deref().map(duration).transpose()?;
-    let policy = Policy { keep_last: order.keep_last, keep_within };
+    let policy = policy(order)?;
     if policy.is_empty() {
-        return Err(CliError::usage("no policy was given").hint("use --keep-last, --keep-within, or both"));
+        return Err(CliError::usage("no policy was given")
+            .hint("use --keep-last, --keep-within, --keep-daily and the like, or several of them"));
     }
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
@@ -34,22 +35,27 @@ pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, fa
     Ok(())
 }
 
+fn policy(order: &Forget) -> Result<Policy> {
+    let slots = [
+        (Every::Hours(1), order.keep_hourly),
+        (Every::Day, order.keep_daily),
+        (Every::Week, order.keep_weekly),
+        (Every::Month, order.keep_monthly),
+        (Every::Year, order.keep_yearly),
+    ];
+    Ok(Policy {
+        keep_last: order.keep_last,
+        keep_within: order.keep_within.as_deref().map(duration).transpose()?,
+        calendar: slots.into_iter().filter_map(|(every, keep)| Some((every, keep?))).collect(),
+        tiers: vec![],
+        zone: order.time_zone.clone(),
+    })
+}
+
 /// A time span like `72h`, `30d`, `2 weeks`; days have 24 hours.
 pub(crate) fn duration(text: &str) -> Result<SignedDuration> {
     let wrong = || CliError::usage(format!("{text:?} is no time span")).hint("write it like 12h, 30d or 2w");
-    let number_end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(number_end);
-    let number: i64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit.trim() {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 7 * 86_400,
-        "y" => 365 * 86_400,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(seconds).map(SignedDuration::from_secs).ok_or_else(wrong)
+    parse_span(text).ok_or_else(wrong)
 }
 
 fn show(plan: &[(BackupRecord, Verdict)], forgotten: &[BackupRecord], dry_run: bool, face: &Face) {
@@ -80,20 +86,4 @@ fn show(plan: &[(BackupRecord, Verdict)], forgotten: &[BackupRecord], dry_run: b
         };
         format!("{}\n{end}", table(&std::iter::once(header).chain(plan.iter().map(row)).collect::<Vec<_>>()))
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_read() {
-        let cases = [("90s", 90), ("12h", 43_200), ("30d", 2_592_000), ("2w", 1_209_600), ("0h", 0)];
-        for (text, seconds) in cases {
-            assert_eq!(duration(text).unwrap(), SignedDuration::from_secs(seconds), "{text}");
-        }
-        for text in ["", "h", "12", "12 parsecs", "-1h", "99999999999999999999d"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 }

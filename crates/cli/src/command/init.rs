@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use config::configuration::Configuration;
+use model::cancel::CancelToken;
+use model::progress::Progress;
 use model::secret::Secret;
 use repo::cache::CacheDir;
+use repo::hot::{Look, fill_hot, plan_hot};
 use repo::known::{self, Known};
 use repo::{RepoError, Repository};
 use serde_json::json;
@@ -13,19 +17,66 @@ use crate::arguments::{Global, Init};
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
-use crate::{habits, password, place};
+use crate::habits::{self, Seen};
+use crate::locks::{self, Known as KnownLock};
+use crate::target::Target;
+use crate::{configured, password, place};
 
 pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face: &Face) -> Result<()> {
+    let configuration = match global.repository {
+        Some(_) => None,
+        None => configured::load_if_any(global)?,
+    };
+    match configuration {
+        Some(configuration) => run_configured(&configuration, global, order, environment, face),
+        None => make(global, order, environment, face),
+    }
+}
+
+/// The repository of each tenant that has none yet.
+fn run_configured(
+    configuration: &Configuration,
+    global: &Global,
+    order: &Init,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    if order.generate_password.is_some() || (face.is_json() && configuration.tenants.len() > 1) {
+        return Err(
+            CliError::usage("this is done for one repository at a time").hint("name a tenant with --of")
+        );
+    }
+    for tenant in &configuration.tenants {
+        let mut own = global.clone();
+        let target = Target::configured(&tenant.repository);
+        let environment = target.settle(&mut own, environment, face)?;
+        match is_one_at(&*place::store(&target.url, &environment)?)? {
+            true => face.note(&format!("tenant {} has a repository already", tenant.name)),
+            false => make(&own, order, &environment, &face.about(tenant.name.as_str()))?,
+        }
+    }
+    Ok(())
+}
+
+fn make(global: &Global, order: &Init, environment: &Environment, face: &Face) -> Result<()> {
     let url = match &global.repository {
         Some(url) => url.clone(),
         None => place::local(environment),
     };
     let store = place::store(&url, environment)?;
     // Before a password is drawn or asked for: refusing must leave nothing behind.
-    match store::store::read(&*store, &"config".parse().expect("a plain name is a key")) {
-        Ok(_) => return Err(RepoError::Exists { place: store.location() }.into()),
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error.into()),
+    refuse_where_one_is(&*store)?;
+    say_of_locks(&store.location(), locks::verify(&url, environment)?, face);
+    let hot = match &global.repository_hot {
+        Some(hot) => Some((hot, place::store(hot, environment)?)),
+        None => None,
+    };
+    if let Some((hot_url, hot)) = &hot {
+        refuse_where_one_is(&**hot)?;
+        if hot.location() == store.location() {
+            return Err(CliError::usage("the hot and the cold part need a place each"));
+        }
+        say_of_locks(&hot.location(), locks::verify(hot_url, environment)?, face);
     }
     let cache = place::cache(environment);
     if !order.again {
@@ -38,10 +89,13 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
     password::warn_if_weak(&password, face);
     let me = place::identity(environment);
     let make = |store| Repository::init(store, &password, &me.username, &me.hostname);
-    let repository = match remote::is_object_storage(&url) {
-        true => make_tried(store, make, face)?,
-        false => make(store)?,
+    let hot = match hot {
+        Some((url, store)) => Some(tried(url, store, environment, face)?),
+        None => None,
     };
+    let (store, seen) = tried(&url, store, environment, face)?;
+    let repository = make(store)?;
+    seen.iter().try_for_each(|seen| habits::record(&repository, repository.store().location(), seen))?;
     let recovery = match order.no_recovery_key {
         true => None,
         false => Some(recovery_key(&repository, &me.hostname)?),
@@ -50,8 +104,33 @@ pub(crate) fn run(global: &Global, order: &Init, environment: &Environment, face
         known::remember(cache, &repository.store().location(), repository.config().id, repository.key_id())
             .ok();
     }
+    // From here on nothing may fail before the recovery key was seen: nobody can make it again.
     show(&repository, recovery.as_ref(), face);
-    Ok(())
+    match hot {
+        Some((hot, seen)) => begin_hot(&repository, &*hot, seen.as_ref()).inspect_err(|_| {
+            face.warn("only the cold part is made; `mainstay repair hot` makes the hot one")
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What became of the lock that was tried out, where the address asks for locks.
+fn say_of_locks(place: &str, known: KnownLock, face: &Face) {
+    match known {
+        KnownLock::NotAsked => {}
+        KnownLock::Held => face.note(&format!("{place}: {}", locks::HELD)),
+        KnownLock::Unseen => face.warn(&format!("{place}: {}; {}", locks::UNSEEN, locks::UNSEEN_ADVICE)),
+    }
+}
+
+/// Make the hot part of a repository that has just been made.
+fn begin_hot(repository: &Repository, hot: &dyn Store, seen: Option<&Seen>) -> Result<()> {
+    seen.iter().try_for_each(|seen| habits::record(repository, hot.location(), seen))?;
+    let plan = plan_hot(repository, hot, Look::Listed)?;
+    match fill_hot(repository, hot, &plan, &Progress::new(), &CancelToken::new())?.into_iter().next() {
+        Some(damage) => Err(damage.into()),
+        None => Ok(()),
+    }
 }
 
 /// An empty bucket where a repository was is no place to begin as if nothing had happened (H10).
@@ -62,19 +141,36 @@ fn refuse_where_one_is_gone(cache: Option<&CacheDir>, place: &str) -> Result<()>
     }
 }
 
-/// A repository in a store whose promises are tried out first.
-fn make_tried(
+fn refuse_where_one_is(store: &dyn Store) -> Result<()> {
+    match is_one_at(store)? {
+        true => Err(RepoError::Exists { place: store.location() }.into()),
+        false => Ok(()),
+    }
+}
+
+fn is_one_at(store: &dyn Store) -> Result<bool> {
+    match store::store::read(store, &"config".parse().expect("a plain name is a key")) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The store as it may be used, and how it behaves where many stores differ.
+fn tried(
+    url: &str,
     store: Arc<dyn Store>,
-    make: impl FnOnce(Arc<dyn Store>) -> repo::error::Result<Repository>,
+    environment: &Environment,
     face: &Face,
-) -> Result<Repository> {
-    let (store, behaviour) = habits::tried(store)?;
-    if let Some(losses) = habits::losses(&behaviour) {
+) -> Result<(Arc<dyn Store>, Option<Seen>)> {
+    if !remote::is_object_storage(url) {
+        return Ok((store, None));
+    }
+    let (store, seen) = habits::tried(store, environment.wire().versions(url))?;
+    if let Some(losses) = habits::losses(&seen.behaviour) {
         face.warn(&losses);
     }
-    let repository = make(store)?;
-    habits::record(&repository, &behaviour)?;
-    Ok(repository)
+    Ok((store, Some(seen)))
 }
 
 fn recovery_key(repository: &Repository, hostname: &str) -> Result<Secret> {

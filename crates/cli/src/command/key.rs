@@ -17,7 +17,8 @@ pub(crate) fn run(global: &Global, order: Key, environment: &Environment, face: 
         face.result(&json!({ "password": secret.expose() }), || secret.expose().to_owned());
         return Ok(());
     }
-    let repository = place::open(global, environment, face)?;
+    let current = password::current(global, environment, face)?;
+    let repository = place::open_with(global, &current, environment, face)?;
     let me = place::identity(environment);
     let (word, id) = match order {
         Key::List => {
@@ -28,7 +29,8 @@ pub(crate) fn run(global: &Global, order: Key, environment: &Environment, face: 
             ("added", repository.add_key(&password::new(&order, face)?, &me.username, &me.hostname)?)
         }
         Key::Rotate(order) => {
-            ("rotated", repository.rotate_key(&password::new(&order, face)?, &me.username, &me.hostname)?)
+            let new = password::new(&order, face)?;
+            ("rotated", repository.rotate_key(&current, &new, &me.username, &me.hostname)?)
         }
         Key::Remove { id } => ("removed", repository.remove_key(&id)?),
         Key::Generate => return Ok(()),

@@ -26,7 +26,8 @@ pub(crate) fn run(global: &Global, order: &Mirror, environment: &Environment, fa
         )
     };
     let from_password = password(order.from_password_file.as_deref())?;
-    let from = place::open_at(&order.from, &from_password, environment, face)?;
+    let source = place::source(order.from.clone(), global)?;
+    let from = place::open_at(&source, &from_password, environment, face)?;
     let to_password = password(order.to_password_file.as_deref())?;
     let to = place::open_at(&order.to, &to_password, environment, face)?;
     let (me, progress) = (place::identity(environment), Progress::new());

@@ -1,5 +1,8 @@
 //! `mainstay prune`: mark what nothing needs, and delete what was marked long enough ago.
 
+mod older;
+
+use engine::expire_wal::{ExpiredWal, expire_wal};
 use jiff::Timestamp;
 use model::progress::Progress;
 use model::size::ByteSize;
@@ -14,6 +17,7 @@ use crate::error::Result;
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::{interrupt, place};
+use older::Older;
 
 pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, face: &Face) -> Result<()> {
     let options = PruneOptions {
@@ -27,13 +31,36 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
     let line = ProgressLine::start(face, &progress);
     let report =
         prune(&repository, &options, &place::identity(environment), Timestamp::now(), &progress, &cancel);
-    drop(line);
     let report = report?;
-    face.result(&json!({ "report": report, "dryRun": order.dry_run }), || describe(&report, order.dry_run));
+    // What a base backup that can come back would need goes when that one is gone.
+    let until = Timestamp::now() - options.cooling_off;
+    let wal = expire_wal(&repository, until, order.dry_run, &cancel)?;
+    let url = place::address(global, environment)?;
+    // What is done is done, whoever may look at it afterwards.
+    let older =
+        older::look(&url, &report.gone_packs, environment, &progress, &cancel).unwrap_or_else(|error| {
+            face.note(&format!("what stays as older versions cannot be seen: {}", error.message));
+            None
+        });
+    drop(line);
+    let versions = older.as_ref().map(Older::to_json);
+    let document =
+        json!({ "report": report, "wal": wal, "olderVersions": versions, "dryRun": order.dry_run });
+    face.result(&document, || {
+        let mut lines = describe(&report, order.dry_run);
+        let mood = if order.dry_run { "would be " } else { "" };
+        lines.extend((wal.files + wal.kept > 0).then(|| {
+            let ExpiredWal { files, bytes, kept } = &wal;
+            format!("WAL       {files} files {mood}removed ({}); {kept} stay", ByteSize(*bytes))
+        }));
+        lines.extend(older.as_ref().map(Older::describe));
+        lines.push(report.next_step.clone());
+        lines.join("\n")
+    });
     Ok(())
 }
 
-fn describe(report: &PruneReport, dry_run: bool) -> String {
+fn describe(report: &PruneReport, dry_run: bool) -> Vec<String> {
     let mood = if dry_run { "would be " } else { "" };
     let mut lines = vec![
         format!(
@@ -58,6 +85,5 @@ fn describe(report: &PruneReport, dry_run: bool) -> String {
         lines.push(format!("index     {} files {mood}written anew", report.merged_index_files));
     }
     lines.extend(report.in_use_by.iter().map(|holder| format!("waiting   for {holder}")));
-    lines.push(report.next_step.clone());
-    lines.join("\n")
+    lines
 }

@@ -1,5 +1,7 @@
 //! `mainstay repair`: make a damaged repository give what it still has, and lose nothing more on the way.
 
+mod hot;
+
 use engine::repair_snapshots::{RepairOptions, RepairedBackup, repair_snapshots};
 use jiff::Timestamp;
 use model::progress::Progress;
@@ -16,6 +18,7 @@ use crate::{interrupt, place};
 
 #[derive(Default)]
 struct Reports {
+    hot: Option<hot::HotReport>,
     index: Option<ReindexReport>,
     packs: Option<SalvageReport>,
     snapshots: Option<Vec<RepairedBackup>>,
@@ -26,25 +29,61 @@ pub(crate) fn run(global: &Global, order: &Repair, environment: &Environment, fa
         return Err(CliError::usage("--replace belongs to the step `snapshots`"));
     }
     let cancel = interrupt::watch()?;
-    let repository = place::open(global, environment, face)?;
     let me = place::identity(environment);
     let progress = Progress::new();
     let line = ProgressLine::start(face, &progress);
-    let is_asked = |step| order.step.is_none_or(|asked| asked == step);
     let mut reports = Reports::default();
+    let is_pair = global.repository_hot.is_some();
+    if order.step == Some(RepairStep::Hot) || (order.step.is_none() && is_pair) {
+        reports.hot = hot::run(global, order, environment, face, &progress, &cancel)?;
+        if reports.hot.is_none() {
+            return Ok(());
+        }
+    }
+    if order.step == Some(RepairStep::Hot) {
+        drop(line);
+        show(&reports, order, face);
+        return verdict_of_hot(&reports);
+    }
+    let repository = place::open(global, environment, face)?;
+    // Reading all packs, where they are cold, is nothing that goes without saying.
+    let is_asked = |step| order.step.map_or(!(is_pair && step == RepairStep::Packs), |asked| asked == step);
     if is_asked(RepairStep::Index) {
         reports.index = Some(repair_index(&repository, &me, order.dry_run, &progress, &cancel)?);
     }
     if is_asked(RepairStep::Packs) {
         reports.packs = Some(repair_packs(&repository, &me, order.dry_run, &progress, &cancel)?);
     }
-    if is_asked(RepairStep::Snapshots) {
+    // Nothing of theirs is lost that lies in packs which nobody could look into.
+    let unindexed = reports.index.as_ref().map_or(0, unindexed);
+    if is_asked(RepairStep::Snapshots) && unindexed == 0 {
         let options = RepairOptions { dry_run: order.dry_run, replace: order.replace };
         let now = Timestamp::now();
         reports.snapshots = Some(repair_snapshots(&repository, options, &me, now, &progress, &cancel)?);
     }
     drop(line);
     show(&reports, order, face);
+    verdict(&reports)
+}
+
+/// How the step `hot` ends, where it was asked for alone.
+fn verdict_of_hot(reports: &Reports) -> Result<()> {
+    match reports.hot.as_ref().map_or(0, hot::HotReport::left) {
+        0 => Ok(()),
+        left => Err(CliError::new(Kind::Damaged, format!("{left} objects of the cold part are damaged"))
+            .hint("`mainstay repair` without a step mends what it can")),
+    }
+}
+
+/// How the other steps end.
+fn verdict(reports: &Reports) -> Result<()> {
+    let unindexed = reports.index.as_ref().map_or(0, unindexed);
+    if unindexed > 0 {
+        let words =
+            format!("{unindexed} packs are too cold to say what they hold, and an index file is damaged");
+        return Err(CliError::new(Kind::Partial, words)
+            .hint("ask the provider to restore the packs that are in no index, then repair again"));
+    }
     let unsaved = reports.snapshots.iter().flatten().filter(|backup| backup.is_hopeless).count();
     match unsaved {
         0 => Ok(()),
@@ -53,15 +92,22 @@ pub(crate) fn run(global: &Global, order: &Repair, environment: &Environment, fa
     }
 }
 
+/// Packs of which a damaged index file may have said what they hold, and nothing else can for now.
+fn unindexed(report: &ReindexReport) -> usize {
+    if report.unreadable_files.is_empty() { 0 } else { report.cold_packs.len() }
+}
+
 fn show(reports: &Reports, order: &Repair, face: &Face) {
     let document = json!({
         "dryRun": order.dry_run,
+        "hot": reports.hot.as_ref().map(hot::to_json),
         "index": reports.index,
         "packs": reports.packs,
         "snapshots": reports.snapshots,
     });
     face.result(&document, || {
         let mut lines = vec![];
+        lines.extend(reports.hot.as_ref().map(|plan| hot::describe(plan, order.dry_run)));
         lines.extend(reports.index.as_ref().map(describe_index));
         lines.extend(reports.packs.as_ref().map(describe_packs));
         lines.extend(reports.snapshots.as_ref().map(|backups| describe_backups(backups, order)));
@@ -73,7 +119,14 @@ fn show(reports: &Reports, order: &Repair, face: &Face) {
 }
 
 fn describe_index(report: &ReindexReport) -> String {
-    let ReindexReport { unreadable_files, added_packs, healed_packs, lost_packs, unreadable_packs } = report;
+    let ReindexReport {
+        unreadable_files,
+        added_packs,
+        healed_packs,
+        lost_packs,
+        unreadable_packs,
+        cold_packs,
+    } = report;
     let mut lines = vec![format!(
         "index     {} unreadable files, {} packs found again, {} healed by parity, {} lost",
         unreadable_files.len(),
@@ -82,6 +135,9 @@ fn describe_index(report: &ReindexReport) -> String {
         lost_packs.len()
     )];
     lines.extend(lost_packs.iter().map(|id| format!("          pack {id} is gone")));
+    lines.extend((!cold_packs.is_empty()).then(|| {
+        format!("          {} packs are in no index, and too cold to be looked into", cold_packs.len())
+    }));
     lines.extend(unreadable_packs.iter().map(|id| format!("          pack {id}: its header does not open")));
     lines.join("\n")
 }

@@ -6,6 +6,7 @@
 mod road;
 mod manage;
 mod places;
+mod pairs;
 mod bad_input;
 mod golden;
 mod repair;

@@ -168,6 +168,12 @@ fn forget_says_why_and_a_dry_run_forgets_nothing() {
     let kept = json(&site, &["forget", "--keep-within", "1d"]);
     assert_eq!(kept["forgotten"].as_array().unwrap().len(), 0, "all are younger");
     assert_eq!(json(&site, &["forget", "other", "--keep-last", "1"])["plan"].as_array().unwrap().len(), 0);
+    // The four are of one year, or of two where it ends just now.
+    let yearly = ["forget", "--keep-yearly", "3", "--time-zone", "Europe/Vienna", "--dry-run"];
+    let kept =
+        json(&site, &yearly)["plan"].as_array().unwrap().iter().filter(|one| one["forget"] == false).count();
+    assert!((2..=3).contains(&kept), "the held one, and the newest of each year: {kept}");
+    site.run(&["forget", "--keep-daily", "1", "--time-zone", "Atlantis"]).exits(2).says("Europe/Vienna");
     let done = json(&site, &["forget", "acme", "--keep-last", "1", "--keep-within", "0h"]);
     assert_eq!(done["forgotten"].as_array().unwrap().len(), 2, "{done}");
     assert_eq!(site.ids(), [ids[3].as_str(), &ids[0]]);

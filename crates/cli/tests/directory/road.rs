@@ -174,7 +174,7 @@ fn a_full_or_read_only_disk_under_the_repository_costs_nothing() {
     }
     // Reading needs no right to write.
     site.run(&["check", "--read-data"]).ok();
-    site.run(&["backup", "verify", &first]).exits(1).says("Read-only");
+    site.run(&["backup", "verify", &first]).ok().says("this verification is not remembered");
     restore(&site, &first, &["--to", site.path().join("to").to_str().unwrap()]).ok();
     disk.remount("rw,size=200m");
     create(&site, &data, &[]).ok();

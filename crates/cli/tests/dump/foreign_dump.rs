@@ -140,3 +140,56 @@ fn threat_11_a_manipulated_archive_is_named_and_reaches_no_database() {
     program.run(&["backup", "restore", &id, "--to", to.to_str().unwrap()]).ok();
     assert_eq!(fs::read(to.join("x.sql")).unwrap(), b"-- a script\nDROP TABLE account;");
 }
+
+/// Years of dumps join: each with its time, none twice, none that is cut, and none is believed.
+#[test]
+fn dumps_of_others_become_backups_with_their_times_and_are_not_believed() {
+    let (server, site) = set_up();
+    let folder = site.path().join("old");
+    fs::create_dir(&folder).unwrap();
+    let bytes = dump(&server, "app");
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let first = file("app-20240101-020000.dump", &bytes);
+    server.psql_in("app", "CREATE TABLE later (n int)");
+    let second = file("whatever", &dump(&server, "app"));
+    let import =
+        |arguments: &[&str]| site.run(&[&["backup", "import", "--tenant", "acme"], arguments].concat());
+    import(&[&first, "--dry-run"]).ok().says("made 2024-01-01T02:00:00Z; nothing was done");
+    import(&[&first]).ok().says("backup ok id=acme-app-20240101T020000Z bytes=");
+    import(&[&second, "--created-at", "2025-06-01T00:00:00+02:00", "--name", "old"]).ok();
+    let listed = site.run(&["backup", "list", "acme"]).ok().text();
+    let ids: Vec<_> = listed.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(ids, ["acme-old-20250531T220000Z", "acme-app-20240101T020000Z"], "{listed}");
+    // The same bytes are one backup, whatever they are called.
+    import(&[&file("again-20250101.dump", &bytes)]).ok().says("is here already as acme-app-20240101T020000Z");
+    // Cut, junk and nothing: no backup, and the good one beside them is made.
+    let cut = file("cut.dump", &bytes[..bytes.len() - 100]);
+    import(&[&cut]).exits(4);
+    import(&[&file("junk.dump", b"-- plain SQL\n")]).exits(4);
+    import(&[&folder.join("gone.dump").to_string_lossy()]).exits(5).says("gone.dump");
+    server.psql_in("app", "CREATE TABLE latest (n int)");
+    let third = file("third-20260101T000000Z.dump", &dump(&server, "app"));
+    import(&[&cut, &third])
+        .exits(3)
+        .says("import failed file=")
+        .says("backup ok id=acme-app-20260101T000000Z");
+    assert_eq!(site.ids().len(), 3);
+    site.assert_sound();
+    // What comes out is what went in, and pg_restore of a patched version alone may touch it.
+    let exported = site.run(&["backup", "export", "acme-app-20240101T020000Z"]).ok();
+    assert!(exported.stdout == bytes);
+    let restore = ["backup", "restore", "acme-app-20240101T020000Z", "--database", "copy", "--yes=copy"];
+    with_programs(&site, &programs(&site, &server, 9)).run(&restore).exits(6);
+    let plan = with_programs(&site, &programs(&site, &server, 99))
+        .run(&[&restore[..], &["--dry-run", "--json"]].concat());
+    assert_eq!(serde_json::from_slice::<Value>(&plan.ok().stdout).unwrap()["foreign"], true);
+    with_programs(&site, &site.path().join("bin99")).run(&restore).ok();
+    assert_eq!(
+        server.psql_in("copy", "SELECT count(*) FROM account"),
+        server.psql_in("app", "SELECT count(*) FROM account")
+    );
+}

@@ -118,3 +118,56 @@ fn roles_made_for_a_restore_that_fails_are_taken_back() {
     let old = "SELECT rolinherit FROM pg_roles WHERE rolname = 'old_group'";
     assert_eq!(other.psql(old), "f");
 }
+
+#[test]
+fn roles_of_a_restore_that_was_killed_are_swept_by_the_next_one() {
+    let server = Postgres::start();
+    server.psql(
+        "CREATE ROLE app_group; CREATE ROLE app_member LOGIN; GRANT app_group TO app_member; CREATE ROLE kept",
+    );
+    rich::make(&server, "app", SLOW);
+    server.psql("ALTER DATABASE app OWNER TO app_group");
+    rich::create_small(&server, "small");
+    let site = site().with_server(&server);
+    let (small, slow) = (site.back_up("small"), site.back_up("app"));
+    let other = Postgres::start();
+    other.psql("CREATE DATABASE there; CREATE ROLE kept; CREATE ROLE precious");
+    let program = at_server(site.program(), &other);
+    let roles = "SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid >= 16384";
+    let before = other.psql(roles);
+    let loading =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.a_slow %' AND state = 'active'";
+    for target in ["again", "there"] {
+        let restore = ["backup", "restore", &slow, "--database", target, "--with-roles"];
+        let dying = program.start(&restore);
+        wait_for(&other, loading, |count| count == "1");
+        // One that lives keeps its roles.
+        let beside = ["backup", "restore", &small, "--database", &format!("beside_{target}")];
+        program.run(&beside).ok();
+        kill_9(dying);
+        assert!(other.psql(roles).contains("app_member"), "nothing was made that could be left");
+        let sessions =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname IN ('there') OR datname LIKE 'mainstay_%'";
+        wait_for(&other, sessions, |count| count == "0");
+
+        // Whoever may make a database talks nobody into dropping a role.
+        other.psql("CREATE ROLE intruder LOGIN CREATEDB");
+        let forged = "CREATE DATABASE mainstay_restore_00000000 OWNER intruder";
+        other.psql(forged);
+        other.psql(
+            "COMMENT ON DATABASE mainstay_restore_00000000 IS '{\"roles\":[\"precious\"],\"memberships\":[]}'",
+        );
+        let restore = ["backup", "restore", &small, "--database", &format!("after_{target}")];
+        let ran = program.run(&restore).ok();
+        ran.says("removed role \"app_group\", which a restore that was killed had left").says("app_member");
+        other.psql("DROP ROLE intruder");
+        assert_eq!(other.psql(roles), before, "{target}");
+        assert_eq!(other.psql("SELECT count(*) FROM pg_database WHERE datname LIKE 'mainstay_%'"), "0");
+    }
+    // One that goes well leaves its roles, and no note of them.
+    program.run(&["backup", "restore", &small, "--database", "well", "--with-roles"]).ok();
+    let with_roles = other.psql(roles);
+    assert!(with_roles.contains("app_member"), "{with_roles}");
+    program.run(&["backup", "restore", &small, "--database", "at_last"]).ok();
+    assert_eq!(other.psql(roles), with_roles);
+}

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use testkit::postgres::Postgres;
+use testkit::program::Program;
 use testkit::restic;
 
 use crate::site;
@@ -190,4 +191,54 @@ fn transfers() -> String {
 fn manifest_of_the_newest(site: &testkit::site::Site) -> Value {
     let restic = &restic::installed()[0];
     serde_json::from_slice(&site.restic(restic, &["dump", "latest", "manifest.json"]).ok().stdout).unwrap()
+}
+
+#[test]
+fn t7_in_a_directory_an_export_is_called_by_its_database_and_its_time() {
+    let server = Postgres::start();
+    for name in ["certctl", "../certctl"] {
+        server.psql(&format!("CREATE DATABASE \"{name}\""));
+    }
+    let site = site().with_server(&server);
+    let folder = site.path().join("exports");
+    std::fs::create_dir(&folder).unwrap();
+    let export = |id: &str| site.run(&["backup", "export", id, "-o", folder.to_str().unwrap()]);
+    let id = site.back_up("certctl");
+    let time = id.rsplit('-').next().unwrap().to_owned();
+    let name = format!("certctl-{time}.dump");
+    export(&id).ok().says(&name);
+    assert!(time.len() == 16 && time.ends_with('Z') && &time[8..9] == "T", "{time}");
+    assert_eq!(std::fs::read(folder.join(&name)).unwrap(), site.run(&["backup", "export", &id]).ok().stdout);
+    // A second time it is there already; and no name of a database leads out of the directory.
+    export(&id).exits(6).says("exists already");
+    export(&site.back_up("../certctl")).ok();
+    let create = ["backup", "create", "acme", "--directory", folder.to_str().unwrap()];
+    let directory = testkit::site::id_of(&site.run(&create).ok());
+    export(&directory).ok().says(".tar");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3);
+}
+
+/// Whatever the umask is, nobody else reads what is kept.
+#[test]
+fn pitfall_27_every_file_is_its_owners_alone() {
+    let server = Postgres::start();
+    rich::create_small(&server, "app");
+    let bare = testkit::site::Site::bare(env!("CARGO_BIN_EXE_mainstay")).with_server(&server);
+    let program = bare.program();
+    let open = program.under(&["sh", "-c", "umask 0; exec \"$@\"", "sh"]);
+    let exported = bare.path().join("app.dump");
+    open.run(&["init", "--no-recovery-key"]).ok();
+    open.run(&["key", "add", "--generate-password", bare.path().join("generated").to_str().unwrap()]).ok();
+    let create = ["backup", "create", "acme", "--database", "app"];
+    let id = testkit::site::id_of(&open.run(&create).ok());
+    open.run(&["backup", "export", &id, "-o", exported.to_str().unwrap()]).ok();
+    open.run(&["backup", "verify", &id]).ok();
+    let listed =
+        Program::new("find").run(&[bare.path().to_str().unwrap(), "-printf", "%y %m %p\n"]).ok().text();
+    let open_to_others: Vec<_> = listed
+        .lines()
+        .skip(1)
+        .filter(|line| !line.split(' ').nth(1).is_some_and(|mode| mode.ends_with("00")))
+        .collect();
+    assert!(open_to_others.is_empty() && exported.exists(), "{open_to_others:#?}");
 }

@@ -71,6 +71,29 @@ fn a_full_disk_stops_prune_forget_and_key_rotation_and_costs_nothing() {
     }
 }
 
+/// As the book says it: something that can go stands beside the repository.
+#[test]
+fn a_reserve_gives_prune_on_a_full_disk_the_room_to_begin() {
+    let mut scene = Scene::new();
+    let Some(disk) = on_small_disk(&scene) else { return };
+    let reserve = disk.path().join("reserve");
+    fs::write(&reserve, vec![7; 512 << 10]).unwrap();
+    fill_up(disk.path(), 0);
+    let going = scene.live.pop().unwrap();
+    let forget = ["backup", "delete", &going.id];
+    let prune = ["prune", "--cooling-off", "0h", "--max-unused", "100%"];
+    for verb in [&forget[..], &prune] {
+        scene.run(verb).exits(1).says("No space left").says("When the disk is full");
+    }
+    fs::remove_file(&reserve).unwrap();
+    scene.run(&forget).ok();
+    let before = scene.site.files().len();
+    scene.run(&prune).ok();
+    assert!(scene.site.files().len() < before);
+    scene.run(&["check", "--read-data"]).ok();
+    scene.live.iter().for_each(|kept| assert_exports(&scene.program(), kept, "after it"));
+}
+
 #[test]
 fn a_full_disk_stops_a_copy_and_with_room_it_finishes() {
     let scene = Scene::new();

@@ -1,14 +1,12 @@
 //! System calls that fail during prune, key rotation, copy and forget: said with the documented code, nothing is lost, and the
 //! same command finishes afterwards.
 
-use std::fs;
-
 use testkit::moments::Moments;
 use testkit::program::{Program, Ran};
 use testkit::site::PASSWORD;
 use testkit::strace::{self, Fault, Faulted};
 
-use crate::scene::{END, NEW_PASSWORD, Scene, assert_exports, copy};
+use crate::scene::{END, NEW_PASSWORD, Scene, Target, assert_exports};
 
 /// What fails, as what, and how many times of each a verb is tried.
 const FAULTS: [(&str, &str, u64); 6] = [
@@ -120,16 +118,13 @@ fn a_failing_disk_stops_a_copy_and_the_next_one_finishes() {
         return;
     }
     let scene = Scene::new();
-    let (target, aside) = (scene.site.path().join("target"), scene.site.path().join("target-aside"));
-    let there = scene.program().with("MAINSTAY_REPOSITORY", &target);
-    there.run(&["init", "--no-recovery-key"]).ok();
-    copy(&target, &aside);
+    let target = Target::new(&scene);
+    let (there, path) = (&target.program, &target.path);
     let reset = || {
         scene.reset();
-        fs::remove_dir_all(&target).unwrap();
-        copy(&aside, &target);
+        target.reset();
     };
-    let arguments = ["copy", "--to", target.to_str().unwrap()];
+    let arguments = ["copy", "--to", path.to_str().unwrap()];
     let test = "a_failing_disk_stops_a_copy_and_the_next_one_finishes";
     fail_everywhere(test, (&scene.program(), &arguments), reset, |ran, moment| {
         there.run(&["check", "--read-data"]).ok();
@@ -138,12 +133,12 @@ fn a_failing_disk_stops_a_copy_and_the_next_one_finishes() {
             let is_there = listed.contains(&format!("{} ", kept.id));
             assert!(is_there || ran.code == Some(1), "{moment}: said to be done");
             if is_there {
-                assert_exports(&there, kept, moment);
+                assert_exports(there, kept, moment);
             }
         }
         scene.run(&arguments).ok();
         there.run(&["check", "--read-data"]).ok();
-        scene.live.iter().for_each(|kept| assert_exports(&there, kept, moment));
+        scene.live.iter().for_each(|kept| assert_exports(there, kept, moment));
         scene.assert_kept(moment);
     });
 }

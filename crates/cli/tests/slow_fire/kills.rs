@@ -11,7 +11,7 @@ use testkit::strace;
 
 use crate::directory_site::{create, fill, id, site};
 use crate::moment::Verb;
-use crate::scene::{END, NEW_PASSWORD, Scene, assert_exports, assert_sound, copy, stored};
+use crate::scene::{END, NEW_PASSWORD, Scene, Target, assert_exports, assert_sound, stored};
 
 /// Kills at times by chance, for each verb.
 const ROUNDS: usize = 5;
@@ -136,32 +136,29 @@ fn a_killed_copy_is_sound_on_both_sides_and_sends_nothing_twice() {
         return;
     }
     let scene = Scene::new();
-    let (target, aside) = (scene.site.path().join("target"), scene.site.path().join("target-aside"));
-    let there = scene.program().with("MAINSTAY_REPOSITORY", &target);
-    there.run(&["init", "--no-recovery-key"]).ok();
-    copy(&target, &aside);
+    let target = Target::new(&scene);
+    let (there, path) = (&target.program, &target.path);
     let reset = || {
         scene.reset();
-        fs::remove_dir_all(&target).unwrap();
-        copy(&aside, &target);
+        target.reset();
     };
-    let arguments = ["copy", "--to", target.to_str().unwrap()];
+    let arguments = ["copy", "--to", path.to_str().unwrap()];
     scene.run(&arguments).ok();
-    let (once, source) = (stored(&target), unlocked(&scene));
+    let (once, source) = (stored(path), unlocked(&scene));
     let verb = Verb { program: scene.program(), arguments: &arguments, reset: &reset };
     let mut moments = Moments::seeded("a_killed_copy_is_sound_on_both_sides_and_sends_nothing_twice");
     verb.killed_everywhere(ROUNDS, &mut moments, &mut |moment| {
         let moment = format!("copy, {moment}");
         assert!(unlocked(&scene) == source, "{moment}: the source is as it was");
-        assert_sound(&there, &target, &moment);
+        assert_sound(there, path, &moment);
         let listed = there.run(&["backup", "list"]).ok().text();
         for kept in scene.live.iter().filter(|kept| listed.contains(&format!("{} ", kept.id))) {
-            assert_exports(&there, kept, &moment);
+            assert_exports(there, kept, &moment);
         }
         scene.run(&arguments).ok();
         there.run(&["check", "--read-data"]).ok();
-        scene.live.iter().for_each(|kept| assert_exports(&there, kept, &moment));
-        assert!(stored(&target) < once + SLACK, "{moment}: {} bytes instead of {once}", stored(&target));
+        scene.live.iter().for_each(|kept| assert_exports(there, kept, &moment));
+        assert!(stored(path) < once + SLACK, "{moment}: {} bytes instead of {once}", stored(path));
     });
 }
 

@@ -201,6 +201,29 @@ fn show(data: &Path, letters: &str) {
     }
 }
 
+/// Another repository, which copies go to.
+pub(crate) struct Target {
+    pub(crate) program: Program,
+    pub(crate) path: PathBuf,
+    aside: PathBuf,
+}
+
+impl Target {
+    pub(crate) fn new(scene: &Scene) -> Self {
+        let (path, aside) = (scene.site.path().join("target"), scene.site.path().join("target-aside"));
+        let program = scene.program().with("MAINSTAY_REPOSITORY", &path);
+        program.run(&["init", "--no-recovery-key"]).ok();
+        copy(&path, &aside);
+        Self { program, path, aside }
+    }
+
+    /// Empty again.
+    pub(crate) fn reset(&self) {
+        fs::remove_dir_all(&self.path).unwrap();
+        copy(&self.aside, &self.path);
+    }
+}
+
 pub(crate) fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }

@@ -101,3 +101,32 @@ fn a_password_is_replaced(far: &Far) {
     with(PASSWORD).run(&["backup", "list"]).exits(2).says("password");
     with(&new).run(&["check", "--read-data"]).ok();
 }
+
+#[test]
+fn a_verification_asks_the_store_whatever_this_machine_remembers() {
+    let s3 = S3::moto();
+    s3.make_bucket(BUCKET);
+    let temporary = tempfile::tempdir().unwrap();
+    let mut far = Far::bare_on(&s3, "verified");
+    far.program = far.program.with("TMPDIR", temporary.path());
+    far.run(&["init", "--no-recovery-key"]).ok();
+    let id = id_of(&far.back_up(&far.source("tree", 4), &[]).ok());
+    far.run(&["backup", "verify", &id]).ok();
+    // The shortest pack is the one of the directories, which the backup itself has put at hand here.
+    let listed = s3.ask("GET", &format!("{BUCKET}?list-type=2&prefix=verified/data/"), &[], "");
+    let between = |text: &str, tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>")).unwrap();
+        rest.split('<').next().unwrap().to_owned()
+    };
+    let packs = listed.split("<Contents>").skip(1);
+    let packs = packs.map(|one| (between(one, "Size").parse::<u64>().unwrap(), between(one, "Key")));
+    let (_, trees) = packs.min().unwrap();
+    s3.ask("DELETE", &format!("{BUCKET}/{trees}"), &[], "");
+    let to = far.site.path().join("remembered");
+    far.run(&["backup", "restore", &id, "--to", text(&to)]).ok();
+    far.run(&["backup", "verify", &id]).exits(4).says("is gone");
+    let record = far.json(&["backup", "get", &id]);
+    assert_eq!(record["lastVerification"]["result"], "failed", "{record}");
+    far.run(&["check"]).exits(4);
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "something was left behind");
+}

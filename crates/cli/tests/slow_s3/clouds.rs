@@ -7,6 +7,7 @@ use testkit::gcs::{Gcs, TOKEN};
 use testkit::postgres::Postgres;
 use testkit::program::Program;
 use testkit::rich;
+use testkit::s3::with_credentials;
 use testkit::site::{Site, at_server, id_of};
 
 use crate::{Far, text};
@@ -61,7 +62,8 @@ fn c3_a_dump_goes_to_gcs_and_back_and_leaves_nothing_behind_here() {
     let ran = nobody.run(&[&create[..], &[&gcs.url("backups/pg")]].concat());
     ran.exits(2).says("no credentials").says("GOOGLE_APPLICATION_CREDENTIALS");
     let stranger = far.program.clone().with("GOOGLE_OAUTH_ACCESS_TOKEN", "wrong");
-    stranger.run(&[&create[..], &[&gcs.url("backups/pg")]].concat()).exits(1).says("permission denied");
+    let ran = stranger.run(&[&create[..], &[&gcs.url("backups/pg")]].concat());
+    ran.exits(2).says("does not know these credentials").says("token");
     assert!(is_empty(), "something stayed in the temporary directory");
     far.run(&create[..7]).exits(2).says("--gcs-bucket gs://");
     far.run(&[&create[..], &["backups/pg"]].concat()).exits(2).says("--gcs-bucket gs://");
@@ -91,4 +93,27 @@ fn a_dump_goes_to_azure_and_back() {
         .says("permission denied");
     let nobody = far.program.clone().without("AZURE_STORAGE_ACCOUNT_KEY");
     nobody.run(&list).exits(2).says("AZURE_STORAGE_ACCOUNT_KEY");
+}
+
+#[test]
+fn a_prefix_may_have_any_letters_that_an_address_can_have() {
+    let (ceph, gcs, azurite) = (crate::ceph(), Gcs::start(), Azurite::start());
+    azurite.make_container("acme");
+    let prefix = "Ünïcode pre+fix/100% & more=less";
+    let give = |program: Program| {
+        let program = with_credentials(program).with("GOOGLE_OAUTH_ACCESS_TOKEN", TOKEN);
+        program.with("AZURE_STORAGE_ACCOUNT_KEY", ACCOUNT_KEY)
+    };
+    for url in [ceph.url(crate::BUCKET, prefix), gcs.url(prefix), azurite.url("acme", prefix)] {
+        let far = Far::bare(&url, give);
+        far.run(&["init", "--no-recovery-key"]).ok();
+        let source = far.source("tree", 2);
+        let id = id_of(&far.back_up(&source, &[]).ok());
+        assert_eq!(far.ids(), std::slice::from_ref(&id), "{url}");
+        far.assert_restores(&id, &source);
+        far.run(&["backup", "delete", &id]).ok();
+        far.run(&["prune", "--cooling-off", "0h"]).ok();
+        far.run(&["check", "--read-data"]).ok();
+    }
+    assert!(gcs.names().iter().all(|name| name.starts_with(prefix)), "{:?}", gcs.names());
 }

@@ -57,13 +57,14 @@ fn h2_a_plain_bucket_is_said_to_protect_from_nobody() {
     assert!(shown.contains("warning  protection") && shown.contains("lost: whoever"), "{shown}");
 
     // What is mended is no longer named.
-    let versions = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
-        <Status>Enabled</Status></VersioningConfiguration>";
-    s3.ask("PUT", &format!("{BUCKET}?versioning="), &[], versions);
+    versions_make_other_habits(&s3, &far);
     has(&far.run(&doctor).ok(), "protection", "warning", "has no Object Lock");
     s3.ask("PUT", "locked", &["x-amz-bucket-object-lock-enabled: true"], "");
     let locked = far.program.clone().with("MAINSTAY_REPOSITORY", s3.url("locked", "p"));
-    has(&locked.run(&doctor).exits(5), "protection", "ok", "can lock them");
+    has(&locked.run(&doctor).exits(5), "protection", "warning", "nothing is locked");
+    let locking = format!("{}&object-lock=compliance:1d", s3.url("locked", "p"));
+    let locked = locked.with("MAINSTAY_REPOSITORY", locking);
+    has(&locked.run(&doctor).exits(5), "protection", "ok", "what is written is locked");
 
     // Each thing that is wrong has its words and its code.
     let with = |name: &str, value: &str| far.program.clone().with(name, value).run(&doctor);
@@ -78,6 +79,32 @@ fn h2_a_plain_bucket_is_said_to_protect_from_nobody() {
     has(&with("PGPASSWORD", "wrong").exits(1), "server", "problem", "password");
     let without = far.run(&["--json", "doctor", "--pg-bin-dir", "/proc"]).exits(2);
     has(&without, "machine", "warning", "directories can");
+}
+
+/// Ceph 20 creates once, but in a bucket that keeps versions: what was seen before they were turned on says nothing.
+fn versions_make_other_habits(s3: &S3, far: &Far) {
+    let set_versions = |status: &str| {
+        let body = format!(
+            "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>{status}</Status>\
+             </VersioningConfiguration>"
+        );
+        s3.ask("PUT", &format!("{BUCKET}?versioning="), &[], &body);
+    };
+    let records = || listing(s3).lines().filter(|key| key.contains("/x/store/")).count();
+    let list = || far.run(&["backup", "list"]).ok().stderr;
+    assert!(!list().contains("more than one is told") && records() == 1);
+    set_versions("Enabled");
+    assert!(list().contains("more than one is told that it made it"));
+    assert_eq!(records(), 2, "it was tried anew");
+    assert!(!list().contains("more than one") && records() == 2, "and once is enough");
+    // The doctor looks in any case, and writes down what others go by.
+    set_versions("Suspended");
+    has(&far.run(&["--json", "doctor"]).ok(), "repository", "ok", "written down");
+    assert_eq!(records(), 3);
+    set_versions("Enabled");
+    has(&far.run(&["--json", "doctor"]).ok(), "repository", "ok", "written down");
+    let ran = far.run(&["--json", "doctor"]).ok();
+    assert!(!found(&ran, "repository", "ok").contains("written down") && records() == 4);
 }
 
 #[test]

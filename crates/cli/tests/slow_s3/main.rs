@@ -9,21 +9,23 @@ mod care;
 mod strange;
 mod clouds;
 mod fire;
+mod cold;
+mod kills;
 mod several;
 mod mirror;
 mod rights;
 mod guarded;
 mod doctor;
+mod attack;
+mod locks;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tempfile::TempDir;
 use testkit::program::{Program, Ran};
 use testkit::restic;
 use testkit::s3::{S3, with_credentials};
-use testkit::site::{PASSWORD, Site, files_below};
-use testkit::tree::fill_with_noise;
+use testkit::site::{PASSWORD, Site, assert_restores, noisy_directory};
 
 /// The bucket of every test.
 const BUCKET: &str = "acme";
@@ -66,23 +68,16 @@ impl Far {
         json(&self.run(&[&["--json"], arguments].concat()).ok())
     }
 
-    /// Make a directory of so many MiB that nothing compresses or repeats.
     fn source(&self, name: &str, mib: u32) -> PathBuf {
-        let folder = self.site.path().join(name);
-        fill_with_noise(&folder, name.len() as u64, mib);
-        folder
+        noisy_directory(self.site.path(), name, mib)
     }
 
     fn back_up(&self, source: &Path, more: &[&str]) -> Ran {
         self.run(&[&["backup", "create", "acme", "--directory", text(source)], more].concat())
     }
 
-    /// The backup is as the directory was.
     fn assert_restores(&self, id: &str, source: &Path) {
-        let to = TempDir::new_in(self.site.path()).unwrap();
-        let target = to.path().join("back");
-        self.run(&["backup", "restore", id, "--to", text(&target)]).ok();
-        assert!(files_below(&target) == files_below(source), "{id} came back changed");
+        assert_restores(&self.program, id, source);
     }
 
     /// Run every restic on the same place, without a lock: Ceph 20 refuses the writes of restic 0.14.

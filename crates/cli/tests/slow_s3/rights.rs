@@ -1,7 +1,7 @@
 //! Credentials that may do less than everything: what they can do they do, and the rest is said.
 
 use testkit::s3::S3;
-use testkit::site::id_of;
+use testkit::site::{Site, id_of};
 
 use crate::{BUCKET, Far, ceph};
 
@@ -39,6 +39,10 @@ fn a_writer_that_only_creates_and_a_reader_that_only_reads_do_their_part() {
     assert_eq!(far.ids(), [second.as_str(), &first]);
     far.assert_restores(&first, &source);
     far.run(&["backup", "export", &first]).ok();
+    far.run(&["backup", "verify", &first]).ok();
+    let home = Site::new(env!("CARGO_BIN_EXE_mainstay"));
+    far.run(&["copy", "--to", home.repository().to_str().unwrap()]).ok();
+    assert_eq!(home.ids().len(), 2);
     let text = far.run(&["doctor"]).ok().text();
     assert!(text.contains("can be read and not written"), "{text}");
     far.by_restic(&["check", "--read-data"]);

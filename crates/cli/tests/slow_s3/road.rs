@@ -24,6 +24,7 @@ fn h2_there_and_back_on_a_plain_bucket_and_stock_restic_reads_the_same() {
         far.run(&["backup", "verify", id]).ok();
         let record = far.json(&["backup", "get", id]);
         assert!(record["location"].as_str().unwrap().starts_with("s3://acme/pg/main?endpoint="), "{record}");
+        assert_eq!(record["destination"], "s3");
     }
     far.assert_restores(&directory, &source);
     far.run(&["backup", "restore", &database, "--database", "again"]).ok();

@@ -2,7 +2,8 @@
 lib=$(dirname "$(find /usr/lib -name rados-classes -type d | head -n 1)")
 cd /srv
 uuid=$(cat /proc/sys/kernel/random/uuid)
-# The default of "osd class dir" is a relative path, and no class would be found.
+# The default of "osd class dir" is a relative path, and no class would be found. A monitor that finds less than 5 % of a
+# disk free does not begin, however large the disk is.
 cat > /srv/ceph.conf <<EOF
 [global]
 fsid = $(cat /proc/sys/kernel/random/uuid)
@@ -19,6 +20,7 @@ osd pool default pg num = 1
 osd pool default pg autoscale mode = off
 mon allow pool size one = true
 mon max pg per osd = 1000
+mon data avail crit = 0
 osd crush chooseleaf type = 0
 osd objectstore = memstore
 memstore device bytes = 4294967296

@@ -1,18 +1,15 @@
-//! `backup create`: one database, all databases of a server, or a directory.
+//! `backup create`: one database, all databases of a server, a whole cluster, or a directory.
 
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::back_up_cluster::{ClusterReport, ClusterSource, back_up_cluster};
 use engine::back_up_dump::{DumpSource, back_up_dump};
 use engine::back_up_files::{DirectoryReport, DirectorySource, back_up_files};
 use engine::catch_up::whose;
 use engine::retired;
 use engine::writing::Order;
-use files::exclude::{Excludes, PatternError};
-use files::owner::Owners;
-use files::relative::RelativePath;
 use jiff::Timestamp;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
@@ -24,19 +21,20 @@ use pg::dump::DumpOptions;
 use pg::server::Server;
 use serde_json::json;
 
-use crate::arguments::{Create, Global};
+use crate::arguments::{Create, Global, What};
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
+use crate::target::Target;
 use crate::wire::Use;
-use crate::{database, interrupt, place};
+use crate::{database, interrupt, known, place};
 
 /// A source that could not be backed up, or a place that has no copy.
-struct Failure {
-    source: String,
-    destination: String,
-    error: CliError,
+pub(crate) struct Failure {
+    pub(crate) source: String,
+    pub(crate) destination: String,
+    pub(crate) error: CliError,
 }
 
 impl Failure {
@@ -45,39 +43,85 @@ impl Failure {
     }
 }
 
+mod directory;
 mod places;
 
-use places::{Copied, Place, Places};
+use directory::Found;
+use places::{Copied, Places};
+pub(crate) use places::{Place, default_target};
 
 pub(crate) fn run(global: &Global, order: &Create, environment: &Environment, face: &Face) -> Result<()> {
-    let bad = |error: BadName| CliError::usage(error.to_string());
-    let tenant: TenantName = order.tenant.parse().map_err(bad)?;
-    // Wrong names are said before any server is asked.
-    order.name.as_deref().map(str::parse::<SourceName>).transpose().map_err(bad)?;
-    let urls = places::named(global, order, environment)?;
+    // Wrong names are said before any password is asked for.
+    let names = Names::of(order)?;
+    let targets = places::named(global, order, environment, face)?;
     let cancel = interrupt::watch()?;
+    let made = back_up((order, names), &targets, environment, face, &cancel, |place| {
+        if !order.destination.dest.is_empty() {
+            known::remember(&place.url, environment, face);
+        }
+        Ok(())
+    })?;
+    show(&made, &environment.wire().use_so_far(), face);
+    end(&made.records, &made.failures)
+}
+
+/// Names that were looked at.
+pub(crate) struct Names {
+    tenant: TenantName,
+    source: Option<SourceName>,
+}
+
+impl Names {
+    /// Those of an order.
+    pub(crate) fn of(order: &Create) -> Result<Self> {
+        let bad = |error: BadName| CliError::usage(error.to_string());
+        let source = order.name.as_deref().map(str::parse).transpose().map_err(bad)?;
+        Ok(Self { tenant: order.tenant.parse().map_err(bad)?, source })
+    }
+}
+
+/// What came of it.
+pub(crate) struct Made {
+    /// Backups, complete or not.
+    pub(crate) records: Vec<BackupRecord>,
+    copied: Vec<Copied>,
+    /// What was not backed up, and places without a copy.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// Back up what `order` says into the first of `targets` that takes it, and copy it into the others. `begin` is asked about
+/// each place before anything is written.
+pub(crate) fn back_up(
+    (order, names): (&Create, Names),
+    targets: &[Target],
+    environment: &Environment,
+    face: &Face,
+    cancel: &CancelToken,
+    mut begin: impl FnMut(&Place) -> Result<()>,
+) -> Result<Made> {
     // Programs are asked for their versions while the key is derived: both take their time.
     let (places, clients) = std::thread::scope(|scope| {
         let (bin_dir, path) = (order.server.pg_bin_dir.as_deref(), environment.get("PATH"));
         let find = move || database::clients(bin_dir, path);
         let clients = order.what.directory.is_none().then(|| scope.spawn(find));
-        let places = places::open(&urls, global, order, environment, face);
+        let places = places::open(targets, environment, face);
         let joined = clients.map(|clients| clients.join().unwrap_or_else(|panic| resume_unwind(panic)));
         (places, joined.transpose())
     });
     let (mut places, clients) = (places?, clients?.unwrap_or_default());
-    let creating = Creating { order, tenant, urls: &urls, environment, face, cancel };
+    places.open.iter().try_for_each(&mut begin)?;
+    let urls: Vec<_> = targets.iter().map(|target| target.url.clone()).collect();
+    let creating = Creating { order, names, urls: &urls, environment, face, cancel: cancel.clone() };
     let (records, mut failures) = creating.somewhere(&mut places, &clients)?;
     let sources: Vec<_> = records.iter().map(whose).collect();
-    let copied = places.even_out(&sources, environment, &creating.cancel, face);
+    let copied = places.even_out(&sources, environment, cancel, face);
     failures.append(&mut places.failures);
-    show(&records, &copied, &failures, &environment.wire().use_so_far(), face);
-    end(&records, &failures)
+    Ok(Made { records, copied, failures })
 }
 
 struct Creating<'a> {
     order: &'a Create,
-    tenant: TenantName,
+    names: Names,
     urls: &'a [String],
     environment: &'a Environment,
     face: &'a Face,
@@ -92,9 +136,11 @@ impl Creating<'_> {
     fn somewhere(&self, places: &mut Places, clients: &Clients) -> Result<Outcome> {
         loop {
             let place = &places.open[0];
-            let made = match &self.order.what.directory {
-                Some(directory) => self.directory(place, directory).map(|record| (vec![record], vec![])),
-                None => self.databases(place, clients),
+            let alone = |record| (vec![record], vec![]);
+            let made = match &self.order.what {
+                What { cluster: true, .. } => self.cluster(place, clients).map(alone),
+                What { directory: Some(directory), .. } => self.directory(place, directory).map(alone),
+                _ => self.databases(place, clients),
             };
             match made {
                 Err(error) if error.is_of_store && places.open.len() > 1 && !self.cancel.is_cancelled() => {
@@ -126,6 +172,9 @@ impl Creating<'_> {
         self.refuse_same_disk(clients, &session)?;
         let (mut records, mut failures) = (vec![], vec![]);
         for name in server.databases()? {
+            if database::is_left_out(&order.exclude, &name) {
+                continue;
+            }
             let done = session.with_database(&name).map_err(CliError::from);
             match done.and_then(|session| self.database(place, clients, &session, &name)) {
                 Ok(record) => records.push(record),
@@ -156,57 +205,41 @@ impl Creating<'_> {
         self.timed(name, |order| Ok(back_up_dump(&place.repository, &source, order)?))
     }
 
-    /// The pattern that leaves a repository itself out, where it lies in `directory`: it would grow while it is read.
-    fn own_place_in(&self, url: &str, directory: &Path) -> Result<Option<String>> {
-        // What lies behind a wire lies in no directory of ours.
-        let Ok(place) = store::open::local_path(url).map(std::fs::canonicalize) else {
-            return Ok(None);
-        };
-        // What is not there is said by the walk, in its own words.
-        let (Ok(place), Ok(directory)) = (place, std::fs::canonicalize(directory)) else { return Ok(None) };
-        let refuse = |why| {
-            let message = format!("{} {why} {}", directory.display(), place.display());
-            Err(CliError::new(Kind::Refused, message)
-                .hint("back up another directory, or into another place"))
-        };
-        if directory.starts_with(&place) {
-            return refuse("is, or lies in, the repository");
-        }
-        let Ok(below) = place.strip_prefix(&directory) else { return Ok(None) };
-        let below = RelativePath::parse(below.as_os_str().as_encoded_bytes()).ok();
-        let Some(pattern) = below.as_ref().and_then(Excludes::pattern_for) else {
-            return refuse("contains, under a name that no pattern can leave out, the repository");
-        };
-        self.face.note(&format!("the repository {} lies in it and is left out", place.display()));
-        Ok(Some(pattern))
-    }
-
-    fn directory(&self, place: &Place, directory: &Path) -> Result<BackupRecord> {
-        let order = self.order;
-        let pattern = |error: PatternError| CliError::usage(error.to_string());
-        let mut patterns = order.exclude.clone();
-        for url in self.urls {
-            patterns.extend(self.own_place_in(url, directory)?);
-        }
-        let mut excludes = Excludes::new(&patterns).map_err(pattern)?;
-        if order.exclude_caches {
-            excludes = excludes.without_caches();
-        }
-        if order.one_file_system {
-            excludes = excludes.on_one_file_system();
-        }
-        let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
+    fn cluster(&self, place: &Place, clients: &Clients) -> Result<BackupRecord> {
+        let named = self.order.what.database.as_deref();
+        let session = database::session(named, &self.order.server, self.environment, self.face)?;
+        self.refuse_same_disk(clients, &session)?;
         let tell = |words: &str| self.face.warn(words);
-        let source = DirectorySource {
-            path: directory,
-            excludes,
-            patterns: &patterns,
-            owners: Arc::new(owners),
+        let environment = |name: &str| self.environment.get(name).map(str::to_owned);
+        let Create { full, spread_checkpoint, via, rate_kib_max, .. } = *self.order;
+        let source = ClusterSource {
+            clients,
+            session: &session,
+            via: via.map(Into::into),
+            full,
+            fast: !spread_checkpoint,
+            rate_kib_max,
+            environment: &environment,
             tell: &tell,
         };
-        let name = directory.file_name().map_or_else(|| "root".into(), |name| name.to_string_lossy());
+        self.timed("cluster", |order| {
+            let ClusterReport { record, link, files, increments, .. } =
+                back_up_cluster(&place.repository, &source, order)?;
+            self.face.note(&match link {
+                0 => format!("cluster: full, {files} files"),
+                link => format!("cluster: increment {link}, {files} files, of {increments} what changed"),
+            });
+            Ok(record)
+        })
+    }
+
+    fn directory(&self, place: &Place, named: &Path) -> Result<BackupRecord> {
+        let found = directory::open(self.order, named, self.urls, self.environment, self.face)?;
+        let Found { opened, patterns, name, key: _key } = found;
+        let tell = |words: &str| self.face.warn(words);
+        let source = DirectorySource { opened, patterns: &patterns, tell: &tell };
         self.timed(&name, |order| {
-            let report = back_up_files(&place.repository, &source, order)?;
+            let report = back_up_files(&place.repository, source, order)?;
             let DirectoryReport { record, files, excluded, problems } = report;
             self.face.note(&format!(
                 "files: {} new, {} changed, {} unmodified; {excluded} left out, {problems} problems",
@@ -222,13 +255,11 @@ impl Creating<'_> {
         original: &str,
         back_up: impl FnOnce(&Order) -> Result<BackupRecord>,
     ) -> Result<BackupRecord> {
-        let source = match self.order.name.as_deref().filter(|_| !self.order.what.all_databases) {
-            Some(name) => name.parse().map_err(|error: BadName| CliError::usage(error.to_string()))?,
-            None => SourceName::derived_from(original),
-        };
+        let own = self.names.source.clone().filter(|_| !self.order.what.all_databases);
+        let source = own.unwrap_or_else(|| SourceName::derived_from(original));
         let progress = Progress::new();
         let order = Order {
-            tenant: self.tenant.clone(),
+            tenant: self.names.tenant.clone(),
             source,
             label: self.order.label.clone(),
             hold: self.order.hold,
@@ -272,7 +303,8 @@ impl Creating<'_> {
     }
 }
 
-fn show(records: &[BackupRecord], copied: &[Copied], failures: &[Failure], used: &Use, face: &Face) {
+fn show(made: &Made, used: &Use, face: &Face) {
+    let Made { records, copied, failures } = made;
     for Failure { source, destination, error } in failures {
         match source.as_str() {
             "" => face.status(&format!("copy failed destination={destination}: {}", error.message)),
@@ -295,7 +327,8 @@ fn show(records: &[BackupRecord], copied: &[Copied], failures: &[Failure], used:
     face.result(&document, String::new);
 }
 
-fn end(records: &[BackupRecord], failures: &[Failure]) -> Result<()> {
+/// How it ends: with an error where something is missing.
+pub(crate) fn end(records: &[BackupRecord], failures: &[Failure]) -> Result<()> {
     let incomplete: Vec<_> = records.iter().filter(|record| record.incomplete).collect();
     match (records.len(), failures.len()) {
         (_, 0) if incomplete.is_empty() => Ok(()),

@@ -1,29 +1,30 @@
 //! `backup export`: the dump itself, or a directory as a tar stream, to stdout or, atomically, to a file.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use engine::export_files::export_files;
 use engine::{export, reading};
-use files::partial;
-use model::backup::BackupKind;
+use model::backup::{BackupKind, BackupRecord};
+use model::name::SourceName;
 use model::progress::Progress;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
 
 use crate::arguments::Global;
 use crate::environment::Environment;
-use crate::error::{CliError, Kind, Result};
+use crate::error::Result;
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
+use crate::unfinished::into_file;
+use crate::warm::Warmer;
+use crate::warm_arguments::WarmUpArguments;
 use crate::{interrupt, known, place};
 
 pub(crate) fn run(
     global: &Global,
     id: &str,
     output: Option<&Path>,
+    warm_up: &WarmUpArguments,
     environment: &Environment,
     face: &Face,
 ) -> Result<()> {
@@ -31,81 +32,32 @@ pub(crate) fn run(
     let (repository, record) = known::find(&known::open_all(global, environment, face)?, id, face)?;
     let _lease = reading::begin(&repository, "export", &place::identity(environment))?;
     let index = Arc::new(repository.load_index()?);
+    let warmer = Warmer::of(global, warm_up, environment, &cancel, face)?;
+    if !warmer.warm(warmer.look(&repository, &index, &record, &[])?)? {
+        return Ok(());
+    }
     let progress = Progress::new();
     let _line = ProgressLine::start(face, &progress);
     let export = |out: &mut dyn Write| match record.kind {
         BackupKind::Directory => export_files(&repository, &index, &record, out, &progress, &cancel),
         _ => export::export_dump(&repository, &index, &record, out, &progress, &cancel),
     };
-    let bytes = match output {
+    let file = output.map(|path| if path.is_dir() { path.join(name_of(&record)) } else { path.to_owned() });
+    let bytes = match &file {
         None => export(&mut std::io::stdout().lock())?,
         Some(file) => into_file(file, export)?,
     };
-    let place = output.map_or("stdout".to_owned(), |file| file.display().to_string());
+    let place = file.map_or("stdout".to_owned(), |file| file.display().to_string());
     face.note(&format!("export ok id={} bytes={bytes} to={place}", record.id));
     Ok(())
 }
 
-/// Without a name first: whoever sees `file` sees all of it, and a kill leaves nothing.
-fn into_file(
-    file: &Path,
-    export: impl FnOnce(&mut dyn Write) -> Result<u64, engine::EngineError>,
-) -> Result<u64> {
-    let what = format!("writing {}", file.display());
-    if file.exists() {
-        return Err(CliError::new(Kind::Refused, format!("{} exists already", file.display())));
-    }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut unfinished = Unfinished::begin(folder).map_err(CliError::io(&what))?;
-    let bytes = export(unfinished.file())?;
-    unfinished.file().sync_all().map_err(CliError::io(&what))?;
-    unfinished.take_name(file).map_err(CliError::io(&what))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(CliError::io(&what))?;
-    Ok(bytes)
-}
-
-/// A file that nobody sees yet.
-enum Unfinished {
-    /// It has no name, so the system forgets it with us.
-    Nameless(File),
-    /// Where files cannot be without: its name says whose it is, and the next export removes it if we are killed.
-    Named(tempfile::NamedTempFile),
-}
-
-impl Unfinished {
-    fn begin(folder: &Path) -> io::Result<Self> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let nameless = rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR);
-        // It gets its name through `/proc`.
-        if let (Ok(file), true) = (nameless, Path::new("/proc/self/fd").exists()) {
-            return Ok(Self::Nameless(file.into()));
-        }
-        for entry in std::fs::read_dir(folder)?.flatten() {
-            let modified = || entry.metadata().ok()?.modified().ok();
-            if partial::is_abandoned(entry.file_name().as_encoded_bytes(), modified) {
-                // It is only litter: where it cannot be removed, it stays.
-                std::fs::remove_file(entry.path()).ok();
-            }
-        }
-        let name = partial::name(0);
-        tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(folder).map(Self::Named)
-    }
-
-    fn file(&mut self) -> &mut File {
-        match self {
-            Self::Nameless(file) => file,
-            Self::Named(file) => file.as_file_mut(),
-        }
-    }
-
-    /// Fails where somebody has the name already.
-    fn take_name(self, name: &Path) -> io::Result<()> {
-        match self {
-            Self::Nameless(file) => {
-                let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-                Ok(linkat(CWD, descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
-            }
-            Self::Named(file) => file.persist_noclobber(name).map(|_| ()).map_err(|error| error.error),
-        }
-    }
+/// What a backup is called in a directory: `certctl-20261120T144005Z.dump`. Names of databases may hold anything, those
+/// of files here do not.
+fn name_of(record: &BackupRecord) -> String {
+    let (source, ending) = match record.kind {
+        BackupKind::Directory => (record.source.clone(), "tar"),
+        _ => (SourceName::derived_from(&record.database), "dump"),
+    };
+    format!("{source}-{}.{ending}", record.created_at.strftime("%Y%m%dT%H%M%SZ"))
 }

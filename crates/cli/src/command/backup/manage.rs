@@ -13,20 +13,36 @@ use crate::error::Result;
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::table::table;
+use crate::warm::Warmer;
+use crate::warm_arguments::WarmUpArguments;
 use crate::{interrupt, known, place};
 
-pub(crate) fn verify(global: &Global, id: &str, environment: &Environment, face: &Face) -> Result<()> {
+pub(crate) fn verify(
+    global: &Global,
+    id: &str,
+    warm_up: &WarmUpArguments,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
     let cancel = interrupt::watch()?;
     let (repository, record) = known::find(&known::open_all(global, environment, face)?, id, face)?;
-    let _lease = reading::begin(&repository, "verify", &place::identity(environment))?;
+    let lease = reading::begin(&repository, "verify", &place::identity(environment))?;
     let index = Arc::new(repository.load_index()?);
+    let warmer = Warmer::of(global, warm_up, environment, &cancel, face)?;
+    if !warmer.warm(warmer.look(&repository, &index, &record, &[])?)? {
+        return Ok(());
+    }
     let progress = Progress::new();
     let line = ProgressLine::start(face, &progress);
     let verified = verify::verify(&repository, &index, &record, &progress, &cancel);
     drop(line);
     let is_finding = verified.as_ref().err().is_none_or(engine::EngineError::is_damage);
-    if is_finding {
-        catalog::save_verification(&repository, &record, verified.is_ok(), Timestamp::now())?;
+    match lease {
+        Some(_) if is_finding => {
+            catalog::save_verification(&repository, &record, verified.is_ok(), Timestamp::now())?;
+        }
+        None if is_finding => face.warn("nothing can be written there: this verification is not remembered"),
+        _ => {}
     }
     verified?;
     let record = catalog::find(&repository, record.id.as_str())?;

@@ -2,6 +2,8 @@
 
 mod confirm;
 mod directory;
+mod cluster;
+mod set;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,28 +22,60 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
-use crate::{database, interrupt, known, place};
+use crate::warm::Warmer;
+use crate::{database, interrupt, known, place, warm};
 use confirm::confirm;
 
 pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, face: &Face) -> Result<()> {
     let repositories = known::open_all(global, environment, face)?;
     let (repository, record) = match order.id.split_once('/') {
-        Some((tenant, source)) => known::find_newest(&repositories, tenant, source, face)?,
+        Some((tenant, source)) => match set::find(&repositories, tenant, source)? {
+            Some(found) => {
+                let each =
+                    |repository: &Arc<Repository>, record: &BackupRecord, order: &Restore, face: &Face| {
+                        one(global, repository, record, order, environment, face)
+                    };
+                return set::run(global, &found, order, &each, face);
+            }
+            None => known::find_newest(&repositories, tenant, source, face)?,
+        },
         None => known::find(&repositories, &order.id, face)?,
     };
-    let _lease = reading::begin(&repository, "restore", &place::identity(environment))?;
+    one(global, &repository, &record, order, environment, face)
+}
+
+fn one(
+    global: &Global,
+    repository: &Arc<Repository>,
+    record: &BackupRecord,
+    order: &Restore,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    if order.to.is_some() && order.database.is_some() {
+        return Err(CliError::usage("--to cannot be used with --database, but for a set"));
+    }
+    let _lease = reading::begin(repository, "restore", &place::identity(environment))?;
+    if record.kind != BackupKind::Cluster && order.recovery.is_given() {
+        let message = format!("{} is a {}; targets are for clusters", record.id, record.kind.as_str());
+        return Err(CliError::usage(message));
+    }
     match record.kind {
         BackupKind::Directory if order.database.is_some() => {
             face.note("reading an archive that mainstay did not write");
-            dump(&repository, &record, order, environment, face)
+            dump(global, repository, record, order, environment, face)
         }
-        BackupKind::Dump => dump(&repository, &record, order, environment, face),
-        BackupKind::Directory => directory::run(&repository, &record, order, face),
-        _ => Err(CliError::usage(format!("{} is a {}: not there yet", record.id, record.kind.as_str()))),
+        BackupKind::Dump => dump(global, repository, record, order, environment, face),
+        BackupKind::Directory => directory::run(global, repository, record, order, environment, face),
+        BackupKind::Cluster => cluster::run(global, repository, record, order, environment, face),
+        BackupKind::Wal => {
+            Err(CliError::usage(format!("{} is a {}: not there yet", record.id, record.kind.as_str())))
+        }
     }
 }
 
 fn dump(
+    global: &Global,
     repository: &Arc<Repository>,
     record: &BackupRecord,
     order: &Restore,
@@ -68,6 +102,20 @@ fn dump(
         jobs: order.jobs as usize,
     };
     let index = Arc::new(repository.load_index()?);
+    let warmer = Warmer::of(global, &order.warm_up, environment, &cancel, face)?;
+    let need = warmer.look(repository, &index, record, &[])?;
+    if order.dry_run && !need.is_warm() {
+        let document = json!({ "id": record.id, "packs": warm::to_json(&need), "dryRun": true });
+        let more = "what is in the dump can be told when they are warm: it is data, too";
+        match face.is_json() {
+            true => face.result(&document, String::new),
+            false => face.note(&format!("{}\n{more}", warm::describe(&need))),
+        }
+        return Ok(());
+    }
+    if !order.dry_run && !warmer.warm(need)? {
+        return Ok(());
+    }
     let plan = plan(repository, &index, record, &clients, &session, wanted)?;
     show_plan(record, &plan, order, face);
     if order.dry_run {

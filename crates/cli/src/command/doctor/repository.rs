@@ -1,21 +1,21 @@
-//! Whether there is a repository, the password opens it, and it is in use.
-
-use std::sync::Arc;
+//! Whether there is a repository, the password opens it, and it is in use. What was seen of its stores is written down in
+//! it, where that is news: every run goes by it.
 
 use engine::{catalog, retired};
 use model::secret::Secret;
 use repo::Repository;
-use store::Store;
 
 use super::Finding;
+use super::store::Looked;
 use crate::environment::Environment;
 use crate::error::Result;
+use crate::habits::{self, Seen};
 use crate::place;
 
 const AREA: &str = "repository";
 
 pub(super) fn look(
-    store: Arc<dyn Store>,
+    Looked { store, seen }: Looked,
     password: Result<Secret>,
     environment: &Environment,
 ) -> Vec<Finding> {
@@ -26,7 +26,8 @@ pub(super) fn look(
         Ok(repository) => repository,
         Err(error) => return vec![Finding::problem(AREA, error, "nothing can be backed up or restored")],
     };
-    let mut findings = vec![];
+    let mut findings: Vec<_> =
+        seen.into_iter().filter_map(|(location, seen)| remember(&repository, location, &seen)).collect();
     let id = repository.config().id.short();
     match (catalog::list_readable(&repository), retired::refuse(&repository)) {
         (_, Err(error)) => {
@@ -63,4 +64,18 @@ pub(super) fn look(
         ));
     }
     findings
+}
+
+/// Write down how a store behaved, where it is not known already.
+fn remember(repository: &Repository, location: String, seen: &Seen) -> Option<Finding> {
+    match habits::renew(repository, location.clone(), seen) {
+        Ok(false) => None,
+        Ok(true) => Some(Finding::ok(AREA, format!("what {location} does is news, and written down here"))),
+        Err(error) => Some(Finding::warning(
+            AREA,
+            format!("what {location} does is news, and cannot be written down: {}", error.message),
+            "other runs go by what was seen before",
+            "run this with credentials that may write below the prefix",
+        )),
+    }
 }

@@ -10,7 +10,9 @@ use remote::protection::Protection;
 use super::Finding;
 use crate::environment::Environment;
 use crate::error::Result;
-use crate::{habits, place};
+use crate::habits::{self, Seen};
+use crate::locks::{self, Known};
+use crate::place;
 
 const AREA: &str = "store";
 /// Beyond this a person should know that a clock is wrong.
@@ -18,14 +20,23 @@ const SKEW_WARNED: Duration = Duration::from_secs(60);
 /// A listing counts in whole seconds.
 const RESOLUTION: Duration = Duration::from_secs(2);
 
+/// A store that was looked at.
+pub(super) struct Looked {
+    /// As it may be used.
+    pub(super) store: Arc<dyn Store>,
+    /// Where it is, and how it behaved, of object storage that can be written.
+    pub(super) seen: Vec<(String, Seen)>,
+}
+
 /// Whether it answers, keeps its promises, and protects what is in it; and the store as it may be used.
-pub(super) fn look(url: &str, environment: &Environment) -> (Vec<Finding>, Option<Arc<dyn Store>>) {
+pub(super) fn look(url: &str, environment: &Environment) -> (Vec<Finding>, Option<Looked>) {
     let lost = "there is nowhere to back up to";
     let opened = place::store(url, environment);
     let store = match opened.and_then(|store| answers(&*store, url).map(|()| store)) {
         Ok(store) => store,
         Err(error) => return (vec![Finding::problem(AREA, error, lost)], None),
     };
+    let versions = environment.wire().versions(url);
     match probe(&*store) {
         Ok(behaviour) => {
             let adapted = match adapt(store.clone(), &behaviour) {
@@ -38,7 +49,10 @@ pub(super) fn look(url: &str, environment: &Environment) -> (Vec<Finding>, Optio
             let mut findings = vec![promises(&*store, &behaviour)];
             findings.extend(clock(&*adapted));
             findings.push(protection(url, behaviour.deletes, environment));
-            (findings, Some(adapted))
+            findings.extend(locks(url, environment));
+            let seen = Seen { behaviour, keeps_versions: versions.told() };
+            let seen = remote::is_object_storage(url).then(|| (store.location(), seen));
+            (findings, Some(Looked { store: adapted, seen: seen.into_iter().collect() }))
         }
         Err(StoreError::Refused { why: Refusal::Denied(_), .. }) => {
             let read_only = Finding::warning(
@@ -47,7 +61,7 @@ pub(super) fn look(url: &str, environment: &Environment) -> (Vec<Finding>, Optio
                 "no backups are made with them",
                 "for backups, give the rights to list the bucket and to write below the prefix",
             );
-            (vec![read_only], Some(store))
+            (vec![read_only], Some(Looked { store, seen: vec![] }))
         }
         Err(error) => (vec![Finding::problem(AREA, error.into(), lost)], None),
     }
@@ -104,16 +118,37 @@ fn clock(store: &dyn Store) -> Option<Finding> {
     })
 }
 
+/// Whether the locks hold that the address asks for.
+fn locks(url: &str, environment: &Environment) -> Option<Finding> {
+    const AREA: &str = "protection";
+    match locks::verify(url, environment) {
+        Ok(Known::NotAsked) => None,
+        Ok(Known::Unseen) => Some(Finding::unknown(AREA, locks::UNSEEN, locks::UNSEEN_ADVICE)),
+        Ok(Known::Held) => Some(Finding::ok(AREA, locks::HELD)),
+        Err(error) => {
+            Some(Finding::problem(AREA, error, "what is said to be locked can be deleted for good"))
+        }
+    }
+}
+
 /// What stands between the backups and whoever steals these credentials.
 fn protection(url: &str, deletes: bool, environment: &Environment) -> Finding {
     const AREA: &str = "protection";
     let lost = "whoever has the credentials of this machine can delete or overwrite every backup for good";
-    let Ok(Protection { keeps_versions, can_lock }) = environment.wire().protection(url) else {
+    let Ok(Protection { keeps_versions, can_lock, locks_all }) = environment.wire().protection(url) else {
         return Finding::unknown(AREA, "the bucket does not say how it protects what is in it", "");
     };
     match (keeps_versions, can_lock) {
         _ if !deletes => Finding::ok(AREA, "these credentials cannot delete; forget and prune need others"),
-        (Some(true), Some(true)) => Finding::ok(AREA, "the bucket keeps versions and can lock them"),
+        (Some(true), Some(true)) if locks_all || remote::lock::is_asked(url) => {
+            Finding::ok(AREA, "the bucket keeps versions, and what is written is locked")
+        }
+        (Some(true), Some(true)) => Finding::warning(
+            AREA,
+            "the bucket keeps versions and can lock them, and nothing is locked",
+            "whoever may delete versions, too, can delete every backup for good",
+            "write with a lock, as in ?object-lock=compliance:30d (docs: how-to/survive-a-stolen-key)",
+        ),
         (Some(true), _) => Finding::warning(
             AREA,
             "the bucket keeps versions, and has no Object Lock",

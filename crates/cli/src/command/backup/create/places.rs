@@ -14,12 +14,15 @@ use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
-use crate::{known, password, place};
+use crate::target::Target;
+use crate::{configured, password, place};
 
 /// A place that can be opened.
-pub(super) struct Place {
-    pub(super) url: String,
-    pub(super) repository: Arc<Repository>,
+pub(crate) struct Place {
+    /// Its address.
+    pub(crate) url: String,
+    /// The repository there.
+    pub(crate) repository: Arc<Repository>,
     /// What it had before this run; nobody asks for it where there is one place.
     before: Newest,
 }
@@ -38,20 +41,51 @@ pub(super) struct Copied {
     pub(super) count: usize,
 }
 
-/// The addresses: of `--dest`, else the repository of the flags; nothing is assumed (C2).
-pub(super) fn named(global: &Global, order: &Create, environment: &Environment) -> Result<Vec<String>> {
+/// Where flags say that it goes: to each `--dest`, else to the repository of the flags; nothing is assumed (C2).
+pub(super) fn named(
+    global: &Global,
+    order: &Create,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Vec<Target>> {
     let dests = &order.destination.dest;
     if dests.is_empty() {
-        let url = global.repository.clone().ok_or_else(|| {
-            CliError::usage("no destination was named")
-                .hint("use -r URL, MAINSTAY_REPOSITORY, or --dest local for development")
-        })?;
-        return Ok(vec![url]);
+        return Ok(vec![default_target(global, &order.tenant, environment, face)?]);
     }
     if order.destination.dest_password_file.len() > dests.len() {
         return Err(CliError::usage("there are more --dest-password-file than --dest"));
     }
-    dests.iter().map(|dest| address(dest, order, environment)).collect()
+    let target = |(position, dest): (usize, &String)| {
+        let url = address(dest, order, environment)?;
+        let password = match order.destination.dest_password_file.get(position) {
+            Some(file) => password::from_file(file, face)?,
+            None => password::current(global, environment, face)?,
+        };
+        Ok(Target::named(url, None, password))
+    };
+    dests.iter().enumerate().map(target).collect()
+}
+
+/// The repository of the flags, else the one of the tenant.
+pub(crate) fn default_target(
+    global: &Global,
+    tenant: &str,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Target> {
+    let Some(url) = global.repository.clone() else { return configured(global, tenant) };
+    let password = password::current(global, environment, face)?;
+    Ok(Target::named(url, global.repository_hot.clone(), password))
+}
+
+/// The repository of a tenant that is configured.
+fn configured(global: &Global, tenant: &str) -> Result<Target> {
+    let configuration = configured::load_if_any(global)?;
+    let known = configuration.iter().flat_map(|all| &all.tenants).find(|one| one.name.as_str() == tenant);
+    known.map(|one| Target::configured(&one.repository)).ok_or_else(|| {
+        CliError::usage("no destination was named")
+            .hint("use -r URL, MAINSTAY_REPOSITORY, a configured tenant, or --dest local for development")
+    })
 }
 
 fn address(dest: &str, order: &Create, environment: &Environment) -> Result<String> {
@@ -71,22 +105,13 @@ fn address(dest: &str, order: &Create, environment: &Environment) -> Result<Stri
 }
 
 /// Open them all. Of several, one that cannot be opened is a failure and hides no other.
-pub(super) fn open(
-    urls: &[String],
-    global: &Global,
-    order: &Create,
-    environment: &Environment,
-    face: &Face,
-) -> Result<Places> {
+pub(super) fn open(targets: &[Target], environment: &Environment, face: &Face) -> Result<Places> {
     let (mut open, mut failures): (Vec<Place>, Vec<Failure>) = (vec![], vec![]);
-    for (position, url) in urls.iter().enumerate() {
-        let password = match order.destination.dest_password_file.get(position) {
-            Some(file) => password::from_file(file, face)?,
-            None => password::current(global, environment, face)?,
-        };
-        let opened = place::open_at(url, &password, environment, face).and_then(|repository| {
+    for target in targets {
+        let url = &target.url;
+        let opened = target.open(environment, face).and_then(|repository| {
             retired::refuse(&repository)?;
-            let before = if urls.len() > 1 { Newest::of(&repository)? } else { Newest::default() };
+            let before = if targets.len() > 1 { Newest::of(&repository)? } else { Newest::default() };
             Ok(Place { url: url.clone(), repository, before })
         });
         match opened {
@@ -103,9 +128,6 @@ pub(super) fn open(
     // Nowhere to go: the first one says why.
     if open.is_empty() {
         return Err(failures.swap_remove(0).error);
-    }
-    if !order.destination.dest.is_empty() {
-        open.iter().for_each(|place| known::remember(&place.url, environment, face));
     }
     Ok(Places { open, failures })
 }

@@ -16,6 +16,9 @@ pub(super) fn confirm(
     order: &Restore,
     cancel: &CancelToken,
 ) -> Result<()> {
+    if order.is_confirmed {
+        return Ok(());
+    }
     let refused = |message: String| {
         Err(CliError::new(Kind::Refused, message).hint(format!("to go on, confirm with --yes={name}")))
     };

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use engine::catalog;
 use engine::restore_files::{Notice, RestoreOrder, RestoreReport, original_place, restore_files};
+use engine::warm_up::Need;
 use files::owner::Owners;
 use files::relative::RelativePath;
 use model::backup::BackupRecord;
@@ -18,19 +19,23 @@ use repo::snapshot_file::SnapshotFile;
 use serde_json::json;
 
 use super::confirm::confirm;
-use crate::arguments::Restore;
+use crate::arguments::{Global, Restore};
+use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
-use crate::interrupt;
 use crate::progress_line::ProgressLine;
+use crate::warm::Warmer;
+use crate::{interrupt, warm};
 
 /// Single paths that a plan names at most in its JSON; all are counted.
 const NAMED_MAX: usize = 10_000;
 
 pub(super) fn run(
+    global: &Global,
     repository: &Arc<Repository>,
     record: &BackupRecord,
     order: &Restore,
+    environment: &Environment,
     face: &Face,
 ) -> Result<()> {
     refuse_database_flags(record, order)?;
@@ -41,7 +46,12 @@ pub(super) fn run(
         Some(to) => to.clone(),
         None => where_it_was(order, original_place(repository, &index, &snapshot)?, &cancel)?,
     };
-    let only = order.path.iter().map(|path| below(path, &snapshot)).collect::<Result<_>>()?;
+    let only = order.path.iter().map(|path| below(path, &snapshot)).collect::<Result<Vec<_>>>()?;
+    let warmer = Warmer::of(global, &order.warm_up, environment, &cancel, face)?;
+    let need = warmer.look(repository, &index, record, &only)?;
+    if !order.dry_run && !warmer.warm(need.clone())? {
+        return Ok(());
+    }
     let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
     let owners = if order.numeric_owner { owners.by_number() } else { owners };
     let named = Mutex::new((vec![], vec![]));
@@ -63,7 +73,7 @@ pub(super) fn run(
     let report = restore_files(repository, &index, record, &wanted);
     drop(line);
     let report = report?;
-    sum_up(record, &wanted, &report, &named, face);
+    sum_up(record, &wanted, &report, &need, &named, face);
     if !order.dry_run && report.damaged + report.problems == 0 {
         let seconds = start.elapsed().as_secs_f64();
         let to = wanted.place.display().to_string();
@@ -137,6 +147,7 @@ fn sum_up(
     record: &BackupRecord,
     order: &RestoreOrder<'_>,
     report: &RestoreReport,
+    need: &Need,
     named: &Named,
     face: &Face,
 ) {
@@ -156,8 +167,9 @@ fn sum_up(
         "problems": report.problems,
         "overwrites": overwritten,
         "deletes": deleted,
+        "packs": warm::to_json(need),
     });
-    let text = format!(
+    let mut text = format!(
         "{} {} of {:.0}\n  to     {}\n  files  {} new, {} overwritten, {} as they were, {} removed\n  data   {}, {} written",
         if order.dry_run { "would restore" } else { "restored" },
         record.id,
@@ -170,6 +182,9 @@ fn sum_up(
         ByteSize(report.bytes),
         ByteSize(report.bytes_written),
     );
+    if order.dry_run && !need.is_warm() {
+        text += &format!("\n{}", warm::describe(need));
+    }
     if face.is_json() {
         face.result(&document, String::new);
     } else {

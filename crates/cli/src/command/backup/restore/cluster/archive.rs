@@ -1,0 +1,66 @@
+//! What the archive of WAL says of the way from a backup to its target.
+//!
+//! The newest timeline is found as a server finds it: from that of the backup on, as long as the next one has a history.
+
+use std::collections::BTreeSet;
+
+use engine::cluster_manifest::ClusterManifest;
+use engine::fetch_wal::load_wal;
+use engine::restore_cluster::reach::{Line, WalAhead, look_ahead};
+use model::lsn::{SystemId, Timeline};
+use model::recovery_target::TargetTimeline;
+use model::wal_name::WalName;
+use pg::timeline_history::TimelineHistory;
+use repo::wal_object::WalFile;
+use repo::{RepoError, Repository};
+
+use crate::error::{CliError, Kind, Result};
+
+/// The line of timelines that a recovery will follow, and the WAL on it.
+pub(super) fn ahead(
+    repository: &Repository,
+    manifest: &ClusterManifest,
+    wanted: TargetTimeline,
+) -> Result<(Line, WalAhead)> {
+    let archived = repository.list_wal(manifest.system_id, None)?;
+    let (mut segments, mut histories) = (BTreeSet::new(), BTreeSet::new());
+    for stored in archived {
+        match stored.file.name {
+            WalName::Segment(name) => _ = segments.insert(name),
+            WalName::History(timeline) => _ = histories.insert(timeline),
+            WalName::Partial(_) | WalName::Backup(..) => {}
+        }
+    }
+    let last = match wanted {
+        TargetTimeline::Current => manifest.timeline,
+        TargetTimeline::Number(number) => number,
+        TargetTimeline::Latest => {
+            let newer = (manifest.timeline.0 + 1..).map(Timeline).take_while(|next| histories.contains(next));
+            newer.last().unwrap_or(manifest.timeline)
+        }
+    };
+    let line = match histories.contains(&last) {
+        true => Line::new(ancestors(repository, manifest.system_id, last)?, last),
+        false if last == manifest.timeline => Line::new(vec![], last),
+        false => {
+            let message = format!("the archive has no history of timeline {last}");
+            return Err(
+                CliError::new(Kind::NotFound, message).hint("`mainstay wal status` shows what there is")
+            );
+        }
+    };
+    let ahead = look_ahead(&segments, &line, manifest.stop_lsn, manifest.segment_size());
+    Ok((line, ahead))
+}
+
+fn ancestors(
+    repository: &Repository,
+    system_id: SystemId,
+    timeline: Timeline,
+) -> Result<Vec<(Timeline, model::lsn::Lsn)>> {
+    let file = WalFile { system_id, name: WalName::History(timeline) };
+    let bytes = load_wal(repository, &file, 1)?.unwrap_or_default();
+    let history = TimelineHistory::parse(timeline, &bytes)
+        .map_err(|error| RepoError::damaged(format!("the history of timeline {timeline}"), error))?;
+    Ok(history.ancestors.iter().map(|ancestor| (ancestor.timeline, ancestor.end)).collect())
+}

@@ -1,0 +1,94 @@
+//! `mainstay runs`: the history of this machine.
+
+use daemon::history::{History, Run};
+use daemon::hook::HookRun;
+use serde_json::{Value, json};
+
+use super::sources;
+use crate::arguments::Global;
+use crate::configured;
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::face::Face;
+use crate::table::table;
+use crate::target::{self, Target};
+
+pub(crate) fn run(
+    global: &Global,
+    name: Option<&str>,
+    last: usize,
+    rebuild: bool,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    let mut history = sources::history(environment, face)?;
+    if rebuild {
+        let configuration = configured::required(global)?;
+        for tenant in &configuration.tenants {
+            let target = Target::configured(&tenant.repository);
+            let learned = target::readable(&target, environment, face)
+                .and_then(|records| Ok(history.learn(sources::made_by(tenant, &records))?));
+            match learned {
+                Ok(count) => face.note(&format!("{count} runs learned from {}", target.url)),
+                Err(error) => face.warn(&format!("{} is left out: {}", target.url, error.message)),
+            }
+        }
+    }
+    let (tenant, source) = match name
+        .map(|name| name.split_once('/').map_or((name, None), |(tenant, source)| (tenant, Some(source))))
+    {
+        Some((tenant, source)) => (Some(tenant), source),
+        None => (None, None),
+    };
+    let runs = history.runs(tenant, source, last)?;
+    let values = runs.iter().map(|run| value(run, &history)).collect::<Result<Vec<_>>>()?;
+    face.result(&json!({ "runs": values }), || {
+        let header = ["BEGAN", "SOURCE", "OUTCOME", "SECONDS", "SIZE", "STORED", "BACKUP", "REASON"];
+        let rows = std::iter::once(header.map(str::to_owned).to_vec()).chain(runs.iter().map(row));
+        table(&rows.collect::<Vec<_>>())
+    });
+    Ok(())
+}
+
+fn seconds(run: &Run) -> Option<i64> {
+    Some(run.ended?.duration_since(run.began).as_secs())
+}
+
+fn row(run: &Run) -> Vec<String> {
+    let size = |bytes: u64| model::size::ByteSize(bytes).to_string().replace(' ', "");
+    vec![
+        run.began.to_string(),
+        format!("{}/{}", run.tenant, run.source),
+        run.outcome.as_str().to_owned(),
+        seconds(run).map(|seconds| seconds.to_string()).unwrap_or_default(),
+        size(run.size),
+        size(run.stored),
+        run.backup.clone(),
+        run.reason.clone(),
+    ]
+}
+
+/// A command around a run.
+pub(super) fn hook(hook: &HookRun) -> Value {
+    let HookRun { stage, command, outcome, seconds, output } = hook;
+    json!({
+        "stage": stage, "command": command, "outcome": outcome, "seconds": seconds.to_string(), "output": output,
+    })
+}
+
+fn value(run: &Run, history: &History) -> Result<Value> {
+    let hooks = history.hooks(run.id)?;
+    Ok(json!({
+        "tenant": run.tenant,
+        "source": run.source,
+        "slot": run.slot.to_string(),
+        "began": run.began.to_string(),
+        "ended": run.ended.map(|ended| ended.to_string()).unwrap_or_default(),
+        "outcome": run.outcome,
+        "reason": run.reason,
+        "backup": run.backup,
+        "sizeBytes": run.size.to_string(),
+        "storedBytes": run.stored.to_string(),
+        "hooks": hooks.iter().map(hook).collect::<Vec<_>>(),
+    }))
+}

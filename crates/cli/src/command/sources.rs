@@ -1,0 +1,164 @@
+//! Configured sources as the commands that work on them see them: which are meant, what is known of them.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+use config::configuration::{Configuration, Source, SourceSet, Tenant, What};
+use daemon::history::History;
+use daemon::timetable::{Entry, delay};
+use model::backup::{BackupKind, BackupRecord};
+
+use crate::database::is_left_out;
+use crate::environment::Environment;
+use crate::error::{CliError, Kind, Result};
+use crate::face::Face;
+use crate::target::{self, Target};
+
+/// Where the history is kept as root.
+const SYSTEM_STATE: &str = "/var/lib/mainstay";
+const FILE: &str = "runs.sqlite";
+
+/// A source and whose it is.
+#[derive(Clone, Copy)]
+pub(super) struct Configured<'a> {
+    pub(super) tenant: &'a Tenant,
+    /// Number of the tenant among all.
+    pub(super) number: usize,
+    pub(super) source: &'a Source,
+}
+
+impl Configured<'_> {
+    /// Tenant and source.
+    pub(super) fn parts(&self) -> (&str, &str) {
+        (self.tenant.name.as_str(), self.source.name.as_str())
+    }
+
+    /// `TENANT/SOURCE`.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.tenant.name, self.source.name)
+    }
+
+    /// By how much it begins later than its schedule says; members of a set all by the same.
+    pub(super) fn delay(&self) -> jiff::SignedDuration {
+        let name = match self.tenant.set_of(&self.source.name) {
+            Some(set) => format!("{}/{}", self.tenant.name, set.name),
+            None => self.name(),
+        };
+        delay(&name, self.source.jitter.value)
+    }
+
+    /// The last time for which it ran; of a set, that for which all of its members did, so that they stay together.
+    fn last(&self, history: &History) -> Result<Option<jiff::Timestamp>> {
+        let last = |name: &str| Ok(history.last_slot(self.tenant.name.as_str(), name)?);
+        let Some(set) = self.tenant.set_of(&self.source.name) else { return last(self.source.name.as_str()) };
+        let all = set.members.iter().map(|member| last(member.as_str())).collect::<Result<Option<Vec<_>>>>();
+        Ok(all?.and_then(|all| all.into_iter().min()))
+    }
+
+    /// As the timetable knows it.
+    pub(super) fn entry(&self, history: &History) -> Result<Entry> {
+        Ok(Entry {
+            tenant: self.number,
+            cron: self.source.schedule.value.cron().cloned(),
+            delay: self.delay(),
+            last: self.last(history)?,
+        })
+    }
+}
+
+/// Those that `names` mean, TENANT, TENANT/SOURCE or TENANT/SET; all without names.
+pub(super) fn chosen<'a>(configuration: &'a Configuration, names: &[String]) -> Result<Vec<Configured<'a>>> {
+    let all = configuration.tenants.iter().enumerate().flat_map(|(number, tenant)| {
+        tenant.sources.iter().map(move |source| Configured { tenant, number, source })
+    });
+    let all: Vec<_> = all.collect();
+    let is_meant = |name: &String, one: &Configured<'_>| {
+        let is_of_set = |set: &SourceSet| *name == format!("{}/{}", one.tenant.name, set.name);
+        *name == one.name()
+            || name == one.tenant.name.as_str()
+            || one.tenant.set_of(&one.source.name).is_some_and(is_of_set)
+    };
+    for name in names {
+        if !all.iter().any(|one| is_meant(name, one)) {
+            let known: Vec<_> = all.iter().map(Configured::name).collect();
+            return Err(CliError::new(Kind::NotFound, format!("no source {name} is configured"))
+                .hint(format!("configured are {}", known.join(", "))));
+        }
+    }
+    Ok(all
+        .into_iter()
+        .filter(|one| names.is_empty() || names.iter().any(|name| is_meant(name, one)))
+        .collect())
+}
+
+/// Whether a backup is one of the tenant's `source`: it bears its name; of all databases of a server, it is a dump that bears
+/// the name of no other source, and of a database that is not left out.
+pub(super) fn is_of(tenant: &Tenant, source: &Source, record: &BackupRecord) -> bool {
+    if record.tenant != tenant.name {
+        return false;
+    }
+    let What::Databases(_) = source.what.value else { return record.source == source.name };
+    let is_anothers = |other: &Source| other.name != source.name && other.name == record.source;
+    record.kind == BackupKind::Dump
+        && !is_left_out(&source.exclude.value, &record.database)
+        && !tenant.sources.iter().any(is_anothers)
+}
+
+/// Each backup with the name of the source whose run made it: one that is configured, or else its own.
+pub(super) fn made_by<'a>(
+    tenant: &'a Tenant,
+    records: &'a [BackupRecord],
+) -> Vec<(&'a str, &'a BackupRecord)> {
+    let source_of = |record: &'a BackupRecord| {
+        let known = tenant.sources.iter().find(|source| is_of(tenant, source, record));
+        known.map_or(record.source.as_str(), |source| source.name.as_str())
+    };
+    records.iter().map(|record| (source_of(record), record)).collect()
+}
+
+/// The history of this machine. Where its file cannot be had, backups are made all the same.
+pub(super) fn history(environment: &Environment, face: &Face) -> Result<History> {
+    file(environment).and_then(|file| Ok(History::open(&file)?)).or_else(|error| {
+        face.warn(&format!("runs are not remembered: {}", error.message));
+        Ok(History::in_memory()?)
+    })
+}
+
+/// The file of it: in `MAINSTAY_STATE_DIR`, else where this user's programs keep their state.
+pub(super) fn file(environment: &Environment) -> Result<PathBuf> {
+    let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || Some(absolute("HOME")?.join(".local/state"));
+    let folder = match absolute("MAINSTAY_STATE_DIR") {
+        Some(folder) => folder,
+        None => match absolute("XDG_STATE_HOME").or_else(home) {
+            Some(state) => state.join("mainstay"),
+            None => PathBuf::from(SYSTEM_STATE),
+        },
+    };
+    let what = format!("making {}", folder.display());
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(CliError::io(&what))?;
+    Ok(folder.join(FILE))
+}
+
+/// Ask the repositories about sources of which this machine knows nothing: where its memory is lost, or another machine
+/// made their backups. What cannot be opened now is said when it is to be written.
+pub(super) fn learn_unknown(
+    sources: &[Configured<'_>],
+    history: &mut History,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    let mut asked = None;
+    for one in sources {
+        let (tenant, source) = one.parts();
+        if asked == Some(tenant) || history.last_slot(tenant, source)?.is_some() {
+            continue;
+        }
+        asked = Some(tenant);
+        let target = Target::configured(&one.tenant.repository);
+        if let Ok(records) = target::readable(&target, environment, face) {
+            history.learn(made_by(one.tenant, &records))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! `mainstay wal status`: what is archived, between which points a cluster can come back, and what is missing.
+//!
+//! Exit code 7 where a gap is open, or nothing came for longer than `--max-lag`.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use engine::catalog;
+use engine::wal_owner::owner;
+use engine::wal_status::{BaseBackup, ClusterStatus, Facts, Gap, TimelineStatus, plan_status};
+use jiff::Timestamp;
+use model::backup::{BackupKind, BackupRecord};
+use model::lsn::{SystemId, Timeline};
+use model::size::ByteSize;
+use model::wal_name::{SegmentName, SegmentNo, SegmentSize, WalName};
+use pg::timeline_history::TimelineHistory;
+use repo::Repository;
+use repo::wal_object::StoredWal;
+use serde_json::{Value, json};
+
+use crate::arguments::{Global, WalStatus};
+use crate::environment::Environment;
+use crate::error::{CliError, Kind, Result};
+use crate::face::Face;
+use crate::place;
+use crate::table::table;
+
+/// One cluster, with what its words need.
+struct Found {
+    status: ClusterStatus,
+    size: SegmentSize,
+    histories: BTreeMap<Timeline, TimelineHistory>,
+    owners: BTreeMap<Timeline, String>,
+}
+
+pub(super) fn run(global: &Global, order: &WalStatus, environment: &Environment, face: &Face) -> Result<()> {
+    let repository = place::open(global, environment, face)?;
+    let clusters = match order.system_id {
+        Some(named) => vec![named],
+        None => repository.list_wal_clusters()?,
+    };
+    let now = Timestamp::now();
+    let found = clusters.into_iter().map(|system_id| look(&repository, system_id, now));
+    let found: Vec<Found> = found.collect::<Result<_>>()?;
+    let document = json!({ "clusters": found.iter().map(|found| found.value(now)).collect::<Vec<_>>() });
+    face.result(&document, || match &found[..] {
+        [] => "no WAL is archived here".to_owned(),
+        several => several.iter().map(|found| found.describe(now)).collect::<Vec<_>>().join("\n\n"),
+    });
+    judge(&found, order, now)
+}
+
+/// What is worth an alarm.
+fn judge(found: &[Found], order: &WalStatus, now: Timestamp) -> Result<()> {
+    let gaps: usize = found.iter().map(|found| found.status.open_gaps()).sum();
+    if gaps > 0 {
+        return Err(CliError::new(
+            Kind::Late,
+            format!("WAL is missing: {gaps} gaps that no later base backup heals"),
+        )
+        .hint("take a full base backup now: only what is after it can be recovered again"));
+    }
+    let Some(lag_max) = order.max_lag else { return Ok(()) };
+    for Found { status, .. } in found {
+        let lag = status.newest.map(|newest| now.duration_since(newest));
+        if lag.is_some_and(|lag| lag.as_secs_f64() > lag_max.as_secs_f64()) {
+            let seconds = lag.unwrap_or_default().as_secs();
+            let words = format!("nothing of the cluster {} was archived for {seconds} s", status.system_id);
+            return Err(CliError::new(Kind::Late, words).hint(
+                "look at pg_stat_archiver; a server that writes nothing needs archive_timeout below --max-lag",
+            ));
+        }
+    }
+    match found {
+        [] => Err(CliError::new(Kind::Late, "no WAL is archived here")),
+        _ => Ok(()),
+    }
+}
+
+fn look(repository: &Repository, system_id: SystemId, now: Timestamp) -> Result<Found> {
+    let stored = repository.list_wal(system_id, None)?;
+    let mut histories = BTreeMap::new();
+    let mut owners = BTreeMap::new();
+    for one in &stored {
+        let timeline = one.file.name.timeline();
+        if let WalName::History(_) = one.file.name {
+            let (_, text) = open(repository, one)?;
+            let parsed = TimelineHistory::parse(timeline, &text);
+            let parsed = parsed.map_err(|error| CliError::new(Kind::Damaged, error.to_string()))?;
+            histories.insert(timeline, parsed);
+        }
+        if let Entry::Vacant(unknown) = owners.entry(timeline) {
+            let known = owner(repository, system_id, timeline)?;
+            unknown.insert(known.map(|(_, owner)| owner.describe()).unwrap_or_default());
+        }
+    }
+    let size = segment_size(repository, &stored)?;
+    let bases = bases(repository, system_id)?;
+    let facts = Facts { size, histories: &histories, bases: &bases, now };
+    Ok(Found { status: plan_status(system_id, &stored, &facts), size, histories, owners })
+}
+
+fn open(repository: &Repository, stored: &StoredWal) -> Result<(repo::wal_object::WalHeader, Vec<u8>)> {
+    let sealed = store::store::read(repository.store(), &stored.file.object())?;
+    Ok(stored.file.open(repository.sealer(), &sealed, 1)?)
+}
+
+/// As one of the segments says.
+fn segment_size(repository: &Repository, stored: &[StoredWal]) -> Result<SegmentSize> {
+    let is_segment = |stored: &&StoredWal| matches!(stored.file.name, WalName::Segment(_));
+    let Some(one) = stored.iter().find(is_segment) else { return Ok(SegmentSize::DEFAULT) };
+    let (header, _) = open(repository, one)?;
+    Ok(header.segment_size.and_then(SegmentSize::new).unwrap_or(SegmentSize::DEFAULT))
+}
+
+/// The base backups of a cluster that can be relied on.
+fn bases(repository: &Repository, system_id: SystemId) -> Result<Vec<BaseBackup>> {
+    let is_base = |record: &BackupRecord| record.kind == BackupKind::Cluster && !record.incomplete;
+    let mut bases = vec![];
+    for record in catalog::list_readable(repository)?.records.into_iter().filter(is_base) {
+        let snapshot = catalog::load_snapshot(repository, &record)?;
+        if !snapshot.tags.contains(&format!("system={system_id}")) {
+            continue;
+        }
+        let (start, stop) = (record.start_lsn.parse(), record.stop_lsn.parse());
+        if let (Ok(start), Ok(stop), Ok(timeline)) = (start, stop, record.timeline.parse()) {
+            let (id, at) = (record.id.to_string(), record.created_at);
+            bases.push(BaseBackup { id, timeline: Timeline(timeline), start, stop, at });
+        }
+    }
+    Ok(bases)
+}
+
+impl Found {
+    fn name(&self, timeline: Timeline, number: SegmentNo) -> String {
+        SegmentName::new(timeline, number, self.size).to_string()
+    }
+
+    fn describe(&self, now: Timestamp) -> String {
+        let status = &self.status;
+        let newest = status.newest.map_or_else(String::new, |newest| {
+            format!(", the last one {} s ago", now.duration_since(newest).as_secs())
+        });
+        let mut lines = vec![format!(
+            "cluster {}: {:.1} segments of {} an hour, {} stored{newest}",
+            status.system_id,
+            status.segments_per_hour,
+            ByteSize(self.size.bytes()),
+            ByteSize(status.stored_per_hour as u64)
+        )];
+        let header =
+            ["TIMELINE", "FIRST", "LAST", "FROM", "TO", "STORED", "GAPS"].map(str::to_owned).to_vec();
+        let rows = status.timelines.iter().flat_map(|timeline| self.rows(timeline));
+        lines.push(table(&std::iter::once(header).chain(rows).collect::<Vec<_>>()));
+        for timeline in &status.timelines {
+            lines.extend(timeline.gaps.iter().map(|gap| self.gap(timeline.timeline, gap)));
+        }
+        for window in &status.windows {
+            lines.push(format!(
+                "can come back on timeline {} from {} ({:.0}, {}) to {} (archived {:.0})",
+                window.timeline, window.from, window.since, window.base, window.to, window.until
+            ));
+        }
+        if status.windows.is_empty() {
+            lines.push(
+                "no base backup begins where this WAL goes on: it alone brings nothing back".to_owned(),
+            );
+        }
+        lines.join("\n")
+    }
+
+    fn rows(&self, status: &TimelineStatus) -> Vec<Vec<String>> {
+        let (timeline, gaps) = (status.timeline, status.gaps.len());
+        let row = |range: &engine::wal_status::WalRange| {
+            vec![
+                timeline.to_string(),
+                self.name(timeline, range.first),
+                self.name(timeline, range.last),
+                format!("{:.0}", range.from),
+                format!("{:.0}", range.to),
+                ByteSize(status.stored).to_string().replace(' ', ""),
+                gaps.to_string(),
+            ]
+        };
+        status.ranges.iter().map(row).collect()
+    }
+
+    fn gap(&self, timeline: Timeline, gap: &Gap) -> String {
+        let healed = if gap.is_healed { "; a later base backup does without" } else { "" };
+        let (first, last) = (self.name(timeline, gap.first), self.name(timeline, gap.last));
+        format!("gap: {first} to {last} are missing{healed}")
+    }
+
+    fn value(&self, now: Timestamp) -> Value {
+        let status = &self.status;
+        let lag = status.newest.map(|newest| now.duration_since(newest).as_secs().to_string());
+        json!({
+            "systemId": status.system_id,
+            "segmentSize": self.size.bytes().to_string(),
+            "newest": status.newest.map(|newest| newest.to_string()).unwrap_or_default(),
+            "lagSeconds": lag.unwrap_or_default(),
+            "segmentsPerHour": status.segments_per_hour,
+            "storedBytesPerHour": status.stored_per_hour,
+            "openGaps": status.open_gaps(),
+            "timelines": status.timelines.iter().map(|one| self.timeline(one)).collect::<Vec<_>>(),
+            "windows": status.windows.iter().map(|window| json!({
+                "timeline": window.timeline,
+                "backup": window.base,
+                "fromLsn": window.from,
+                "from": window.since.to_string(),
+                "toLsn": window.to,
+                "to": window.until.to_string(),
+            })).collect::<Vec<_>>(),
+        })
+    }
+
+    fn timeline(&self, status: &TimelineStatus) -> Value {
+        let timeline = status.timeline;
+        let parent = self.histories.get(&timeline).and_then(TimelineHistory::parent);
+        let name = |number| self.name(timeline, number);
+        json!({
+            "timeline": timeline,
+            "parent": parent.map(|parent| parent.timeline),
+            "forkLsn": parent.map(|parent| parent.end.to_string()).unwrap_or_default(),
+            "owner": self.owners.get(&timeline).cloned().unwrap_or_default(),
+            "storedBytes": status.stored.to_string(),
+            "newest": status.newest.to_string(),
+            "ranges": status.ranges.iter().map(|range| json!({
+                "first": name(range.first),
+                "last": name(range.last),
+                "startLsn": self.size.start_of(range.first),
+                "endLsn": self.size.start_of(SegmentNo(range.last.0 + 1)),
+                "from": range.from.to_string(),
+                "to": range.to.to_string(),
+            })).collect::<Vec<_>>(),
+            "gaps": status.gaps.iter().map(|gap| json!({
+                "first": name(gap.first),
+                "last": name(gap.last),
+                "healed": gap.is_healed,
+            })).collect::<Vec<_>>(),
+        })
+    }
+}

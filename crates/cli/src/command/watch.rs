@@ -1,0 +1,347 @@
+//! `mainstay watch`: the observer. It looks into every configured repository and at others' backups, tells whom it may
+//! concern, and gives a sign of life of its own.
+
+mod set;
+mod maintenance;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::watch::judge::{Alarm, Backup, Expected, Fault, judge};
+use ::watch::message::Message;
+use ::watch::notify::{Login, NotifyError, ping, post, send};
+use ::watch::told::{News, Told};
+use ::watch::{files, pgbackrest};
+use config::configuration::{Address, Configuration, ForeignPlace, Receiver, Source, Tenant};
+use engine::catalog;
+use jiff::{SignedDuration, Timestamp};
+use model::backup::BackupRecord;
+use model::cancel::CancelToken;
+use serde_json::json;
+
+use super::sources::{self, is_of};
+use crate::arguments::Global;
+use crate::environment::Environment;
+use crate::error::{CliError, Kind, Result};
+use crate::face::Face;
+use crate::target::Target;
+use crate::{configured, interrupt, password, place};
+use maintenance::{Pins, judge_care, unknown};
+use set::judge_set;
+
+/// Where it is kept what was told.
+const FILE: &str = "watch.json";
+/// And which repositories and keys were seen.
+const PINS: &str = "watch-keys.json";
+/// How often the signals are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(global: &Global, once: bool, environment: &Environment, face: &Face) -> Result<()> {
+    let cancel = interrupt::watch()?;
+    if once {
+        return Watching { global, environment, face }.look().and_then(|found| found.end());
+    }
+    loop {
+        // The configuration is read anew each time; a mistake in it must not silence the observer.
+        let watching = Watching { global, environment, face };
+        if let Err(error) = watching.look() {
+            face.warn(&error.message);
+        }
+        let every =
+            configured::required(global).map(|configuration| configuration.watch.every).unwrap_or_default();
+        if !wait(every.unsigned_abs().max(Duration::from_secs(1)), &cancel) {
+            return Ok(());
+        }
+    }
+}
+
+/// `watch --accept`: the repository and the keys of a tenant are right as they are.
+pub(crate) fn accept(global: &Global, name: &str, environment: &Environment, face: &Face) -> Result<()> {
+    let configuration = configured::required(global)?;
+    let tenant = configured::tenant(&configuration, name)?;
+    let repository = Target::configured(&tenant.repository).open(environment, face)?;
+    let file = sources::file(environment)?.with_file_name(PINS);
+    let mut pins = Pins::read(&file);
+    pins.accept(name, &repository)?;
+    pins.write(&file).map_err(CliError::io(&format!("writing {}", file.display())))?;
+    face.note(&format!("the repository of {name} and its keys are the right ones from now on"));
+    Ok(())
+}
+
+/// False where it was told to stop meanwhile.
+fn wait(span: Duration, cancel: &CancelToken) -> bool {
+    let until = std::time::Instant::now() + span;
+    while std::time::Instant::now() < until {
+        if cancel.is_cancelled() {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY.min(span));
+    }
+    !cancel.is_cancelled()
+}
+
+/// What one look found.
+struct Found {
+    alarms: Vec<Alarm>,
+    /// Whom nobody could tell, and why.
+    untold: Vec<String>,
+}
+
+impl Found {
+    /// Alarms are exit 7; an alarm that reached nobody is worse.
+    fn end(self) -> Result<()> {
+        if let Some(first) = self.untold.into_iter().next() {
+            return Err(CliError::new(Kind::Failed, first).hint("the alarms are shown above"));
+        }
+        match self.alarms.len() {
+            0 => Ok(()),
+            count => Err(CliError::new(Kind::Late, format!("{count} alarms"))),
+        }
+    }
+}
+
+struct Watching<'a> {
+    global: &'a Global,
+    environment: &'a Environment,
+    face: &'a Face,
+}
+
+impl Watching<'_> {
+    /// Look, tell, and give a sign of life.
+    fn look(&self) -> Result<Found> {
+        let configuration = configured::required(self.global)?;
+        let now = Timestamp::now();
+        let seen = self.everything(&configuration, now);
+        let alarms: Vec<_> = seen.iter().flat_map(|(alarms, _)| alarms.clone()).collect();
+        self.show(&alarms);
+        let untold = self.tell(&configuration, &seen, now);
+        // Whoever waits for the sign is to hear of it where nobody else could be told. Where somebody was, he knows who was not.
+        let is_heard = reaches_somebody(&configuration.receivers, &seen, &untold);
+        let untold = untold.into_iter().map(|untold| untold.words).collect();
+        if let Some(address) = configuration.watch.heartbeat.as_ref().filter(|_| is_heard) {
+            let alive = self.address(address).and_then(|url| Ok(ping(&url)?));
+            if let Err(error) = alive {
+                self.face.warn(&format!("the sign of life was not taken: {}", error.message));
+            }
+        }
+        Ok(Found { alarms, untold })
+    }
+
+    /// Of everything that is expected the alarms, and who is told of them.
+    fn everything(&self, configuration: &Configuration, now: Timestamp) -> Vec<(Vec<Alarm>, Vec<String>)> {
+        let watch = &configuration.watch;
+        let told = |own: &Vec<String>| if own.is_empty() { watch.notify.clone() } else { own.clone() };
+        let mut seen = vec![];
+        let file = sources::file(self.environment).map(|file| file.with_file_name(PINS)).ok();
+        let mut pins = file.as_deref().map(Pins::read).unwrap_or_default();
+        for tenant in &configuration.tenants {
+            let opened = Target::configured(&tenant.repository).open(self.environment, self.face);
+            let records = opened.and_then(|repository| {
+                let records = catalog::list_readable(&repository)?.records;
+                Ok((repository, records))
+            });
+            if let Ok((repository, records)) = &records {
+                let care = judge_care(tenant, watch, repository, records, now);
+                let care = care.unwrap_or_else(|error| vec![unknown(tenant, &error)]);
+                let keys = pins
+                    .judge(tenant.name.as_str(), repository)
+                    .unwrap_or_else(|error| Some(unknown(tenant, &error)));
+                seen.push((care.into_iter().chain(keys).collect(), watch.notify.clone()));
+                for set in &tenant.sets {
+                    seen.push((
+                        judge_set(tenant, set, (repository, records), watch.shrunk_percent, now),
+                        watch.notify.clone(),
+                    ));
+                }
+            }
+            for source in &tenant.sources {
+                let expected = expected(tenant, source, watch.shrunk_percent);
+                let alarms = match &records {
+                    Ok((_, records)) => judge_source(&expected, tenant, source, records, now),
+                    Err(error) => vec![unreadable(&expected.name, &error.message)],
+                };
+                seen.push((alarms, told(&source.notify.value)));
+            }
+        }
+        if let Some(error) = file.and_then(|file| pins.write(&file).err()) {
+            self.face.warn(&format!("it is not remembered which keys were seen: {error}"));
+        }
+        for foreign in &watch.foreign {
+            let backups = match &foreign.place {
+                ForeignPlace::Files(pattern) => files::look(pattern),
+                ForeignPlace::PgBackRest(stanza) => pgbackrest::look(stanza),
+            };
+            let expected = Expected {
+                name: foreign.name.clone(),
+                max_age: Some(foreign.max_age),
+                schedule: None,
+                shrunk_percent: watch.shrunk_percent,
+            };
+            let alarms = match backups {
+                Ok(backups) => judge(&expected, &backups, now),
+                Err(words) => vec![unreadable(&foreign.name, &words)],
+            };
+            seen.push((alarms, told(&foreign.notify)));
+        }
+        seen
+    }
+
+    fn show(&self, alarms: &[Alarm]) {
+        alarms.iter().for_each(|alarm| self.face.status(&format!("alarm {alarm}")));
+        self.face.result(&json!({ "alarms": alarms }), || match alarms {
+            [] => "all is well".to_owned(),
+            _ => String::new(),
+        });
+    }
+
+    /// Tell each receiver what concerns it; returns why some could not be told. Those hear of it at the next look, and the
+    /// others hear that they did not.
+    fn tell(
+        &self,
+        configuration: &Configuration,
+        seen: &[(Vec<Alarm>, Vec<String>)],
+        now: Timestamp,
+    ) -> Vec<Untold> {
+        let file = sources::file(self.environment).map(|file| file.with_file_name(FILE)).ok();
+        let mut untold = vec![];
+        for receiver in &configuration.receivers {
+            let theirs = seen.iter().filter(|(_, names)| names.contains(&receiver.name));
+            let alarms: Vec<_> = theirs.flat_map(|(alarms, _)| alarms.clone()).collect();
+            let file = file.as_ref().map(|file| file.with_extension(format!("{}.json", receiver.name)));
+            untold.extend(self.tell_news(receiver, &alarms, file, now, configuration.watch.remind));
+        }
+        let of_untold: Vec<_> = untold.iter().map(Untold::alarm).collect();
+        for receiver in &configuration.receivers {
+            if untold.iter().any(|one| one.name == receiver.name) {
+                continue;
+            }
+            // A memory of its own: what it holds comes and goes with others' mail servers.
+            let file =
+                file.as_ref().map(|file| file.with_extension(format!("{}.untold.json", receiver.name)));
+            let failed = self.tell_news(receiver, &of_untold, file, now, configuration.watch.remind);
+            untold.extend(failed);
+        }
+        untold
+    }
+
+    /// Tell a receiver what is new of `alarms`, as its memory in `file` has it.
+    fn tell_news(
+        &self,
+        receiver: &Receiver,
+        alarms: &[Alarm],
+        file: Option<PathBuf>,
+        now: Timestamp,
+        remind: SignedDuration,
+    ) -> Option<Untold> {
+        let mut told = file.as_deref().map(Told::read).unwrap_or_default();
+        let news = told.news(alarms, now, remind);
+        if news != News::default()
+            && let Err(error) = self.tell_one(receiver, &news)
+        {
+            let words = format!("{} was not told: {}", receiver.name, error.message);
+            self.face.warn(&words);
+            return Some(Untold { name: receiver.name.clone(), words });
+        }
+        told.remember(alarms, &news, now);
+        if let Some(error) = file.and_then(|file| told.write(&file).err()) {
+            self.face.warn(&format!("it is not remembered that {} was told: {error}", receiver.name));
+        }
+        None
+    }
+
+    fn tell_one(&self, receiver: &Receiver, news: &News) -> Result<()> {
+        let message = Message::of(news, &place::identity(self.environment).hostname);
+        if let Some(email) = &receiver.email {
+            let secret = email.password.as_ref().map(|one| password::referenced(one, self.environment));
+            let secret = secret.transpose()?;
+            let login = Login { server: &email.server, password: secret.as_ref(), ca: email.ca.as_deref() };
+            send(&login, &email.from, &email.to, &message)?;
+        }
+        if let Some(webhook) = &receiver.webhook {
+            post(&self.address(&webhook.url)?, webhook.ca.as_deref(), &message)?;
+        }
+        Ok(())
+    }
+
+    fn address(&self, address: &Address) -> Result<String> {
+        match address {
+            Address::Plain(url) => Ok(url.clone()),
+            Address::Secret(reference) => {
+                Ok(password::referenced(reference, self.environment)?.expose().to_owned())
+            }
+        }
+    }
+}
+
+/// Somebody who could not be told.
+struct Untold {
+    name: String,
+    words: String,
+}
+
+impl Untold {
+    fn alarm(&self) -> Alarm {
+        Alarm { name: format!("notify/{}", self.name), fault: Fault::Untold, words: self.words.clone() }
+    }
+}
+
+/// Whether of all that there was to tell somebody heard: of each alarm one of its receivers, and one of all.
+fn reaches_somebody(receivers: &[Receiver], seen: &[(Vec<Alarm>, Vec<String>)], untold: &[Untold]) -> bool {
+    let is_untold = |name: &String| untold.iter().any(|one| one.name == *name);
+    let of_alarms = seen.iter().filter(|(alarms, names)| !alarms.is_empty() && !names.is_empty());
+    let is_heard = of_alarms.into_iter().all(|(_, names)| !names.iter().all(is_untold));
+    is_heard && (untold.is_empty() || !receivers.iter().all(|receiver| is_untold(&receiver.name)))
+}
+
+impl From<NotifyError> for CliError {
+    fn from(error: NotifyError) -> Self {
+        Self::new(Kind::Failed, error.to_string())
+    }
+}
+
+fn unreadable(name: &str, words: &str) -> Alarm {
+    Alarm { name: name.to_owned(), fault: Fault::Unreadable, words: format!("nobody can look: {words}") }
+}
+
+fn expected(tenant: &Tenant, source: &Source, shrunk_percent: u8) -> Expected {
+    let name = format!("{}/{}", tenant.name, source.name);
+    let delay = daemon::timetable::delay(&name, source.jitter.value);
+    Expected {
+        max_age: source.max_age.as_ref().map(|age| age.value),
+        schedule: source.schedule.value.cron().map(|cron| (cron.clone(), delay)),
+        shrunk_percent,
+        name,
+    }
+}
+
+/// What is wrong with a source; of all databases of a server, with each database for itself: one that is fine must not
+/// hide another.
+fn judge_source(
+    expected: &Expected,
+    tenant: &Tenant,
+    source: &Source,
+    records: &[BackupRecord],
+    now: Timestamp,
+) -> Vec<Alarm> {
+    let mut by_name: BTreeMap<String, Vec<Backup>> = BTreeMap::new();
+    for record in records.iter().filter(|record| is_of(tenant, source, record)) {
+        let is_one = record.source == source.name;
+        let name =
+            if is_one { expected.name.clone() } else { format!("{}/{}", expected.name, record.source) };
+        by_name.entry(name).or_default().push(backup(record));
+    }
+    if by_name.is_empty() {
+        return judge(expected, &[], now);
+    }
+    let judged = by_name.into_iter().map(|(name, backups)| {
+        let expected = Expected { name, ..expected.clone() };
+        judge(&expected, &backups, now)
+    });
+    judged.flatten().collect()
+}
+
+fn backup(record: &BackupRecord) -> Backup {
+    let is_verified = record.last_verification.as_ref().is_none_or(|last| last.result != "failed");
+    Backup { time: record.created_at, size: record.size_bytes, is_good: !record.incomplete && is_verified }
+}

@@ -1,0 +1,178 @@
+//! A place for plain dumps: a directory, or a prefix in a bucket. What is there is there whole.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use store::Key;
+
+use crate::environment::Environment;
+use crate::error::{CliError, Result};
+use crate::unfinished::into_file;
+
+/// The place.
+pub(crate) enum Shelf {
+    /// On this machine.
+    Directory(PathBuf),
+    /// In object storage.
+    Bucket(Arc<remote::shelf::Shelf>),
+}
+
+/// A file there.
+pub(crate) struct Placed {
+    /// Below the place.
+    pub(crate) name: String,
+    /// When it came, by the clock of the place.
+    pub(crate) modified: Timestamp,
+}
+
+impl Shelf {
+    /// The one at `to`, an absolute path or an address.
+    pub(crate) fn open(to: &str, environment: &Environment) -> Result<Self> {
+        let wire = environment.wire();
+        let bucket = remote::shelf::Shelf::open(to, &wire.settings(), wire.retry())?;
+        Ok(bucket.map_or_else(|| Self::Directory(to.into()), |bucket| Self::Bucket(Arc::new(bucket))))
+    }
+
+    /// Where a file of it is, as people see it.
+    pub(crate) fn address(&self, name: &str) -> String {
+        match self {
+            Self::Directory(root) => root.join(name).display().to_string(),
+            Self::Bucket(bucket) => {
+                let place = bucket.location();
+                format!("{}/{name}", place.split('?').next().unwrap_or_default())
+            }
+        }
+    }
+
+    /// Whether rules of the bucket delete files here; `None` where nobody knows.
+    pub(crate) fn has_lifecycle(&self) -> Option<bool> {
+        match self {
+            Self::Directory(_) => Some(false),
+            Self::Bucket(bucket) => bucket.has_lifecycle(),
+        }
+    }
+
+    /// Make a file of about `length` bytes out of what `fill` writes. It gets its name when that has gone well.
+    pub(crate) fn put(
+        &self,
+        name: &str,
+        length: u64,
+        fill: impl FnOnce(&mut dyn Write) -> Result<u64>,
+    ) -> Result<u64> {
+        match self {
+            Self::Directory(root) => {
+                let path = root.join(name);
+                make_folders(path.parent().unwrap_or(root))?;
+                into_file(&path, fill)
+            }
+            Self::Bucket(bucket) => {
+                let key = key(name)?;
+                let mut upload = Sending(bucket.begin(&key, length)?);
+                let bytes = fill(&mut upload)?;
+                upload.0.finish()?;
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// Make a small file.
+    pub(crate) fn put_small(&self, name: &str, content: &[u8]) -> Result<()> {
+        match self {
+            Self::Bucket(bucket) => Ok(bucket.put(&key(name)?, content)?),
+            Self::Directory(_) => {
+                let write = |out: &mut dyn Write| {
+                    out.write_all(content).map_err(CliError::io("writing"))?;
+                    Ok(content.len() as u64)
+                };
+                self.put(name, content.len() as u64, write).map(drop)
+            }
+        }
+    }
+
+    /// Every file below `folder`; empty: below the place.
+    pub(crate) fn list(&self, folder: &str) -> Result<Vec<Placed>> {
+        match self {
+            Self::Directory(root) => {
+                let mut found = vec![];
+                let what = format!("looking into {}", root.join(folder).display());
+                files_below(root, Path::new(folder), &mut found).map_err(CliError::io(&what))?;
+                Ok(found)
+            }
+            Self::Bucket(bucket) => {
+                let placed = |object: store::Object| {
+                    let modified = Timestamp::try_from(object.modified).ok()?;
+                    Some(Placed { name: object.key.to_string(), modified })
+                };
+                Ok(bucket.list(folder)?.into_iter().filter_map(placed).collect())
+            }
+        }
+    }
+
+    /// Take a file away; one that is gone is no error.
+    pub(crate) fn delete(&self, name: &str) -> Result<()> {
+        match self {
+            Self::Bucket(bucket) => Ok(bucket.delete(&key(name)?)?),
+            Self::Directory(root) => match fs::remove_file(root.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(CliError::io(&format!("deleting {}", root.join(name).display()))(error))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+fn key(name: &str) -> Result<Key> {
+    name.parse().map_err(|error: store::key::BadKey| CliError::usage(error.to_string()))
+}
+
+/// What is missing of a folder, for its owner alone; each is durable before the next.
+fn make_folders(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let what = format!("making {}", folder.display());
+    if let Some(above) = folder.parent() {
+        make_folders(above)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(CliError::io(&what)(error)),
+        _ => {}
+    }
+    let above = folder.parent().unwrap_or(folder);
+    File::open(above).and_then(|above| above.sync_all()).map_err(CliError::io(&what))
+}
+
+fn files_below(root: &Path, folder: &Path, found: &mut Vec<Placed>) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(folder))? {
+        let entry = entry?;
+        let path = folder.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            files_below(root, &path, found)?;
+        } else if let (true, Some(name)) = (kind.is_file(), path.to_str()) {
+            let modified = entry.metadata()?.modified()?;
+            let modified = Timestamp::try_from(modified).map_err(io::Error::other)?;
+            found.push(Placed { name: name.to_owned(), modified });
+        }
+    }
+    Ok(())
+}
+
+/// A file on its way, for whoever writes bytes.
+struct Sending<'a>(remote::shelf::Upload<'a>);
+
+impl Write for Sending<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

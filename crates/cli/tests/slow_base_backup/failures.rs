@@ -1,0 +1,244 @@
+//! What must not become a backup, and what must be told.
+
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use testkit::means;
+use testkit::postgres::{Postgres, installed};
+use testkit::program::Program;
+use testkit::revived::{Revived, give_to_owner_of};
+use testkit::site::{Site, id_of};
+use testkit::strace::{self, Fault};
+
+use crate::load::{self, Load};
+use crate::site;
+
+#[test]
+fn a_page_that_does_not_fit_its_checksum_is_named_and_the_backup_incomplete() {
+    let bin_dir = &installed()[0];
+    let server = load::server(bin_dir);
+    load::fill(&server);
+    let file = server.psql("SELECT pg_relation_filepath('words')");
+    server.psql("CHECKPOINT");
+    let data = server.cluster().data_dir();
+    let site = site();
+    if load::major(&server) < 18 {
+        return; // the templates of older servers have no checksums
+    }
+    let path = data.join(&file);
+    let words = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    words.write_all_at(b"rotten", 5 * 8192 + 4000).unwrap();
+    let ran = load::program(&site, &server).run(&["backup", "create", "acme", "--cluster"]).exits(3);
+    assert!(ran.stderr.contains(&format!("page 5 of {file} does not fit its checksum")), "{}", ran.stderr);
+    let ids = site.ids();
+    let record = load::record(&site, &ids[0]);
+    assert_eq!(record["incomplete"], true);
+}
+
+#[test]
+fn pitfall_13_a_killed_backup_leaves_nothing_and_the_next_one_is_whole() {
+    if !strace::is_permitted() {
+        return;
+    }
+    let server = load::server(&installed()[0]);
+    load::fill(&server);
+    let site = site();
+    let command = ["backup", "create", "acme", "--cluster"];
+    for nth in [1, 2] {
+        let faulted = Fault::kill("linkat").nth(nth).run(&load::program(&site, &server), &command);
+        assert!(faulted.ran.code != Some(0), "it was not killed");
+        assert!(site.ids().is_empty(), "a killed backup is seen");
+    }
+    // Backup mode ends with its session.
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mainstay' AND pid <> pg_backend_pid()";
+    until("the session ends", || server.psql(sessions) == "0");
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    until("the slot goes with it", || server.psql(slots) == "0");
+    let id = load::back_up(&site, &server, &[]);
+    assert_whole(&site, &server, &id);
+    site.assert_sound();
+}
+
+#[test]
+fn pitfall_14_relations_that_come_and_go_meanwhile_harm_nothing() {
+    let server = load::server(&installed()[0]);
+    load::fill(&server);
+    let (site, place) = (site(), tempfile::tempdir().unwrap());
+    let busy = Load::of_tables(&server, place.path());
+    let full = load::back_up(&site, &server, &[]);
+    let increment = load::back_up(&site, &server, &[]);
+    drop(busy);
+    assert_whole(&site, &server, &full);
+    assert_ne!(full, increment);
+    let chain = tempfile::tempdir().unwrap();
+    let links = load::restored_by_restic(&site, &increment, chain.path());
+    load::judge(&server, "pg_verifybackup", &["-n", links.join("01").to_str().unwrap()]);
+}
+
+#[test]
+fn pitfall_15_a_page_that_changed_under_an_old_time_is_taken() {
+    let server = load::server(&installed()[0]);
+    load::fill(&server);
+    let site = site();
+    load::back_up(&site, &server, &[]);
+    let path = server.cluster().data_dir().join(server.psql("SELECT pg_relation_filepath('words')"));
+    let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+    server.psql("UPDATE words SET word = 'changed' WHERE n = 7; CHECKPOINT");
+    // Whoever turns the time of a file back cannot turn back when its inode changed.
+    std::fs::File::open(&path).unwrap().set_modified(before).unwrap();
+    let id = load::back_up(&site, &server, &[]);
+    let chain = tempfile::tempdir().unwrap();
+    let link = load::restored_by_restic(&site, &id, chain.path()).join("01");
+    let (name, database) = (path.file_name().unwrap(), path.parent().unwrap().file_name().unwrap());
+    let folder = link.join("base").join(database);
+    // A file that is as young as the backup before is taken whole.
+    let partly = std::fs::read(folder.join(format!("INCREMENTAL.{}", name.to_str().unwrap())));
+    let bytes = partly.or_else(|_| std::fs::read(folder.join(name))).unwrap();
+    assert!(bytes.windows(7).any(|seven| seven == b"changed"), "the page is not in the increment");
+}
+
+#[test]
+fn an_increment_needs_the_mark_that_the_backup_before_left_in_the_directory() {
+    let server = load::server(&installed()[0]);
+    let site = site();
+    let back_up = || {
+        let ran = load::program(&site, &server).run(&["backup", "create", "acme", "--cluster"]).ok();
+        ran.stderr.lines().find(|line| line.contains("cluster: ")).unwrap().to_owned()
+    };
+    assert!(back_up().contains("full"));
+    assert!(back_up().contains("increment 1"));
+    let mark = server.cluster().data_dir().join("mainstay.marker");
+    let before = std::fs::read(&mark).unwrap();
+    assert!(back_up().contains("increment 2"));
+    // The machine is turned back to where it was before the last backup.
+    std::fs::write(&mark, before).unwrap();
+    assert!(back_up().contains("full"), "an increment against a history that is no more");
+    assert!(back_up().contains("increment 1"));
+}
+
+#[test]
+fn pitfall_15_a_database_that_was_dropped_and_copied_anew_under_its_number_is_taken_whole() {
+    let server = load::server(&installed()[0]);
+    let site = site();
+    let make = "CREATE DATABASE again OID 90000 STRATEGY file_copy";
+    server.psql(make);
+    load::back_up(&site, &server, &[]);
+    server.psql("DROP DATABASE again");
+    server.psql(make);
+    let id = load::back_up(&site, &server, &[]);
+    let place = tempfile::tempdir().unwrap();
+    let link = load::restored_by_restic(&site, &id, place.path()).join("01");
+    let names = |database: &str| -> Vec<String> {
+        let listed = std::fs::read_dir(link.join("base").join(database)).unwrap().flatten();
+        listed.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    };
+    let partly = |names: &[String]| names.iter().filter(|name| name.starts_with("INCREMENTAL.")).count();
+    assert_eq!(partly(&names("90000")), 0, "pages of a database that is no more would come back");
+    assert!(partly(&names("1")) > 50, "that of another one is an increment");
+}
+
+#[test]
+fn a_role_with_the_rights_that_the_book_names_is_enough_with_replication_or_without() {
+    let server = load::server(&installed()[0]);
+    load::fill(&server);
+    let site = site();
+    server.psql(
+        "CREATE ROLE backup LOGIN PASSWORD 'b'; GRANT pg_read_all_settings TO backup; \
+         GRANT EXECUTE ON FUNCTION pg_backup_start(text, boolean), pg_backup_stop(boolean) TO backup",
+    );
+    let program = load::program(&site, &server).with("PGUSER", "backup").with("PGPASSWORD", "b");
+    let create = ["backup", "create", "acme", "--cluster", "--via", "local", "--full"];
+    let without = id_of(&program.run(&create).ok());
+    assert_whole(&site, &server, &without);
+    server.psql("ALTER ROLE backup REPLICATION");
+    assert_whole(&site, &server, &id_of(&program.run(&create).ok()));
+}
+
+/// Another server's data directory at the path that the primary's has on its own machine.
+#[test]
+fn the_data_directory_of_a_standby_is_not_taken_for_its_primarys() {
+    if !means::is_root("mount one directory over another") {
+        return;
+    }
+    let server = load::server_with(&installed()[0], &[("full_page_writes", "on")]);
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let data = copy_of(&server, place.path());
+    let _standby = Revived::start(&data, &server, &[("full_page_writes", "on")]);
+    let site = site();
+    let hidden = Program::new("unshare")
+        .with("HOME", site.path())
+        .with("MAINSTAY_PASSWORD", testkit::site::PASSWORD)
+        .with("MAINSTAY_REPOSITORY", site.repository())
+        .with("MAINSTAY_PG_BIN_DIR", server.client().bin_dir());
+    let script = format!(
+        "mount --bind {} {} && exec {} backup create acme --cluster --via local",
+        data.display(),
+        server.cluster().data_dir().display(),
+        env!("CARGO_BIN_EXE_mainstay")
+    );
+    let ran = testkit::site::at_server(hidden, &server).run(&["-m", "sh", "-c", &script]);
+    ran.exits(2).says("cannot be read on this machine");
+    assert!(site.ids().is_empty());
+}
+
+/// A standby's data directory, made by pg_basebackup.
+fn copy_of(server: &Postgres, place: &Path) -> PathBuf {
+    let data = place.join("standby");
+    let mut command = std::process::Command::new(server.client().program("pg_basebackup"));
+    command.envs(load::pgbench(server).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = command.args(["-R", "-c", "fast", "-D"]).arg(&data).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    give_to_owner_of(&data, server);
+    data
+}
+
+#[test]
+fn pitfall_12_a_standby_is_backed_up_and_is_the_same_cluster() {
+    let settings = [("full_page_writes", "on")];
+    let server = load::server_with(&installed()[0], &settings);
+    load::fill(&server);
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let data = copy_of(&server, place.path());
+    let standby = Revived::start(&data, &server, &settings);
+    assert_eq!(standby.psql("postgres", "SELECT pg_is_in_recovery()"), "t");
+    let busy = Load::start(&server);
+    let site = site();
+    let program = load::program(&site, &server).with("PGPORT", standby.port().to_string());
+    let id = id_of(&program.run(&["backup", "create", "acme", "--cluster", "--via", "local"]).ok());
+    drop(busy);
+    standby.stop();
+    assert_whole(&site, &server, &id);
+    // What comes back of it is a server of its own, and no standby of the one that lives.
+    let to = place.path().join("back");
+    let restore = ["backup", "restore", &id, "--to", to.to_str().unwrap()];
+    site.program().with("MAINSTAY_NO_AGENT", "1").run(&restore).ok();
+    assert!(to.join("recovery.signal").exists() && !to.join("standby.signal").exists());
+    let conf = std::fs::read_to_string(to.join("postgresql.auto.conf")).unwrap();
+    assert!(conf.trim_end().lines().any(|line| line == "primary_conninfo = ''"), "{conf}");
+}
+
+/// PostgreSQL finds nothing wrong with what restic restores of it, and starts on it.
+#[track_caller]
+fn assert_whole(site: &Site, server: &Postgres, id: &str) {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let data = load::restored_by_restic(site, id, place.path()).join("00");
+    load::judge(server, "pg_verifybackup", &[data.to_str().unwrap()]);
+    for signal in ["standby.signal", "recovery.signal"] {
+        std::fs::remove_file(data.join(signal)).ok();
+    }
+    load::revive(&data, server).stop();
+}
+
+/// Wait until it holds.
+#[track_caller]
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

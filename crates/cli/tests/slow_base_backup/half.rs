@@ -1,0 +1,130 @@
+//! Restores that do not come to their end: nothing starts on what is there, and what was there is as it was.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use testkit::disk::SmallDisk;
+use testkit::postgres::{Postgres, installed};
+use testkit::site::files_below;
+
+use crate::load;
+use crate::room::Room;
+
+const CONTROL: &str = "global/pg_control";
+
+fn backed_up() -> (Room, Postgres, String) {
+    let room = Room::new();
+    let server = load::server(&installed()[0]);
+    load::fill(&server);
+    let id = load::back_up(&room.site, &server, &[]);
+    (room, server, id)
+}
+
+#[track_caller]
+fn assert_starts_nowhere(room: &Room, server: &Postgres, data: &Path) {
+    assert!(!data.join(CONTROL).exists());
+    // Whatever else is missing, it is not why.
+    for (name, text) in
+        [("postgresql.conf", String::new()), ("PG_VERSION", format!("{}\n", load::major(server)))]
+    {
+        if !data.join(name).exists() {
+            fs::write(data.join(name), text).unwrap();
+        }
+    }
+    let words = room.try_revive(data, server).err().unwrap();
+    assert!(words.contains("global/pg_control"), "{words}");
+}
+
+#[test]
+fn pitfall_11_a_killed_restore_leaves_a_directory_that_does_not_start() {
+    let (room, server, id) = backed_up();
+    let data = room.path("restored");
+    let program = load::program(&room.site, &server);
+    let arguments = ["--limit-download", "2M", "backup", "restore", &id, "--to", data.to_str().unwrap()];
+    let mut running = program.start(&arguments);
+    let begin = Instant::now();
+    while fs::read_dir(data.join("base/1")).map_or(0, Iterator::count) < 20 {
+        assert!(begin.elapsed() < Duration::from_secs(30), "it never begins");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(files_below(&data).len() > 1, "something was restored");
+    assert_starts_nowhere(&room, &server, &data);
+    // What is there is gone on with.
+    let yes = format!("--yes={}", data.display());
+    let whole =
+        ["backup", "restore", &id, "--to", data.to_str().unwrap(), "--target", "immediate", "--delta", &yes];
+    room.restore(&server, &whole).ok();
+    load::judge(&server, "pg_verifybackup", &[data.to_str().unwrap()]);
+}
+
+#[test]
+fn a_missing_or_damaged_pack_is_named_and_no_pg_control_is_made() {
+    let (room, server, id) = backed_up();
+    let packs = room.path("repository/data");
+    let largest = files_below(&packs).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let pack = packs.join(&largest.0);
+    let mut bent = largest.1.clone();
+    bent[largest.1.len() / 2] ^= 1;
+    for (turn, content) in [Some(bent), None].into_iter().enumerate() {
+        match content {
+            Some(content) => fs::write(&pack, content).unwrap(),
+            None => fs::remove_file(&pack).unwrap(),
+        }
+        let data = room.path(&format!("restored-{turn}"));
+        let ran = room.restore(&server, &["backup", "restore", &id, "--to", data.to_str().unwrap()]).exits(4);
+        assert!(ran.stderr.contains("integrity check failed"), "{}", ran.stderr);
+        // What is gone may be noticed before anything is made.
+        if turn == 0 || data.exists() {
+            assert!(ran.stderr.contains("which no server starts on"), "{}", ran.stderr);
+            assert_starts_nowhere(&room, &server, &data);
+        }
+    }
+}
+
+#[test]
+fn what_would_overwrite_or_not_fit_is_refused_and_nothing_is_touched() {
+    let (room, server, id) = backed_up();
+    let data = room.path("taken");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("precious"), "mine").unwrap();
+    let ran = room.restore(&server, &["backup", "restore", &id, "--to", data.to_str().unwrap()]).exits(6);
+    assert!(
+        ran.stderr.contains("is not empty") && ran.stderr.contains("restore acme-cluster"),
+        "the plan comes first: {}",
+        ran.stderr
+    );
+    let there = files_below(&data);
+    assert_eq!(there, [("precious".to_owned(), b"mine".to_vec())]);
+
+    let living = server.cluster().data_dir();
+    let yes = format!("--yes={}", living.display());
+    let over = ["backup", "restore", &id, "--to", living.to_str().unwrap(), "--delta", &yes];
+    let ran = room.restore(&server, &over).exits(6);
+    assert!(ran.stderr.contains("a server runs on"), "{}", ran.stderr);
+    assert_eq!(server.psql("SELECT count(*) FROM words"), "20000");
+
+    let Some(disk) = SmallDisk::mount(&room.path("small"), "8m") else { return };
+    let data = disk.path().join("data");
+    let ran = room.restore(&server, &["backup", "restore", &id, "--to", data.to_str().unwrap()]).exits(6);
+    assert!(ran.stderr.contains("has room for"), "{}", ran.stderr);
+    assert!(!data.exists());
+}
+
+#[test]
+fn pitfall_23_a_cluster_comes_back_with_repository_and_password_alone() {
+    let (room, server, id) = backed_up();
+    let like = load::program(&room.site, &server);
+    drop(server);
+    let data = room.path("restored");
+    let restore = ["backup", "restore", &id, "--to", data.to_str().unwrap(), "--target", "immediate"];
+    like.clone().with("MAINSTAY_PASSWORD", "another").run(&restore).exits(2);
+    like.clone().without("MAINSTAY_PASSWORD").run(&restore).exits(2);
+    assert!(!data.exists(), "nothing is made without the key");
+    // No server lives, and nothing of this machine is known.
+    let bare = like.without("HOME").without("PGPASSWORD").without("PGHOST").without("PGPORT");
+    bare.run(&restore).ok();
+    assert!(data.join(CONTROL).exists());
+}

@@ -1,0 +1,76 @@
+//! Commands around a run.
+
+use std::fs;
+
+use crate::office::Office;
+
+/// An office whose tenant acme has a directory with these `hooks`.
+fn with_hooks(hooks: &str) -> Office {
+    let office = Office::of_two("");
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    let (before, behind) = text.split_once("[tenants.beta").unwrap();
+    office.configure(&format!("{before}hooks = {{ {hooks} }}\n[tenants.beta{behind}"));
+    office
+}
+
+fn log(office: &Office) -> String {
+    fs::read_to_string(office.path().join("log")).unwrap_or_default()
+}
+
+#[test]
+fn t11_commands_run_in_order_around_a_run_and_what_they_say_is_kept() {
+    let office = with_hooks(
+        "before = [\"echo stop >> ROOT/log\", \"env > ROOT/env; echo said; echo aloud >&2\"],\n\
+         after = [\"echo start $MAINSTAY_TENANT/$MAINSTAY_SOURCE $MAINSTAY_OUTCOME $MAINSTAY_BACKUP_ID >> ROOT/log\"],\n\
+         on_failure = [\"echo failed >> ROOT/log\"]",
+    );
+    let ran = office.json(&["run", "acme"]);
+    let id = ran["runs"][0]["records"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(log(&office), format!("stop\nstart acme/papers ok {id}\n"));
+    let runs = office.json(&["runs", "acme"]);
+    let hooks = runs["runs"][0]["hooks"].as_array().unwrap();
+    assert_eq!(hooks.len(), 3, "{runs}");
+    assert_eq!(
+        (hooks[1]["stage"].as_str(), hooks[1]["output"].as_str()),
+        (Some("before"), Some("said\naloud"))
+    );
+    // What they are told holds no secret.
+    let environment = fs::read_to_string(office.path().join("env")).unwrap();
+    assert!(
+        environment.contains("MAINSTAY_STAGE=before") && !environment.contains("Canary"),
+        "{environment}"
+    );
+    assert!(!office.run(&["runs", "--json"]).ok().text().contains("Canary"));
+}
+
+#[test]
+fn t11_a_command_that_fails_stops_the_chain() {
+    let office = with_hooks(
+        "before = [\"echo one >> ROOT/log\", \"echo no lock; exit 4\", \"echo three >> ROOT/log\"],\n\
+         after = [\"echo after >> ROOT/log\"], on_failure = [\"echo $MAINSTAY_OUTCOME: $MAINSTAY_REASON >> ROOT/log\"]",
+    );
+    office
+        .run(&["run", "acme"])
+        .exits(1)
+        .says("hook before `echo no lock; exit 4`: it ended with exit status 4: no lock");
+    assert!(log(&office).starts_with("one\nfailed: hook before"), "{}", log(&office));
+    assert_eq!(log(&office).lines().count(), 2);
+    assert_eq!(office.json(&["backup", "list", "--of", "acme"])["records"].as_array().unwrap().len(), 0);
+    // The other tenant is not touched.
+    office.run(&["run"]).exits(3).says("backup ok id=beta-papers-");
+    // One that hangs is ended, and what it held is let go by on_failure.
+    let office = with_hooks(
+        "before = [{ command = \"sleep 100\", timeout = \"1s\" }], on_failure = [\"echo start >> ROOT/log\"]",
+    );
+    office.run(&["run", "acme"]).exits(1).says("it was killed after 1 s");
+    assert_eq!(log(&office), "start\n");
+    // A backup that fails has its own chain, and one that is behind a good backup does not take it away.
+    let office = with_hooks("after = [\"exit 1\"], on_failure = [\"echo failed >> ROOT/log\"]");
+    office.run(&["run", "acme"]).exits(3).says("run partial source=acme/papers: hook after");
+    assert_eq!(log(&office), "");
+    fs::remove_dir_all(office.path().join("acme")).unwrap();
+    office.run(&["run", "acme"]).exits(5);
+    assert_eq!(log(&office), "failed\n");
+    office.configure("[repository]\nurl = \"/r\"\n[tenants.a.sources.s]\ndirectory = \"/d\"\nhooks = { before = [\"\"] }\n");
+    office.run(&["config", "check"]).exits(2).says(":5: ").says("a command is not empty");
+}

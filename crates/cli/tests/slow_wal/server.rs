@@ -1,0 +1,305 @@
+//! Servers that archive and recover, each in a directory of its own, as the user that PostgreSQL runs as.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use testkit::postgres::installed;
+use testkit::program::Ran;
+use testkit::site::PASSWORD;
+
+const MAINSTAY: &str = env!("CARGO_BIN_EXE_mainstay");
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A place with a repository, and whom everything in it belongs to.
+pub(crate) struct Place {
+    directory: tempfile::TempDir,
+    owner: Option<(u32, u32)>,
+    bin: PathBuf,
+}
+
+/// A server's directory; it may run.
+pub(crate) struct Server<'a> {
+    place: &'a Place,
+    pub(crate) directory: PathBuf,
+    process: Option<Child>,
+}
+
+/// PostgreSQL refuses to run as root.
+fn owner() -> Option<(u32, u32)> {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return None;
+    }
+    let accounts = fs::read_to_string("/etc/passwd").unwrap();
+    let line = accounts.lines().find(|line| line.starts_with("postgres:")).expect("the user postgres");
+    let mut numbers = line.split(':').skip(2).map(|number| number.parse().unwrap());
+    Some((numbers.next().unwrap(), numbers.next().unwrap()))
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        // A socket's path is short.
+        let directory = tempfile::Builder::new().prefix("msw-").tempdir().unwrap();
+        let bin = installed().into_iter().next().expect("PostgreSQL server programs are installed");
+        let place = Self { directory, owner: owner(), bin };
+        place.own(place.path());
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        place.mainstay(&["init", "--no-recovery-key"]).ok();
+        place
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn repository(&self) -> PathBuf {
+        self.path().join("repository")
+    }
+
+    fn own(&self, path: &Path) {
+        if let Some((uid, gid)) = self.owner {
+            chown(path, Some(uid), Some(gid)).unwrap();
+        }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        self.own(&folder);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
+    /// A command as the servers' user.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        if let Some((uid, gid)) = self.owner {
+            command.uid(uid).gid(gid);
+        }
+        command.current_dir(self.path()).env("LC_ALL", "C").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let output = self.command(self.bin.join(program)).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    /// What a program of PostgreSQL prints.
+    pub(crate) fn printed(&self, program: &str, arguments: &[&str]) -> String {
+        String::from_utf8(self.run(program, arguments).stdout).unwrap()
+    }
+
+    fn environment(&self, host: &str) -> Vec<(&'static str, String)> {
+        let shown = |path: PathBuf| path.display().to_string();
+        vec![
+            ("HOME", shown(self.folder(host))),
+            ("TMPDIR", shown(self.folder("tmp"))),
+            ("MAINSTAY_REPOSITORY", shown(self.repository())),
+            ("MAINSTAY_PASSWORD", PASSWORD.to_owned()),
+        ]
+    }
+
+    /// mainstay, as the servers' user.
+    pub(crate) fn mainstay(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.command(MAINSTAY);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        Ran::of(&command.envs(self.environment("host-a")).args(arguments).output().unwrap())
+    }
+
+    /// A script that runs mainstay as on the machine `host`, after `first`.
+    fn script(&self, name: &str, host: &str, first: &str, line: &str) -> String {
+        let variables =
+            self.environment(host).into_iter().map(|(name, value)| format!("export {name}='{value}'\n"));
+        let text = format!("#!/bin/sh\n{}{first}\nexec {MAINSTAY} {line}\n", variables.collect::<String>());
+        let path = self.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    }
+
+    /// An archive_command of the machine `host`.
+    pub(crate) fn archive_command(&self, host: &str) -> String {
+        format!("{} %p", self.script(&format!("push-{host}"), host, "", "wal push \"$1\""))
+    }
+
+    /// A restore_command of the machine `host`, before which the shell runs `first`.
+    pub(crate) fn restore_command(&self, host: &str, first: &str, more: &str) -> String {
+        let line = format!("wal fetch \"$1\" \"$2\" {more}");
+        format!("{} %f %p", self.script(&format!("fetch-{host}"), host, first, &line))
+    }
+
+    /// A new cluster with segments of 1 MiB.
+    pub(crate) fn initdb(&self, name: &str) -> Server<'_> {
+        let directory = self.path().join(name);
+        let data = directory.display().to_string();
+        let more = ["-D", &data, "-U", "postgres", "-A", "trust", "-N", "--no-locale", "-E", "UTF8"];
+        self.run("initdb", &[&more[..], &["--wal-segsize=1", "-k"]].concat());
+        Server { place: self, directory, process: None }
+    }
+
+    /// restic and mainstay find nothing wrong.
+    pub(crate) fn assert_sound(&self) {
+        self.mainstay(&["check", "--read-data"]).ok();
+        for restic in testkit::restic::installed() {
+            restic.run(&self.repository(), PASSWORD, &["check", "--read-data"]).ok();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Agents would end by themselves, in a minute.
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let repository = self.repository();
+            let mut words = line.split(|byte| *byte == 0);
+            if words.any(|word| word == repository.as_os_str().as_encoded_bytes())
+                && let Ok(process) = entry.file_name().to_string_lossy().parse::<i32>()
+            {
+                Command::new("kill").args(["-KILL", &process.to_string()]).status().ok();
+            }
+        }
+    }
+}
+
+impl<'a> Server<'a> {
+    pub(crate) fn start(mut self, settings: &[(&str, &str)]) -> Self {
+        self.begin(settings);
+        self.wait("it takes connections", || self.try_psql("SELECT 1").is_some());
+        self
+    }
+
+    /// Start it, whatever comes of that.
+    pub(crate) fn begin(&mut self, settings: &[(&str, &str)]) {
+        let socket = self.place.folder("sockets").join(self.name());
+        fs::create_dir_all(&socket).unwrap();
+        self.place.own(&socket);
+        let log = fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = self.place.command(self.place.bin.join("postgres"));
+        command.arg("-D").arg(&self.directory).arg("-k").arg(&socket);
+        let usual =
+            [("listen_addresses", ""), ("fsync", "off"), ("wal_level", "replica"), ("max_connections", "20")];
+        for (name, value) in usual.iter().chain(settings) {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    fn name(&self) -> String {
+        self.directory.file_name().unwrap().to_string_lossy().into_owned()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.place.path().join(format!("{}.log", self.name()))
+    }
+
+    pub(crate) fn log_text(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    fn connection(&self) -> [String; 4] {
+        let socket = self.place.path().join("sockets").join(self.name());
+        ["-h".to_owned(), socket.display().to_string(), "-U".to_owned(), "postgres".to_owned()]
+    }
+
+    fn try_psql(&self, sql: &str) -> Option<String> {
+        let mut command = self.place.command(self.place.bin.join("psql"));
+        command.args(self.connection()).args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, "postgres"]);
+        let output = command.output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    }
+
+    pub(crate) fn psql(&self, sql: &str) -> String {
+        self.try_psql(sql).unwrap_or_else(|| panic!("{sql} failed:\n{}", self.log_text()))
+    }
+
+    pub(crate) fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "not in time: {what}\n{}", self.log_text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn wait_for(&self, sql: &str) {
+        self.wait(sql, || self.try_psql(sql).as_deref() == Some("t"));
+    }
+
+    /// Rows that fill some segments; then everything up to here is archived.
+    pub(crate) fn write(&self, rows: u32) {
+        self.psql(&format!(
+            "CREATE TABLE IF NOT EXISTS ledger (id serial, text text); \
+             INSERT INTO ledger (text) SELECT repeat(md5(n::text), 20) FROM generate_series(1, {rows}) n"
+        ));
+    }
+
+    /// Close the segment, and wait until it is archived.
+    pub(crate) fn archive_all(&self) {
+        let last = self.psql("SELECT pg_walfile_name(pg_switch_wal())");
+        self.wait_for(&format!("SELECT coalesce(last_archived_wal, '') >= '{last}' FROM pg_stat_archiver"));
+    }
+
+    pub(crate) fn rows(&self) -> String {
+        self.psql("SELECT count(*) || ' ' || sum(id) FROM ledger")
+    }
+
+    /// A base backup without WAL.
+    pub(crate) fn base_backup(&self, name: &str) -> Server<'a> {
+        let to = self.place.path().join(name);
+        let connection = self.connection();
+        let mut all: Vec<&str> = connection.iter().map(String::as_str).collect();
+        let shown = to.display().to_string();
+        all.extend(["-D", &shown, "-c", "fast", "-X", "none", "-N"]);
+        self.place.run("pg_basebackup", &all);
+        Server { place: self.place, directory: to, process: None }
+    }
+
+    /// The address of this one for a standby.
+    pub(crate) fn conninfo(&self) -> String {
+        format!("host={} user=postgres", self.connection()[1])
+    }
+
+    pub(crate) fn signal_file(&self, name: &str) {
+        let path = self.directory.join(name);
+        fs::write(&path, "").unwrap();
+        self.place.own(&path);
+    }
+
+    /// What pg_controldata says of its state.
+    pub(crate) fn state(&self) -> String {
+        let said = self.place.printed("pg_controldata", &[self.directory.to_str().unwrap()]);
+        said.lines().find_map(|line| line.strip_prefix("Database cluster state:")).unwrap().trim().to_owned()
+    }
+
+    /// Wait until the process has gone by itself.
+    pub(crate) fn wait_for_end(&mut self) {
+        let mut process = self.process.take().expect("it was started");
+        let deadline = Instant::now() + PATIENCE;
+        while process.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                process.kill().ok();
+                panic!("it goes on:\n{}", self.log_text());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// End it: `INT` in order, `QUIT` as if it died.
+    pub(crate) fn stop(&mut self, signal: &str) {
+        if let Some(mut process) = self.process.take() {
+            Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()]).status().unwrap();
+            process.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        self.stop("QUIT");
+    }
+}

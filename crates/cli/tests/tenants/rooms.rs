@@ -1,0 +1,87 @@
+//! Each tenant has a room of its own: repository, key, limits.
+
+use std::fs;
+
+use crate::Office;
+
+#[test]
+fn c24_each_tenant_has_its_own_repository_which_the_others_key_does_not_open() {
+    let office = Office::of_two("");
+    office.run(&["run"]).ok();
+    for (tenant, other) in [("acme", "beta"), ("beta", "acme")] {
+        let own = office.path().join("repositories").join(tenant);
+        let password = office.path().join("passwords").join(other);
+        let with = |password: &std::path::Path, what: &[&str]| {
+            let base = ["-r", own.to_str().unwrap(), "--password-file", password.to_str().unwrap()];
+            office.run(&[&base, what].concat())
+        };
+        with(&password, &["backup", "list"]).exits(2).says("password");
+        let own_password = office.path().join("passwords").join(tenant);
+        let listed = with(&own_password, &["backup", "list"]).ok().text();
+        assert!(listed.contains(tenant) && !listed.contains(other), "{listed}");
+        // Stock restic reads it with that key alone.
+        for restic in testkit::restic::installed() {
+            let secret = fs::read_to_string(&own_password).unwrap();
+            restic.run(&own, secret.trim(), &["check", "--read-data"]).ok();
+            let wrong = fs::read_to_string(&password).unwrap();
+            assert!(restic.run(&own, wrong.trim(), &["snapshots"]).code != Some(0));
+        }
+    }
+    // Without a repository, all that are configured are looked into, each with its own key.
+    let listed = office.run(&["backup", "list"]).ok().text();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let to = office.path().join("to");
+    office.run(&["backup", "restore", "beta/papers", "--to", to.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(to.join("paper")).unwrap(), "what beta wrote");
+}
+
+#[test]
+fn commands_on_one_repository_ask_whose_it_is() {
+    let office = Office::of_two("");
+    office.run(&["run"]).ok();
+    office.run(&["check"]).exits(2).says("--of").says("acme, beta");
+    office.run(&["check", "--of", "acme"]).ok();
+    office.run(&["check", "--of", "gamma"]).exits(5).says("no tenant gamma").says("acme, beta");
+    office.run(&["prune", "--of", "beta"]).ok();
+    // A tenant's backup by hand goes into the tenant's repository.
+    let path = office.path().join("acme");
+    office.run(&["backup", "create", "acme", "--directory", path.to_str().unwrap()]).ok();
+    office
+        .run(&["backup", "create", "gamma", "--directory", path.to_str().unwrap()])
+        .exits(2)
+        .says("no destination");
+    let listed = office.run(&["backup", "list", "--of", "acme"]).ok().text();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    // Made once more, nothing is touched.
+    office.run(&["init"]).ok().says("tenant acme has a repository already");
+}
+
+#[test]
+fn a_tenant_that_stores_as_much_as_it_may_is_refused_and_the_others_are_not() {
+    let office = Office::of_two("");
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    office.configure(&format!("{text}[tenants.acme.limits]\nstored = \"1K\"\nupload = \"1G\"\n"));
+    office.file("acme/large", &"no two lines of it are alike, or they would be one: ".repeat(1000));
+    office.run(&["run"]).ok();
+    office
+        .run(&["run"])
+        .exits(3)
+        .says("run failed source=acme/papers: tenant acme stores")
+        .says("may store 1.0KiB");
+    let listed = office.run(&["backup", "list", "--of", "beta"]).ok().text();
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+}
+
+#[test]
+fn names_that_leave_a_room_are_refused() {
+    for name in ["\"../beta\"", "\"a/b\"", "\"..\"", "\"\"", "\"-x\"", "\"a\\nb\""] {
+        let office = Office::new(&format!(
+            "[repository]\nurl = \"ROOT/r\"\n[tenants.{name}.sources.s]\ndirectory = \"/d\"\n"
+        ));
+        office.run(&["config", "check"]).exits(2).says("tenant: name");
+        let office = Office::new(&format!(
+            "[repository]\nurl = \"ROOT/r\"\n[tenants.t.sources.{name}]\ndirectory = \"/d\"\n"
+        ));
+        office.run(&["config", "check"]).exits(2).says("source: name");
+    }
+}
