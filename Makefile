@@ -6,7 +6,7 @@
 #   make lint            format, clippy, house rules, licences, the book
 #   make bench           the figures of docs/benchmarks.md
 #   make book            the book, into target/book
-#   make nightly         what takes too long for every change: rustic as a third judge, 10,000 worlds
+#   make nightly         what takes too long for every change: rustic as a third judge, 10,000 worlds, 200 GB
 #   make install-tools   what the other doors would install on their way
 #
 # FRUGAL=1 keeps a door from installing anything: what is missing is then named and left out.
@@ -46,11 +46,13 @@ lint: build-needs
 
 bench: test-needs
 	$(CARGO) build --release --locked --package mainstay
-	$(CARGO) build --release --locked --package repo --example limit
+	$(CARGO) build --release --locked --package repo --package engine --package testkit --examples
 	python3 benches/run.py $(SUITE)
 
 nightly: test-needs
+	$(CARGO) build --release --locked --package mainstay
 	scripts/judge-with-rustic.sh
+	scripts/two-hundred-gigabytes.sh
 	MAINSTAY_TEST_SEEDS=10000 $(CARGO) test --locked --package engine --test slow_world -- --exact --nocapture \
 		no_order_of_calls_loses_what_was_acknowledged_pitfall_20
 

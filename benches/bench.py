@@ -24,6 +24,7 @@ class Data:
         self.cluster, self.socket = f"{self.work}/pg15", f"{self.work}/sock"
         self.bin = os.environ.get("PGBIN", "/usr/lib/postgresql/15/bin")
         self.changes, self.started = f"{self.work}/prepared/changes.json", False
+        self.more = {}  # further variables that every tool gets
         for name in ("cache", "home", "log", "prepared"):
             os.makedirs(f"{self.work}/{name}", exist_ok=True)
         self.root = root
@@ -55,6 +56,7 @@ class Data:
             BORG_PASSPHRASE=secret,
             BORG_BASE_DIR=cache,
             BORG_RELOCATED_REPO_ACCESS_IS_OK="yes",
+            **self.more,
             **more,
         )
 

@@ -2,11 +2,17 @@
 
 import filecmp
 import functools
+import json
 import os
+import random
 import shutil
+import subprocess
 
 import tools
+from afar import afar
+from cluster import cluster
 from measure import shell, stored
+from wal import wal
 
 
 def new_database(bench):
@@ -196,7 +202,7 @@ def big(bench, size=4 << 30):
     """One large file: what the engine does once cutting, hashing, compressing and sealing are all there is to do."""
     for kind in ("incompressible", "compressible"):
         path = bench.data.big(kind, int(size * bench.data.scale))
-        limit = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../target/release/examples/limit")
+        limit = built("limit")
         if os.path.exists(limit):
             command = tools.LIMIT.format(bin=limit, path=path)
             bench.measure(f"backup {kind}", "limit: cut, hash, zstd, seal", command, source=path)
@@ -229,6 +235,69 @@ def list_(bench):
             bench.measure(step, tool, tool.list(repo=repos[tool]) + " > /dev/null", source=repos[tool])
 
 
+def prune(bench):
+    """Of a tree 30 % of the files go; what only the first backup has goes too."""
+    path = f"{bench.data.out}/shrinking"
+    for tool in bench.turns():
+        shell(f"rm -rf {path} && cp -al {bench.data.tree()} {path}", bench.data.environment())
+        repo = bench.repo(tool)
+        bench.init(tool, repo)
+        bench.prepare(tool, tool.backup(repo=repo, path=path))
+        files = sorted(os.path.join(d, name) for d, _, names in os.walk(path) for name in names)
+        for file in random.Random(7).sample(files, len(files) * 3 // 10):
+            os.remove(file)
+        bench.prepare(tool, tool.backup(repo=repo, path=path))
+        bench.measure("forget and prune", tool, tool.prune(repo=repo), source=repo, size=repo)
+        to, expected = bench.empty_directory(), stored(path)
+        same = lambda: stored(to) == expected
+        bench.measure("restore after it", tool, tool.restore(repo=repo, to=to), source=repo, repo=repo, right=same)
+        shutil.rmtree(repo)
+    shutil.rmtree(path)
+
+
+def random_(bench):
+    """8 KiB at random places of a big file, by mainstay alone."""
+    tool, repo = bench.tools[0], bench.repo(bench.tools[0])
+    example, path = built("random_reads"), bench.data.big("incompressible", int((4 << 30) * bench.data.scale))
+    bench.init(tool, repo)
+    bench.prepare(tool, tool.backup(repo=repo, path=path))
+    name = os.listdir(path)[0]
+    command = tools.RANDOM.format(bin=example, repo=repo, path=name) + f" | tee {bench.data.work}/log/random.txt"
+    bench.measure("random reads", tool, command, source=repo, repo=repo)
+    with open(f"{bench.data.work}/log/random.txt") as f:
+        print(f.read(), end="")
+    shutil.rmtree(repo)
+
+
+def s3(bench, milliseconds=20):
+    """A tree into object storage and back, on this machine and behind a wire."""
+    path = bench.data.tree(0.5)
+    expected = stored(path)
+    command = tools.S3.format(bin=built("serve_s3"), milliseconds=milliseconds).split()
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        served = json.loads(server.stdout.readline())
+        for wire, label in (("near", "S3 here"), ("far", f"S3 behind {milliseconds} ms")):
+            for tool in [tool for tool in bench.turns() if hasattr(type(tool), "FAR")]:
+                place = f"{wire}-{tool.name}-{bench.round}"
+                bench.data.more = tools.s3_environment(served, served[wire], place)
+                repo = tool.far(place=place, endpoint=served[wire])
+                bench.init(tool, repo)
+                bench.measure(f"backup to {label}", tool, tool.backup(repo=repo, path=path), source=path)
+                to = bench.empty_directory()
+                command, same = tool.restore(repo=repo, to=to), lambda: stored(to) == expected
+                bench.measure(f"restore from {label}", tool, command, repo=repo, right=same)
+    finally:
+        bench.data.more = {}
+        server.stdin.close()
+        server.wait()
+
+
+def built(example):
+    """The path of an example of ours; `make bench` builds them."""
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), f"../target/release/examples/{example}")
+
+
 SUITES = {
     "tree": (tree, 3),
     "dump": (dump, 3),
@@ -238,4 +307,10 @@ SUITES = {
     "memory": (memory, 1),
     "list": (list_, 5),
     "big": (big, 3),
+    "prune": (prune, 3),
+    "random": (random_, 1),
+    "s3": (s3, 3),
+    "afar": (afar, 3),
+    "wal": (wal, 3),
+    "cluster": (cluster, 3),
 }

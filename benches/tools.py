@@ -13,6 +13,11 @@ PASSWORD = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01"
 SERVER = "--db-host $PGHOST --db-port 5432 --db-user postgres"
 PG_DUMP = "pg_dump -Fc -Z0 -d {db}"
 
+# rclone with its defaults; vsftpd's rule about sessions is one that it keeps with TLS 1.2 alone.
+RCLONE = "{bin} sync -q --config /dev/null {remote} {copy}"
+RCLONE_SFTP = "':sftp,host=127.0.0.1,port={port},user=root,key_file={place}/key,known_hosts_file={place}/known_hosts,shell_type=none:{path}'"
+RCLONE_FTPS = "':ftp,host=127.0.0.1,port={port},user={user},pass={secret},explicit_tls=true,no_check_certificate=true,disable_tls13=true:'"
+
 
 class Tool:
     """What a backup program must be able to do; {repo} and the like are filled in by the suites."""
@@ -48,6 +53,19 @@ class Mainstay(Tool):
     DUMP = "{bin} -r {repo} backup create bench --database {db} " + SERVER
     LOAD = "{bin} -r {repo} backup restore $ID --database {db} --jobs 2 --yes={db} " + SERVER
     LIST = "{bin} -r {repo} backup list --json"
+    # Only the newest backup stays, and what it does not need goes at once.
+    PRUNE = "{bin} -r {repo} forget --keep-last 1 && {bin} -r {repo} prune --cooling-off 0h"
+    FAR = "s3://bench/{place}?endpoint={endpoint}"
+    WAL_INIT = INIT
+    WAL_PUSH = "for f in {path}/pg_wal/0*; do {bin} -r {repo} wal push $f || exit 1; done"
+    WAL_PUSH_AHEAD = WAL_PUSH
+    WAL_FETCH = "for f in {path}/pg_wal/0*; do {bin} -r {repo} wal fetch ${{f##*/}} {out}/wal-target/pg_wal/RECOVERYXLOG || exit 1; done"
+    WAL_FETCH_AHEAD = ""  # it always does
+    wal_folder = "wal"
+    CLUSTER_INIT = INIT
+    CLUSTER = "{bin} -r {repo} backup create bench --cluster"
+    CLUSTER_AGAIN = CLUSTER
+    CLUSTER_BACK = "{bin} -r {repo} backup restore bench/cluster --to {to}"
 
 
 class Restic(Tool):
@@ -60,6 +78,8 @@ class Restic(Tool):
     DUMP = PG_DUMP + " | {bin} -q -r {repo} backup --stdin --stdin-filename bench.dump"
     LOAD = "{bin} -q -r {repo} dump latest /bench.dump | pg_restore -d {db}"
     LIST = "{bin} -r {repo} snapshots --json"
+    PRUNE = "{bin} -q -r {repo} forget --keep-last 1 --prune"
+    FAR = "s3:{endpoint}/bench/{place}"
 
     def fill(self, repo, path, count):
         # every rewrite doubles the snapshots: ten commands instead of a thousand
@@ -79,6 +99,8 @@ class Rustic(Tool):
     DUMP = PG_DUMP + " | {bin} -r {repo} backup --force --stdin-filename bench.dump -"
     LOAD = "{bin} -r {repo} dump latest:bench.dump | pg_restore -d {db}"
     LIST = "{bin} -r {repo} snapshots --json"
+    PRUNE = "{bin} -r {repo} forget --keep-last 1 --prune --instant-delete"
+    FAR = "opendal:s3"  # the rest is in its environment
 
 
 class Borg(Tool):
@@ -93,6 +115,83 @@ class Borg(Tool):
     LIST = "{bin} list --json {repo}"
 
 
+class PgBackRest(Tool):
+    """Of the suite `wal` alone. Not encrypted: its asynchronous worker reads no passphrase from the environment."""
+
+    kind = "plain"
+    wal_folder = "archive"
+    BASE = (
+        "{bin} --config=/dev/null --stanza=b --pg1-path={path} --repo1-path={repo} --log-path={repo}/log --log-level-file=off"
+        " --log-level-console=warn --lock-path={repo}/lock"
+    )
+    ZST = " --compress-type=zst --compress-level=3"
+    AHEAD = " --archive-async --spool-path={repo}/spool --process-max=2"
+    LOOP = "for f in {path}/pg_wal/0*; do "
+    WAL_INIT = BASE + " stanza-create --no-online"
+    WAL_PUSH = LOOP + BASE + ZST + " archive-push $f || exit 1; done"
+    WAL_PUSH_AHEAD = LOOP + BASE + ZST + AHEAD + " archive-push $f || exit 1; done"
+    GET = " archive-get ${{f##*/}} {out}/wal-target/pg_wal/RECOVERYXLOG || exit 1; done"
+    WAL_FETCH = LOOP + BASE + GET
+    WAL_FETCH_AHEAD = LOOP + BASE + AHEAD + " --archive-get-queue-max=1GiB" + GET
+    version = "{bin} version"
+
+
+class MainstayStream(Mainstay):
+    """The same over the replication protocol; it makes full backups alone."""
+
+    CLUSTER = Mainstay.CLUSTER + " --via stream"
+    CLUSTER_AGAIN = ""
+
+
+class PgBackRestCluster(Tool):
+    """Of the suite `cluster` alone."""
+
+    kind = "encrypting"
+    BASE = (
+        "PGBACKREST_REPO1_CIPHER_PASS=$MAINSTAY_PASSWORD {bin} --config=/dev/null --stanza=b --repo1-path={repo}"
+        " --repo1-cipher-type=aes-256-cbc --log-level-file=off --log-level-console=warn --lock-path={repo}/lock"
+        " --process-max=2 --compress-type=zst --compress-level=3"
+    )
+    AT = " --pg1-path={path} --pg1-socket-path=$PGHOST --pg1-port=5432 --pg1-user=postgres"
+    CLUSTER_INIT = BASE + AT + " stanza-create"
+    MORE = " --no-archive-check --no-archive-copy --start-fast --repo1-bundle --repo1-retention-full=9"
+    CLUSTER = BASE + AT + MORE + " --type=full backup"
+    CLUSTER_AGAIN = BASE + AT + MORE + " --type=incr backup"
+    CLUSTER_BACK = BASE + " --pg1-path={to} --type=none --force restore"
+    version = "{bin} version"
+
+
+def cluster_peers(data):
+    here = os.path.dirname(os.path.abspath(__file__))
+    ours = os.environ.get("MAINSTAY", os.path.join(here, "../target/release/mainstay"))
+    return [
+        MainstayStream("mainstay, stream", os.path.abspath(ours)),
+        PgBackRestCluster("pgBackRest", os.environ.get("PGBACKREST", "/usr/bin/pgbackrest")),
+    ]
+
+
+def wal_peers():
+    return [PgBackRest("pgBackRest", os.environ.get("PGBACKREST", "/usr/bin/pgbackrest"))]
+
+
+# How fast a file of a backup is read here and there; nobody else has it without a FUSE mount.
+RANDOM = "{bin} {repo} $ID {path}"
+# An S3 near and far, both with TLS: restic's way of signing is not taken by this server without.
+S3 = "{bin} {milliseconds}"
+
+
+def s3_environment(served, endpoint, place):
+    """Credentials and the authority for all; where it is for rustic, whose address does not say it."""
+    options = dict(bucket="bench", endpoint=endpoint, root=f"/{place}", region=served["region"])
+    return dict(
+        {f"RUSTIC_REPO_OPT_{name.upper()}": value for name, value in options.items()},
+        AWS_ACCESS_KEY_ID=served["key"],
+        AWS_SECRET_ACCESS_KEY=served["secret"],
+        AWS_REGION=served["region"],
+        SSL_CERT_FILE=served["ca"],
+    )
+
+
 # Not backup programs, but what people use instead: name -> command writing {out}
 PLAIN_TREE = {"tar | zstd -3 -T2": "tar -C {path} -cf - . | zstd -q -3 -T2 -f -o {out}"}
 PLAIN_DUMP = {
@@ -101,6 +200,10 @@ PLAIN_DUMP = {
 }
 # What no backup of a file can be faster than: reading, cutting, hashing, compressing and sealing, and keeping nothing.
 LIMIT = "{bin} {path}/*"
+PLAIN_WAL = {
+    "zstd -3 -T1": "for f in {path}/pg_wal/0*; do zstd -q -3 -T1 $f -o {out}/${{f##*/}}.zst || exit 1; done",
+    "cp + fsync": "for f in {path}/pg_wal/0*; do dd if=$f of={out}/${{f##*/}} bs=1M conv=fsync status=none || exit 1; done",
+}
 PLAIN_LOAD = {"pg_restore -j2 of a -Fc file": "pg_restore -j2 -d {db} {out}"}
 
 

@@ -19,9 +19,12 @@ test|initdb|postgresql|the tests start servers of their own in temporary directo
 test|restic|restic|the oracle: stock restic must check and restore what mainstay wrote
 test|strace|strace|the tests let system calls fail, to see what survives
 test|sshd|openssh-server|the tests keep repositories behind SFTP
+test|vsftpd|vsftpd|the tests back up directories behind FTPS
 test|curl|curl|the tests make buckets by signed requests
 test|openssl|openssl|the tests of TLS make an authority of their own
-test|mmdebstrap|mmdebstrap|Ceph, the strict S3 of the tests, comes from Debian sid
+test|zstd|zstd|the decoder of WAL that needs no mainstay is run
+test|mmdebstrap|mmdebstrap|Ceph, the strict S3 of the tests, comes from Debian sid, and the installation is tried in a clean Debian
+test|systemd-analyze|systemd|the tests ask systemd whether it takes the units that we write
 test|npm|npm|Azurite, the Azure of the tests, comes from npm
 '
 

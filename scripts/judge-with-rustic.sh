@@ -42,4 +42,22 @@ theirs=$work/theirs
 id=$("$mainstay" -r "$theirs" backup list | awk 'NR==2 {print $1}')
 "$mainstay" -r "$theirs" backup restore "$id" --to "$work/by-mainstay"
 diff -r --no-dereference "$work/tree" "$work/by-mainstay"
+echo "== both on a hot and a cold part"
+for maker in mainstay rustic; do
+  cold=$work/cold-$maker hot=$work/hot-$maker
+  if [ "$maker" = mainstay ]; then
+    "$mainstay" -r "$cold" --repository-hot "$hot" init --no-recovery-key > /dev/null
+  else
+    "$RUSTIC" -r "$cold" --repo-hot "$hot" init > /dev/null
+  fi
+  "$mainstay" -r "$cold" --repository-hot "$hot" backup create acme --directory "$work/tree"
+  "$RUSTIC" -r "$cold" --repo-hot "$hot" backup "$work/tree"
+  "$RUSTIC" -r "$cold" --repo-hot "$hot" check --read-data
+  "$mainstay" -r "$cold" --repository-hot "$hot" check --read-data
+  "$RUSTIC" -r "$cold" --repo-hot "$hot" restore "latest:$work/tree" "$work/hot-by-rustic-$maker"
+  diff -r --no-dereference "$work/tree" "$work/hot-by-rustic-$maker"
+  id=$("$mainstay" -r "$cold" --repository-hot "$hot" backup list | awk '$2 == "restic" {print $1}')
+  "$mainstay" -r "$cold" --repository-hot "$hot" backup restore "$id" --to "$work/hot-by-mainstay-$maker"
+  diff -r --no-dereference "$work/tree" "$work/hot-by-mainstay-$maker"
+done
 echo "== rustic and mainstay agree"

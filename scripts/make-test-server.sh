@@ -1,10 +1,10 @@
 #!/bin/bash
-# make-test-server.sh ceph|rclone|moto|azurite|all: the servers that the tests of stores ask; made once, then kept.
+# make-test-server.sh ceph|rclone|moto|azurite|mail|pyftpdlib|debian|all: the servers that the tests of stores ask; made once, then kept.
 #
 # Prints where it is: a Debian tree for ceph, else the program. MAINSTAY_TEST_CACHE (default /var/tmp/mainstay-test) says
 # where they are kept, MAINSTAY_TEST_MIRROR which Debian mirror is used. FRUGAL=1 makes nothing.
 set -euo pipefail
-name=${1:?usage: make-test-server.sh ceph|rclone|moto|azurite|all}
+name=${1:?usage: make-test-server.sh ceph|rclone|moto|azurite|mail|pyftpdlib|debian|all}
 cache=${MAINSTAY_TEST_CACHE:-/var/tmp/mainstay-test}
 mirror=${MAINSTAY_TEST_MIRROR:-http://deb.debian.org/debian}
 
@@ -30,6 +30,21 @@ ceph() {
       --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
       --dpkgopt='path-exclude=/usr/share/locale/*' \
       sid "$root" "$mirror" < /dev/null >&2
+    rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+    touch "$root/.complete"
+  fi
+  echo "$root"
+}
+
+# Of the kind that runs here, so that what was built here runs there.
+debian() {
+  local root=$cache/debian
+  if [ ! -e "$root/.complete" ] && begin "$root" "a Debian to install into, half a minute"; then
+    [ "$(id -u)" = 0 ] || { echo "a chroot needs root" >&2; exit 1; }
+    unshare --mount mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --include=systemd \
+      --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+      --dpkgopt='path-exclude=/usr/share/locale/*' \
+      "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$root" "$mirror" < /dev/null >&2
     rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
     touch "$root/.complete"
   fi
@@ -62,14 +77,29 @@ EOF
   echo "$root/rclone"
 }
 
-moto() {
-  local root=$cache/moto-5.2
-  if [ ! -e "$root/.complete" ] && begin "$root" "an S3 that checks no signature, from PyPI"; then
+# from_pypi WHERE WHAT PACKAGE...: a Python of its own with these packages.
+from_pypi() {
+  local root=$cache/$1
+  if [ ! -e "$root/.complete" ] && begin "$root" "$2, from PyPI"; then
     python3 -m venv "$root" >&2
-    "$root/bin/pip" install --quiet 'moto[server,s3]==5.2.*' < /dev/null >&2
+    "$root/bin/pip" install --quiet "${@:3}" < /dev/null >&2
     touch "$root/.complete"
   fi
-  echo "$root/bin/moto_server"
+}
+
+mail() {
+  from_pypi mail-1.4 "a mail server that keeps what it gets" 'aiosmtpd==1.4.*'
+  echo "$cache/mail-1.4/bin/python"
+}
+
+moto() {
+  from_pypi moto-5.2 "an S3 that checks no signature" 'moto[server,s3]==5.2.*'
+  echo "$cache/moto-5.2/bin/moto_server"
+}
+
+pyftpdlib() {
+  from_pypi pyftpdlib-2 "an FTP server that can be told to misbehave" 'pyftpdlib==2.*' pyOpenSSL
+  echo "$cache/pyftpdlib-2/bin/python"
 }
 
 azurite() {
@@ -83,7 +113,7 @@ azurite() {
 }
 
 case $name in
-  ceph | rclone | moto | azurite) "$name" ;;
-  all) for each in ceph rclone moto azurite; do name=$each; "$each"; done ;;
+  ceph | rclone | moto | azurite | mail | pyftpdlib | debian) "$name" ;;
+  all) for each in ceph rclone moto azurite mail pyftpdlib debian; do name=$each; "$each"; done ;;
   *) echo "make-test-server: $name is not one of ours" >&2; exit 2 ;;
 esac
