@@ -123,6 +123,8 @@ fn pitfall_15_a_database_that_was_dropped_and_copied_anew_under_its_number_is_ta
     let site = site();
     let make = "CREATE DATABASE again OID 90000 STRATEGY file_copy";
     server.psql(make);
+    // What was made so shortly before a backup is doubtful, and taken whole the next time: also a new server's databases.
+    std::thread::sleep(std::time::Duration::from_secs(4));
     load::back_up(&site, &server, &[]);
     server.psql("DROP DATABASE again");
     server.psql(make);
