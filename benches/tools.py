@@ -62,10 +62,11 @@ class Mainstay(Tool):
     WAL_FETCH = "for f in {path}/pg_wal/0*; do {bin} -r {repo} wal fetch ${{f##*/}} {out}/wal-target/pg_wal/RECOVERYXLOG || exit 1; done"
     WAL_FETCH_AHEAD = ""  # it always does
     wal_folder = "wal"
-    CLUSTER_INIT = INIT
+    CLUSTER_INIT = INIT + " --again"
     CLUSTER = "{bin} -r {repo} backup create bench --cluster"
     CLUSTER_AGAIN = CLUSTER
     CLUSTER_BACK = "{bin} -r {repo} backup restore bench/cluster --to {to}"
+    CLUSTER_DELTA = CLUSTER_BACK + " --delta --yes={to}"
 
 
 class Restic(Tool):
@@ -121,7 +122,7 @@ class PgBackRest(Tool):
     kind = "plain"
     wal_folder = "archive"
     BASE = (
-        "{bin} --config=/dev/null --stanza=b --pg1-path={path} --repo1-path={repo} --log-path={repo}/log --log-level-file=off"
+        "{bin} --config=/dev/null --allow-root --stanza=b --pg1-path={path} --repo1-path={repo} --log-path={repo}/log --log-level-file=off"
         " --log-level-console=warn --lock-path={repo}/lock"
     )
     ZST = " --compress-type=zst --compress-level=3"
@@ -148,16 +149,21 @@ class PgBackRestCluster(Tool):
 
     kind = "encrypting"
     BASE = (
-        "PGBACKREST_REPO1_CIPHER_PASS=$MAINSTAY_PASSWORD {bin} --config=/dev/null --stanza=b --repo1-path={repo}"
+        "PGBACKREST_REPO1_CIPHER_PASS=$MAINSTAY_PASSWORD {bin} --config=/dev/null --allow-root --stanza=b --repo1-path={repo}"
         " --repo1-cipher-type=aes-256-cbc --log-level-file=off --log-level-console=warn --lock-path={repo}/lock"
-        " --process-max=2 --compress-type=zst --compress-level=3"
     )
+    TWO = " --process-max=2"
     AT = " --pg1-path={path} --pg1-socket-path=$PGHOST --pg1-port=5432 --pg1-user=postgres"
     CLUSTER_INIT = BASE + AT + " stanza-create"
-    MORE = " --no-archive-check --no-archive-copy --start-fast --repo1-bundle --repo1-retention-full=9"
+    MORE = TWO + (
+        " --compress-type=zst --compress-level=3 --no-archive-check --start-fast --repo1-bundle --repo1-block"
+        " --repo1-retention-full=9"
+    )
     CLUSTER = BASE + AT + MORE + " --type=full backup"
     CLUSTER_AGAIN = BASE + AT + MORE + " --type=incr backup"
-    CLUSTER_BACK = BASE + " --pg1-path={to} --type=none --force restore"
+    CLUSTER_BACK = BASE + TWO + " --pg1-path={to} --type=none --force restore"
+    # By checksums: with --force alone it believes sizes and times.
+    CLUSTER_DELTA = BASE + TWO + " --pg1-path={to} --type=none --delta restore"
     version = "{bin} version"
 
 
@@ -166,12 +172,18 @@ def cluster_peers(data):
     ours = os.environ.get("MAINSTAY", os.path.join(here, "../target/release/mainstay"))
     return [
         MainstayStream("mainstay, stream", os.path.abspath(ours)),
-        PgBackRestCluster("pgBackRest", os.environ.get("PGBACKREST", "/usr/bin/pgbackrest")),
+        PgBackRestCluster("pgBackRest", pgbackrest(data.root)),
     ]
 
 
-def wal_peers():
-    return [PgBackRest("pgBackRest", os.environ.get("PGBACKREST", "/usr/bin/pgbackrest"))]
+def wal_peers(data):
+    return [PgBackRest("pgBackRest", pgbackrest(data.root))]
+
+
+def pgbackrest(work):
+    """The newest one that is there."""
+    newest = f"{work}/pgbackrest-new/run-pgbackrest"
+    return os.environ.get("PGBACKREST", newest if os.path.exists(newest) else "/usr/bin/pgbackrest")
 
 
 # How fast a file of a backup is read here and there; nobody else has it without a FUSE mount.

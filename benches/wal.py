@@ -1,6 +1,6 @@
 """The suite `wal`: 64 real segments of 16 MiB archived and fetched, a fresh process for each, as PostgreSQL does it.
 
-mainstay beside pgBackRest (`apt-get install pgbackrest`, or `PGBACKREST`), encrypted and not, and beside `zstd -3` and `cp` with
+mainstay beside pgBackRest (see README.md), encrypted and not, and beside `zstd -3` and `cp` with
 fsync. "waiting": the server has marked all of them as ready, so that both may work ahead.
 """
 
@@ -80,7 +80,7 @@ def wal(bench):
 
     def each(step, template, ready, size=None, fresh=False, right=None):
         mark(path, ready)
-        for tool in bench.turns() + [known for known in tools.wal_peers() if known.present()]:
+        for tool in bench.turns() + [known for known in tools.wal_peers(bench.data) if known.present()]:
             repo = f"{bench.data.out}/wal-{tool.name.replace(' ', '-')}"
             command = getattr(tool, template)(repo=repo, path=path, out=bench.data.out)
             if not command:

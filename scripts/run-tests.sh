@@ -5,7 +5,7 @@ profile=${1:?usage: run-tests.sh default|quick}
 mkdir -p target
 # Two judges: the restic of this machine and, for the full run, the newest one, where it can be fetched.
 if [ "$profile" = default ] && [ -z "${MAINSTAY_TEST_RESTIC:-}" ] && [ "${FRUGAL:-0}" != 1 ]; then
-  if newest=$(benches/fetch-restic-new.sh target/restic-new 2> target/restic-new.log); then
+  if newest=$(benches/fetch-from-sid.sh restic target/restic-new 2> target/restic-new.log); then
     export MAINSTAY_TEST_RESTIC="restic:$newest"
   else
     echo "tests: the newest restic cannot be fetched here ($(tail -n 1 target/restic-new.log)); by 'restic' alone" >&2

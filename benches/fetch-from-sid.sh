@@ -1,16 +1,19 @@
 #!/bin/bash
-# fetch-restic-new.sh TARGET: unpack the restic of Debian sid into TARGET and print the path of its binary.
+# fetch-from-sid.sh PACKAGE TARGET: unpack a program of Debian sid into TARGET and print the path by which it runs.
 #
-# Why: Debian 12 carries restic 0.14 (2022). Speed is compared with, and the repository format checked against, a
-# current one. Nothing is installed and the machine's apt is not touched: all apt state is private and thrown away.
-# The mirror is the one that apt uses already; DEBIAN_MIRROR=URL chooses another. Idempotent: an unpacked binary that
-# runs is only printed. apt checks the archive's signatures as always.
+# Why: Debian 12 carries restic 0.14 and pgBackRest 2.45 (both of 2022/23). Speed is compared with, and formats are checked
+# against, current ones. Nothing is installed and the machine's apt is not touched: all apt state is private and thrown away.
+# The mirror is the one that apt uses already; DEBIAN_MIRROR=URL chooses another. Idempotent: an unpacked program that
+# runs is only printed. apt checks the archive's signatures as always. What needs libraries gets those of sid beside it, and
+# a script that starts it with them.
 set -euo pipefail
-fail() { echo "fetch-restic-new: $*" >&2; exit 1; }
-[ $# = 1 ] || { echo "usage: fetch-restic-new.sh TARGET" >&2; exit 2; }
-mkdir -p "$1" || fail "cannot make $1"
-target=$(cd "$1" && pwd)
-binary=$target/usr/bin/restic
+fail() { echo "fetch-from-sid: $*" >&2; exit 1; }
+[ $# = 2 ] || { echo "usage: fetch-from-sid.sh restic|pgbackrest TARGET" >&2; exit 2; }
+package=$1
+mkdir -p "$2" || fail "cannot make $2"
+target=$(cd "$2" && pwd)
+binary=$target/usr/bin/$package
+[ "$package" = restic ] || binary=$target/run-$package
 if [ -x "$binary" ] && "$binary" version > /dev/null 2>&1; then echo "$binary"; exit 0; fi
 for tool in apt-get dpkg-deb; do command -v $tool > /dev/null || fail "$tool is needed (a Debian machine)"; done
 
@@ -37,7 +40,18 @@ apt=(apt-get -qq -o Dir::Etc="$work/etc" -o Dir::Etc::SourceList="$work/etc/sour
      -o Dir::State="$work/state" -o Dir::State::status="$work/state/status" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root
      -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false -o Acquire::Retries=2)
 timeout 40 "${apt[@]}" update >&2 || fail "the mirror does not provide Debian sid"
-( cd "$work" && timeout 15 "${apt[@]}" download restic >&2 ) || fail "the mirror has no restic in sid"
-dpkg-deb -x "$work"/restic_*.deb "$target"
-"$binary" version >&2 || fail "the binary does not run on this machine"
+if [ "$package" = restic ]; then # static
+  ( cd "$work" && timeout 15 "${apt[@]}" download "$package" >&2 ) || fail "the mirror has no $package in sid"
+else
+  timeout 120 "${apt[@]}" -y --no-install-recommends --download-only install "$package" >&2 \
+    || fail "the mirror has no $package in sid, or not what it needs"
+  mv "$work"/cache/archives/*.deb "$work"
+  cat > "$binary" <<S
+#!/bin/sh
+exec $target/usr/lib64/ld-linux-x86-64.so.2 --library-path $target/usr/lib/x86_64-linux-gnu --argv0 "\$0" $target/usr/bin/$package "\$@"
+S
+  chmod +x "$binary"
+fi
+for deb in "$work"/*.deb; do dpkg-deb -x "$deb" "$target"; done
+"$binary" version >&2 || fail "the program does not run on this machine"
 echo "$binary"
