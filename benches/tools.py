@@ -56,7 +56,7 @@ class Mainstay(Tool):
     # Only the newest backup stays, and what it does not need goes at once.
     PRUNE = "{bin} -r {repo} forget --keep-last 1 && {bin} -r {repo} prune --cooling-off 0h"
     FAR = "s3://bench/{place}?endpoint={endpoint}"
-    WAL_INIT = INIT
+    WAL_INIT = INIT + " --again"
     WAL_PUSH = "for f in {path}/pg_wal/0*; do {bin} -r {repo} wal push $f || exit 1; done"
     WAL_PUSH_AHEAD = WAL_PUSH
     WAL_FETCH = "for f in {path}/pg_wal/0*; do {bin} -r {repo} wal fetch ${{f##*/}} {out}/wal-target/pg_wal/RECOVERYXLOG || exit 1; done"

@@ -118,12 +118,16 @@ impl WalFile {
         Ok(sealed)
     }
 
-    /// What the object `sealed` says, and its frames.
-    fn open_header(&self, sealer: &Sealer, sealed: &[u8]) -> Result<(WalHeader, Vec<u8>)> {
+    /// What the object `sealed` says, with its content in `content`, and where in that its frames begin.
+    fn open_header(
+        &self,
+        sealer: &Sealer,
+        sealed: &[u8],
+        content: &mut Vec<u8>,
+    ) -> Result<(WalHeader, usize)> {
         let what = self.object();
         let damaged = |reason: &str| RepoError::damaged(&what, reason);
-        let mut content = vec![];
-        sealer.open(sealed, &mut content, &what)?;
+        sealer.open(sealed, content, &what)?;
         let rest = content.strip_prefix(MAGIC).ok_or_else(|| damaged("is no WAL object"))?;
         let (len, rest) =
             rest.split_first_chunk::<LENGTH_LEN>().ok_or_else(|| damaged("ends in its header"))?;
@@ -138,8 +142,7 @@ impl WalFile {
         if found.size > SIZE_MAX {
             return Err(damaged("is longer than any WAL file"));
         }
-        let frames = content.split_off(MAGIC.len() + LENGTH_LEN + len);
-        Ok((found, frames))
+        Ok((found, MAGIC.len() + LENGTH_LEN + len))
     }
 
     /// The file in the object `sealed`, made on `cores` cores.
@@ -147,12 +150,28 @@ impl WalFile {
     /// # Errors
     /// [`RepoError::Damaged`] where it is another file, or not as it was.
     pub fn open(&self, sealer: &Sealer, sealed: &[u8], cores: usize) -> Result<(WalHeader, Vec<u8>)> {
-        let (header, frames) = self.open_header(sealer, sealed)?;
+        let (mut content, mut plain) = (vec![], vec![]);
+        let header = self.open_into(sealer, sealed, cores, (&mut content, &mut plain))?;
+        Ok((header, plain))
+    }
+
+    /// The same for who opens many: `plain` becomes the file, and `content` is used on the way.
+    ///
+    /// # Errors
+    /// As [`WalFile::open`]; what is in `plain` then is nothing.
+    pub fn open_into(
+        &self,
+        sealer: &Sealer,
+        sealed: &[u8],
+        cores: usize,
+        (content, plain): (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<WalHeader> {
+        let (header, frames_at) = self.open_header(sealer, sealed, content)?;
         let what = self.object();
         let damaged = |reason: &str| RepoError::damaged(&what, reason);
-        let mut plain = vec![0; header.size as usize];
+        plain.resize(header.size as usize, 0);
         let mut parts = vec![];
-        let (mut frames, mut room) = (&frames[..], &mut plain[..]);
+        let (mut frames, mut room) = (&content[frames_at..], &mut plain[..]);
         while !frames.is_empty() {
             let len = zstd_safe::find_frame_compressed_size(frames).ok().filter(|len| *len <= frames.len());
             let (frame, behind) = frames.split_at(len.ok_or_else(|| damaged("does not decompress"))?);
@@ -177,10 +196,10 @@ impl WalFile {
         if filled.contains(&false) {
             return Err(damaged("does not decompress"));
         }
-        if sha256(&plain) != header.sha256 {
+        if sha256(plain) != header.sha256 {
             return Err(damaged("its bytes do not fit its SHA-256"));
         }
-        Ok((header, plain))
+        Ok(header)
     }
 
     /// What the object `sealed` says of its file, of which nothing is decompressed.
@@ -188,7 +207,7 @@ impl WalFile {
     /// # Errors
     /// [`RepoError::Damaged`] where it is another file.
     pub fn header(&self, sealer: &Sealer, sealed: &[u8]) -> Result<WalHeader> {
-        Ok(self.open_header(sealer, sealed)?.0)
+        Ok(self.open_header(sealer, sealed, &mut vec![])?.0)
     }
 }
 
@@ -300,8 +319,9 @@ mod tests {
         let sealer = Key::random().unwrap().sealer();
         let one = file("000000010000000000000003");
         let sealed = one.seal(&sealer, None, &plain(), 2).unwrap();
-        let (_, frames) = one.open_header(&sealer, &sealed).unwrap();
-        assert!(zstd::stream::decode_all(&frames[..]).unwrap() == plain());
+        let mut content = vec![];
+        let (_, frames_at) = one.open_header(&sealer, &sealed, &mut content).unwrap();
+        assert!(zstd::stream::decode_all(&content[frames_at..]).unwrap() == plain());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 
-use engine::fetch_wal::{deliver, load_wal, write_beside};
+use engine::fetch_wal::{Durability, deliver, load_wal, write_beside};
 use model::wal_name::{SegmentName, WalName};
 use repo::threads::cores;
 use serde_json::json;
@@ -45,7 +45,7 @@ pub(super) fn run(global: &Global, order: &WalExport, environment: &Environment,
                     CliError::new(Kind::Refused, words).hint("nothing is overwritten; export elsewhere")
                 );
             }
-            Err(_) => deliver(write_beside(&order.directory, &content)?, &to)?,
+            Err(_) => deliver(write_beside(&order.directory, &content, Durability::Ours)?, &to)?,
         }
         written += 1;
     }

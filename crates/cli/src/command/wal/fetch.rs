@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::fetch_wal::{deliver, sweep, write_beside};
+use engine::fetch_wal::{Durability, Loader, deliver, sweep, write_beside};
 use repo::threads::cores;
 use repo::wal_object::WalFile;
 
@@ -96,9 +96,11 @@ fn attempt(
     let repository = place::open(&global, &hasty, face)?;
     let system_id = whose::only(&repository, system_id)?;
     let file = WalFile { system_id, name: order.name.clone() };
-    let Some(content) = Archive::new(repository).load(&file, cores())? else { return Ok(Found::Absent) };
+    let mut loader = Loader::default();
+    let archive = Archive::new(repository);
+    let Some(content) = archive.load(&mut loader, &file, cores())? else { return Ok(Found::Absent) };
     let folder = to.parent().unwrap_or(Path::new("/"));
     sweep(folder, client::is_alive);
-    deliver(write_beside(folder, &content)?, to)?;
+    deliver(write_beside(folder, content, Durability::of(to))?, to)?;
     Ok(Found::Delivered)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::EngineError;
 use engine::archive_wal::{Archived, LocalWal, archive_wal, find_missed};
-use engine::fetch_wal::{load_exactly, load_wal};
+use engine::fetch_wal::Loader;
 use engine::wal_owner::{Claim, Owners, take_over};
 use model::wal_name::WalName;
 use repo::Repository;
@@ -75,12 +75,22 @@ impl Archive {
     }
 
     /// The content of an archived file; `None`: there certainly is none.
-    pub(super) fn load(&self, file: &WalFile, cores: usize) -> Result<Option<Vec<u8>>> {
-        Ok(load_wal(&self.repository, file, cores)?)
+    pub(super) fn load<'a>(
+        &self,
+        loader: &'a mut Loader,
+        file: &WalFile,
+        cores: usize,
+    ) -> Result<Option<&'a [u8]>> {
+        Ok(loader.load(&self.repository, file, cores)?)
     }
 
     /// The same for who works ahead: the unfinished beginning of a segment may be a whole one when it is asked for.
-    pub(super) fn load_ahead(&self, file: &WalFile, cores: usize) -> Result<Option<Vec<u8>>> {
-        Ok(load_exactly(&self.repository, file, cores)?)
+    pub(super) fn load_ahead<'a>(
+        &self,
+        loader: &'a mut Loader,
+        file: &WalFile,
+        cores: usize,
+    ) -> Result<Option<&'a [u8]>> {
+        Ok(loader.load_exactly(&self.repository, file, cores)?)
     }
 }

@@ -115,7 +115,7 @@ impl<K: Clone + Eq + Hash, V> Ahead<K, V> {
     }
 
     /// Do what there is to do, until it is over. `run` gets the key, and whether it is the only one at work.
-    pub(super) fn work(&self, run: impl Fn(&K, bool) -> V) {
+    pub(super) fn work(&self, mut run: impl FnMut(&K, bool) -> V) {
         let mut state = self.lock();
         loop {
             if state.is_over {

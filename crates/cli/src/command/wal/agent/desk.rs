@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use engine::archive_wal::{LocalWal, header_of};
-use engine::fetch_wal::{deliver, sweep, write_beside};
+use engine::fetch_wal::{Durability, Loader, deliver, sweep, write_beside};
 use model::wal_name::{SegmentName, SegmentNo, SegmentSize, WalName};
 use repo::threads::cores;
 use repo::wal_object::WalFile;
@@ -37,6 +37,15 @@ struct PushKey {
 struct FetchKey {
     file: WalFile,
     folder: PathBuf,
+    durability: Durability,
+}
+
+impl FetchKey {
+    /// Put what there is of it beside its place.
+    fn write(&self, content: Option<&[u8]>) -> Result<Option<TempPath>> {
+        let written = content.map(|content| write_beside(&self.folder, content, self.durability));
+        Ok(written.transpose()?)
+    }
 }
 
 /// The desk of an agent.
@@ -73,7 +82,10 @@ impl<'a> Desk<'a> {
     pub(super) fn employ<'scope>(&'scope self, scope: &'scope std::thread::Scope<'scope, '_>) {
         for _ in 0..workers() {
             scope.spawn(|| self.pushes.work(|key, is_alone| self.push_one(key, shared(is_alone))));
-            scope.spawn(|| self.fetches.work(|key, is_alone| self.fetch_one(key, shared(is_alone))));
+            scope.spawn(|| {
+                let mut loader = Loader::default();
+                self.fetches.work(|key, is_alone| self.fetch_one(key, &mut loader, shared(is_alone)));
+            });
         }
     }
 
@@ -121,7 +133,8 @@ impl<'a> Desk<'a> {
         };
         let folder = job.to.parent().unwrap_or(Path::new("/")).to_owned();
         self.sweep_once(&folder);
-        let key = FetchKey { file: WalFile { system_id: job.system_id, name }, folder };
+        let file = WalFile { system_id: job.system_id, name };
+        let key = FetchKey { file, folder, durability: Durability::of(&job.to) };
         let mut done = self.fetches.want(&key, BEAT, &mut is_waiting)?;
         if done.was_ahead && !matches!(done.result, Ok(Some(_))) {
             done = self.fetches.want(&key, BEAT, &mut is_waiting)?;
@@ -146,17 +159,18 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn fetch_one(&self, key: &FetchKey, cores: usize) -> std::result::Result<Option<TempPath>, Failure> {
-        let content = self.archive()?.load_ahead(&key.file, cores)?;
-        let written = content.map(|content| write_beside(&key.folder, &content)).transpose();
-        Ok(written.map_err(CliError::from)?)
+    fn fetch_one(
+        &self,
+        key: &FetchKey,
+        loader: &mut Loader,
+        cores: usize,
+    ) -> std::result::Result<Option<TempPath>, Failure> {
+        Ok(key.write(self.archive()?.load_ahead(loader, &key.file, cores)?)?)
     }
 
     /// What there is of a file that is wanted now, also if it is only the beginning.
     fn fetch_now(&self, key: &FetchKey) -> std::result::Result<Option<TempPath>, Failure> {
-        let content = self.archive()?.load(&key.file, cores())?;
-        let written = content.map(|content| write_beside(&key.folder, &content)).transpose();
-        Ok(written.map_err(CliError::from)?)
+        Ok(key.write(self.archive()?.load(&mut Loader::default(), &key.file, cores())?)?)
     }
 
     /// What an agent that was killed left on its way.
@@ -221,7 +235,7 @@ fn stored_after(key: &FetchKey, written: &Path) -> Vec<FetchKey> {
     let following = |steps| {
         let name = WalName::Segment(next(name, header.size, steps)?);
         let file = WalFile { name, ..key.file.clone() };
-        Some(FetchKey { file, folder: key.folder.clone() })
+        Some(FetchKey { file, ..key.clone() })
     };
     (1..=count_ahead(header.size)).map_while(following).collect()
 }
