@@ -6,7 +6,7 @@
 #   make lint            format, clippy, house rules, licences, the book
 #   make bench           the figures of docs/benchmarks.md
 #   make book            the book, into target/book
-#   make nightly         what takes too long for every change: rustic as a third judge, 10,000 worlds, 200 GB
+#   make nightly         what takes too long for every change: rustic as a third judge, 10,000 worlds, 200 GB, every kill
 #   make install-tools   what the other doors would install on their way
 #
 # FRUGAL=1 keeps a door from installing anything: what is missing is then named and left out.
@@ -53,6 +53,7 @@ nightly: test-needs
 	$(CARGO) build --release --locked --package mainstay
 	scripts/judge-with-rustic.sh
 	scripts/two-hundred-gigabytes.sh
+	MAINSTAY_TEST_EVERY=1 $(CARGO) nextest run --workspace --locked -E 'binary(slow_fire)'
 	MAINSTAY_TEST_SEEDS=10000 $(CARGO) test --locked --package engine --test slow_world -- --exact --nocapture \
 		no_order_of_calls_loses_what_was_acknowledged_pitfall_20
 
