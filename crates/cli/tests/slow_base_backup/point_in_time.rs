@@ -170,3 +170,43 @@ fn pitfall_17_a_tablespace_made_after_the_backup_is_recovered_where_its_director
     revived.wait_for("SELECT pg_is_in_recovery()", "f");
     assert_eq!(revived.psql("postgres", "SELECT count(*) FROM there"), "700");
 }
+
+#[test]
+fn a_standby_follows_and_an_heir_archives_on_a_timeline_of_its_own() {
+    let room = Room::new();
+    let server = server(&installed()[0]);
+    archive_into(&room, &server);
+    // Where a copy of it finds it, too.
+    server.psql("ALTER SYSTEM SET archive_mode = on");
+    say(&server, "one");
+    back_up(&room, &server);
+    wait_archived(&server);
+    let restored = |name: &str, more: &[&str]| {
+        let data = room.path(name);
+        let restore = ["backup", "restore", "acme/cluster", "--to", data.to_str().unwrap()];
+        room.run_as_server(&server, &[&restore, more].concat()).ok();
+        room.revive(&data, &server)
+    };
+    let count = "SELECT count(*) FROM ledger";
+    let standby = restored("standby", &["--standby"]);
+    say(&server, "two");
+    wait_archived(&server);
+    standby.wait_for(count, "2");
+    assert_eq!(standby.psql("postgres", "SELECT pg_is_in_recovery()"), "t");
+    drop(standby);
+    // The original never comes back: who takes its place archives what follows, as a timeline of its own.
+    server.psql("ALTER SYSTEM SET archive_command = '/bin/false'; SELECT pg_reload_conf()");
+    let heir = restored("heir", &["--continue-archiving"]);
+    heir.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(heir.psql("postgres", "SHOW archive_mode"), "on");
+    heir.psql("postgres", "INSERT INTO ledger (said) VALUES ('three')");
+    let last = heir.psql("postgres", "SELECT pg_walfile_name(pg_switch_wal())");
+    assert!(last.starts_with("00000002"), "{last}");
+    heir.wait_for(&format!("SELECT max(last_archived_wal) >= '{last}' FROM pg_stat_archiver"), "t");
+    drop(heir);
+    for (timeline, rows) in [("latest", "3"), ("1", "2"), ("2", "3")] {
+        let copy = restored(&format!("copy-{timeline}"), &["--target-timeline", timeline]);
+        copy.wait_for("SELECT pg_is_in_recovery()", "f");
+        assert_eq!(copy.psql("postgres", count), rows, "timeline {timeline}");
+    }
+}
