@@ -131,7 +131,7 @@ impl From<EngineError> for CliError {
             EngineError::Ambiguous { .. } => Self::usage(message).hint("give more of the id"),
             EngineError::Refused(_) => Self::new(Kind::Refused, message),
             EngineError::Retired { .. } => Self::new(Kind::Refused, message).hint(
-                "back up into the new one; `mainstay mirror NEW OLD` takes the old one into use again",
+                "back up into the new one, and archive WAL there; `mainstay mirror NEW OLD` takes the old one into use again",
             ),
             EngineError::Unsuitable(_) => Self::usage(message),
             EngineError::Client(_) => Self::usage(message),

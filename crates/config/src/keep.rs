@@ -64,6 +64,8 @@ pub(crate) struct Slots {
     keep_last: Option<usize>,
     /// All that are younger
     keep_within: Option<Span>,
+    /// Of clusters: every moment that is younger can be come back to
+    keep_wal_within: Option<Span>,
     /// The newest of each of so many hours
     keep_hourly: Option<usize>,
     /// The newest of each of so many days
@@ -127,6 +129,7 @@ impl Slots {
         Policy {
             keep_last: self.keep_last,
             keep_within: self.keep_within.map(|span| span.0),
+            keep_wal_within: self.keep_wal_within.map(|span| span.0),
             calendar: slots.into_iter().filter_map(|(every, keep)| Some((every, keep?))).collect(),
             ..Policy::default()
         }

@@ -231,6 +231,9 @@ fn t9_a_source_below_the_minimum_is_refused_unless_it_says_why() {
         "schedule = \"@hourly\"\nretention = [{ younger_than = \"1d\", keep = 24 }, { every = \"1w\", keep = 5 }]",
         "schedule = \"@weekly\"\nretention = { keep_last = 1 }\nbelow_minimum = \"read only since 2019\"",
     ];
+    let cluster = "[tenants.a.sources.s]\ncluster = \"x\"\nschedule = \"@daily\"\nretention = ";
+    read(&format!("{minimum}{cluster}{{ keep_last = 1, keep_wal_within = \"30d\" }}")).unwrap();
+    read(&format!("{minimum}{cluster}{{ keep_last = 1, keep_wal_within = \"29d\" }}")).unwrap_err();
     for source in good {
         with(source).unwrap_or_else(|mistakes| panic!("{source}: {mistakes:?}"));
     }
@@ -240,6 +243,11 @@ fn t9_a_source_below_the_minimum_is_refused_unless_it_says_why() {
         ("", "when somebody says so"),
         ("schedule = \"@daily\"\nretention = { keep_daily = 29 }", "kept for 29d"),
         ("schedule = \"@hourly\"\nretention = { keep_last = 100 }", "kept for 100h"),
+        // A database has no WAL.
+        (
+            "schedule = \"@hourly\"\nretention = { keep_last = 100, keep_wal_within = \"30d\" }",
+            "kept for 100h",
+        ),
     ];
     for (source, words) in bad {
         let mistakes = with(source).unwrap_err();

@@ -1,7 +1,8 @@
 //! Archive files of `pg_wal`: looked at, sealed, and durable before anybody is told so.
 //!
 //! Invariants: a file is stored only as what its name says, whole and of the cluster that archives; what is stored under
-//! a name is never replaced. The same bytes again are success.
+//! a name is never replaced. The same bytes again are success. Nobody is told that something is archived in a repository
+//! that was given up (see [`crate::retired`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use repo::Repository;
 use repo::wal_object::WalFile;
 
 use crate::error::{EngineError, Result};
+use crate::retired;
 use crate::wal_error::WalError;
 
 /// How the note of a base backup begins.
@@ -56,8 +58,21 @@ impl LocalWal {
 pub fn archive_wal(repository: &Repository, wal: &LocalWal, cores: usize) -> Result<Archived> {
     let reading = || EngineError::io(format!("reading {}", wal.path.display()));
     let plain = fs::read(&wal.path).map_err(reading())?;
-    let segment_size = verify(wal, &plain)?;
-    put_wal(repository, &wal.file, segment_size, &plain, cores)
+    archive_content(repository, wal, &plain, cores)
+}
+
+/// Archive the content of a file, wherever it was read.
+///
+/// # Errors
+/// As [`archive_wal`].
+pub fn archive_content(
+    repository: &Repository,
+    wal: &LocalWal,
+    plain: &[u8],
+    cores: usize,
+) -> Result<Archived> {
+    let segment_size = verify(wal, plain)?;
+    put_wal(repository, &wal.file, segment_size, plain, cores)
 }
 
 /// Archive the content of a file that was looked at.
@@ -73,20 +88,32 @@ pub fn put_wal(
 ) -> Result<Archived> {
     let (object, sealer) = (file.object(), repository.sealer());
     let sealed = file.seal(sealer, segment_size, plain, cores)?;
-    match repository.store().put_new(&object, &sealed) {
-        Ok(()) => Ok(Archived::Stored(sealed.len() as u64)),
+    let archived = match repository.store().put_new(&object, &sealed) {
+        Ok(()) => Archived::Stored(sealed.len() as u64),
         Err(error) if error.is_already_exists() => {
-            let stored = store::store::read(repository.store(), &object).map_err(repo::RepoError::from)?;
-            // Read to its end: a damaged object is no copy of this file.
-            let (_, before) = file.open(sealer, &stored, cores)?;
-            if before == plain { Ok(Archived::Same) } else { Err(differs(repository, file).into()) }
+            verify_same(repository, file, plain, cores)?;
+            Archived::Same
         }
-        Err(error) => Err(repo::RepoError::from(error).into()),
-    }
+        Err(error) => return Err(repo::RepoError::from(error).into()),
+    };
+    retired::refuse(repository)?;
+    Ok(archived)
 }
 
-fn differs(repository: &Repository, file: &WalFile) -> WalError {
-    WalError::Differs { name: file.name.to_string(), place: repository.store().location() }
+/// That what is stored of a file is `plain`. It is read to its end: a damaged object is no copy.
+///
+/// # Errors
+/// [`WalError::Differs`], damage, or what the store says.
+pub fn verify_same(repository: &Repository, file: &WalFile, plain: &[u8], cores: usize) -> Result<()> {
+    let stored = store::store::read(repository.store(), &file.object()).map_err(repo::RepoError::from)?;
+    let (_, before) = file.open(repository.sealer(), &stored, cores)?;
+    match before == plain {
+        true => Ok(()),
+        false => {
+            let (name, place) = (file.name.to_string(), repository.store().location());
+            Err(WalError::Differs { name, place }.into())
+        }
+    }
 }
 
 /// That a file is what its name says; the size of segments where it tells.

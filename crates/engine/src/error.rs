@@ -66,7 +66,7 @@ pub enum EngineError {
     #[error("{0}")]
     Refused(String),
     /// Everything of it is in another repository, and it takes no more.
-    #[error("{place} was retired on {at:.0}: its backups are in {to}")]
+    #[error("{place} was retired on {at:.0}: its backups and its WAL are in {to}")]
     Retired {
         /// Address of this one.
         place: String,

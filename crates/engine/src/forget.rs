@@ -2,7 +2,7 @@
 //!
 //! What goes can come back until prune has taken it for good.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,6 +17,7 @@ use repo::{RepoError, Repository};
 use crate::catalog;
 use crate::delete::is_held;
 use crate::error::{EngineError, Result};
+use crate::recovery_window;
 
 /// How far our clock may be from the store's; beyond it nobody knows how old a backup is.
 const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(1);
@@ -52,15 +53,44 @@ pub fn foreign_origins(repository: &Repository, records: &[BackupRecord]) -> Res
     Ok(origins)
 }
 
+/// Decide about every record of a repository by all that it says of them, as [`plan_forget`] does.
+///
+/// # Errors
+/// When the store cannot list or read; damage to what must be read for the decision.
+pub fn plan(
+    repository: &Repository,
+    policy: &Policy,
+    records: Vec<BackupRecord>,
+    now: Timestamp,
+) -> Result<Vec<(BackupRecord, Verdict)>> {
+    let foreign = foreign_origins(repository, &records)?;
+    let received = receive_times(repository)?;
+    let ended = |record: &BackupRecord| time_of(record, &received);
+    let needed = match policy.keep_wal_within {
+        Some(window) => {
+            let begin = now.checked_sub(window).unwrap_or(Timestamp::MIN);
+            recovery_window::needed(repository, &records, ended, begin)?
+        }
+        None => HashSet::new(),
+    };
+    Ok(plan_forget(policy, records, &received, &foreign, &needed, now))
+}
+
+fn time_of(record: &BackupRecord, received: &ReceiveTimes) -> Timestamp {
+    record.snapshot.and_then(|id| received.get(&id).copied()).unwrap_or(record.created_at)
+}
+
 /// Decide about every record, source by source; the newest stand first in each.
 ///
 /// Sources are told apart by all that a record says of them, so that two of one name do not displace each other; those
-/// of others also by what `foreign` says. A record of which `received` knows nothing is taken at its word.
+/// of others also by what `foreign` says. A record of which `received` knows nothing is taken at its word. On those that
+/// are `needed` the recovery window rests.
 pub fn plan_forget(
     policy: &Policy,
     records: Vec<BackupRecord>,
     received: &ReceiveTimes,
     foreign: &HashMap<Digest, Origin>,
+    needed: &HashSet<Digest>,
     now: Timestamp,
 ) -> Vec<(BackupRecord, Verdict)> {
     let mut sources: BTreeMap<_, Vec<BackupRecord>> = BTreeMap::new();
@@ -70,12 +100,14 @@ pub fn plan_forget(
         let key = (tenant, source, record.kind.as_str(), record.database.clone(), origin);
         sources.entry(key).or_default().push(record);
     }
-    let time_of = |record: &BackupRecord| {
-        record.snapshot.and_then(|id| received.get(&id).copied()).unwrap_or(record.created_at)
-    };
     let decide = |mut records: Vec<BackupRecord>| {
         records.sort_by_key(|record| std::cmp::Reverse(record.created_at));
-        let backups: Vec<_> = records.iter().map(|record| Received { record, at: time_of(record) }).collect();
+        let backups = records.iter().map(|record| Received {
+            record,
+            at: time_of(record, received),
+            is_needed: record.snapshot.is_some_and(|id| needed.contains(&id)),
+        });
+        let backups: Vec<_> = backups.collect();
         let verdicts = retention::plan_forget(policy, &backups, now);
         records.into_iter().zip(verdicts)
     };

@@ -1,8 +1,11 @@
-//! Make one repository have every backup of another one, compared byte by byte, until the other can be given up.
+//! Make one repository have every backup and all archived WAL of another one, compared byte by byte, until the other can be
+//! given up.
 //!
 //! Each step is kept when the next one is cut short: copies that are committed are not made again, and what passed its
 //! comparison is not compared again. Giving up comes last, while nobody else works in the old repository, and only when
-//! a last look finds nothing that the new one lacks.
+//! a last look finds no backup that the new one lacks. WAL comes in all the time, and nobody waits for it: once the note
+//! stands, nobody is told any more that something is archived there, and what came before it is copied behind it. Where that
+//! fails, the note is taken away again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use repo::Repository;
 use repo::lease::{Identity, Lease};
 
 use crate::copy::{self, CopyReport};
+use crate::copy_wal::{WalPlan, WalReport, WalRoad, Which};
 use crate::error::{EngineError, Result};
 use crate::{catalog, reading, retired, verify};
 
@@ -41,6 +45,8 @@ pub struct Road<'a> {
 pub struct MirrorReport {
     /// Copies.
     pub copied: CopyReport,
+    /// Archived WAL.
+    pub wal: WalReport,
     /// Backups that were compared now.
     pub verified: usize,
     /// Whether the old repository is given up.
@@ -50,19 +56,28 @@ pub struct MirrorReport {
 }
 
 impl Road<'_> {
-    /// What the new repository lacks, the newest first. Changes nothing.
+    /// What the new repository lacks: backups, the newest first, and WAL. Changes nothing.
     ///
     /// # Errors
     /// What the stores say.
-    pub fn plan(&self) -> Result<Vec<BackupRecord>> {
+    pub fn plan(&self) -> Result<(Vec<BackupRecord>, WalPlan)> {
+        Ok((self.missing()?, self.wal_road().plan(&Which::All)?))
+    }
+
+    fn missing(&self) -> Result<Vec<BackupRecord>> {
         copy::missing(self.from, self.to, catalog::list_readable(self.from)?.records)
+    }
+
+    fn wal_road(&self) -> WalRoad<'_> {
+        let Self { from, to, progress, cancel, .. } = *self;
+        WalRoad { from, to, is_mirror: true, progress, cancel }
     }
 
     /// Copy what is missing and compare it; with `retires`, give the old repository up.
     ///
     /// # Errors
-    /// As [`copy::copy`] and [`verify::verify`]; [`repo::RepoError::InUse`] while somebody works in a repository that is
-    /// to be given up, and [`EngineError::Refused`] where it has backups that cannot be read.
+    /// As [`copy::copy`], [`WalRoad::copy`] and [`verify::verify`]; [`repo::RepoError::InUse`] while somebody works in a
+    /// repository that is to be given up, and [`EngineError::Refused`] where it has what cannot be read, or cannot go there.
     pub fn mirror(&self, retires: bool, now: Timestamp) -> Result<MirrorReport> {
         let mut report = MirrorReport::default();
         retired::clear(self.to)?;
@@ -72,16 +87,16 @@ impl Road<'_> {
                 copy::copy(self.from, self.to, &listing.records, self.identity, self.progress, self.cancel)?;
             report.copied.add_report(copied);
             report.verified += self.verify_copies(&listing.records)?;
+            report.wal.add(self.wal_road().copy(&Which::All)?);
             report.damage = listing.damage.iter().map(ToString::to_string).collect();
             if !retires {
                 return Ok(report);
             }
             if let Some(damage) = report.damage.first() {
-                return Err(EngineError::Refused(format!(
-                    "not everything can be read, so it is kept: {damage}"
-                )));
+                return Err(kept(damage));
             }
-            if self.retire(now)? {
+            refuse_incomplete(&report.wal)?;
+            if self.retire(&mut report, now)? {
                 return Ok(MirrorReport { is_retired: true, ..report });
             }
         }
@@ -109,31 +124,33 @@ impl Road<'_> {
         Ok(copies.len())
     }
 
-    /// Archived WAL is not copied: a repository that has some which the other one has not stays.
-    fn refuse_wal(&self) -> Result<()> {
-        for system_id in self.from.list_wal_clusters()? {
-            let there = self.to.list_wal(system_id, None)?;
-            let there: HashSet<_> = there.into_iter().map(|one| one.file).collect();
-            let missing = self.from.list_wal(system_id, None)?;
-            let missing = missing.into_iter().filter(|one| !there.contains(&one.file)).count();
-            if missing > 0 {
-                return Err(EngineError::Refused(format!(
-                    "{missing} files of archived WAL of the cluster {system_id} are only here, and are not copied; it is kept"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether nothing was missing and it is given up. Alone in it: whoever was at work is seen or has ended.
-    fn retire(&self, now: Timestamp) -> Result<bool> {
+    /// Whether no backup was missing and it is given up. Alone in it: whoever was at work is seen or has ended.
+    fn retire(&self, report: &mut MirrorReport, now: Timestamp) -> Result<bool> {
         let lease = Lease::exclusive(self.from, "retire", self.identity)?;
-        self.refuse_wal()?;
-        if !self.plan()?.is_empty() {
+        if !self.missing()?.is_empty() {
             return Ok(false);
         }
         lease.verify_kept()?;
-        retired::save(self.from, self.to.store().location(), now)?;
-        Ok(true)
+        let is_new = retired::save(self.from, self.to.store().location(), now)?;
+        let last = self.copy_last_wal(report);
+        if last.is_err() && is_new {
+            // Whoever archives goes on there. What cannot be taken away now is what the next mirror begins with.
+            retired::clear(self.from).ok();
+        }
+        last.map(|()| true)
     }
+
+    /// What was archived up to the note: whoever was told so had put it before.
+    fn copy_last_wal(&self, report: &mut MirrorReport) -> Result<()> {
+        report.wal.add(self.wal_road().copy(&Which::All)?);
+        refuse_incomplete(&report.wal)
+    }
+}
+
+fn refuse_incomplete(wal: &WalReport) -> Result<()> {
+    wal.damage.iter().chain(&wal.refused).next().map_or(Ok(()), |words| Err(kept(words)))
+}
+
+fn kept(words: &str) -> EngineError {
+    EngineError::Refused(format!("not everything is in the new repository, so the old one is kept: {words}"))
 }

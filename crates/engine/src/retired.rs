@@ -1,7 +1,9 @@
 //! A repository that was given up for another one: whoever would still back up into it is told.
 //!
-//! Form: the note `x/retired`. Invariant: it is written while nobody else works in the repository, after everything was
-//! seen to be in the other one; so what is backed up is either there too, or was refused.
+//! Form: the note `x/retired/to`. Invariants: it is written while nobody else makes backups in the repository, after everything
+//! was seen to be in the other one; so what is backed up is either there too, or was refused. Who archives WAL announces
+//! himself to nobody, and looks for the note behind each object that he has put: what he was told is archived was there
+//! before the note, and whoever wrote that looks for such objects once more.
 
 use jiff::Timestamp;
 use repo::{RepoError, Repository};
@@ -9,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 
-const NAME: &str = "retired";
+/// In a folder of its own: that it is not there is asked for behind each segment, and costs a pair of stores a listing.
+const NAME: &str = "retired/to";
 
 /// What the note says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,10 +48,9 @@ pub fn refuse(repository: &Repository) -> Result<()> {
     }
 }
 
-/// Write the note.
-pub(crate) fn save(repository: &Repository, to: String, at: Timestamp) -> Result<()> {
-    repository.put_note(NAME, &Retired { at, to })?;
-    Ok(())
+/// Write the note; false where there is one.
+pub(crate) fn save(repository: &Repository, to: String, at: Timestamp) -> Result<bool> {
+    Ok(repository.put_note(NAME, &Retired { at, to })?)
 }
 
 /// Take it into use again.

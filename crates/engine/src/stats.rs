@@ -7,21 +7,24 @@ use model::backup::decimal;
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::size::ByteSize;
+use model::wal_name::WalName;
 use repo::index::{IdSet, Index};
 use repo::prune::survey::survey;
 use repo::repository::FileKind;
+use repo::wal_object::StoredWal;
 use repo::{BlobKind, Repository, tree};
 use serde::Serialize;
 
 use crate::catalog;
 use crate::error::Result;
 
-/// Bytes of all packs, as the store lists them.
+/// Bytes of all packs and of archived WAL, as the store lists them.
 ///
 /// # Errors
 /// When it cannot list.
 pub fn stored_bytes(repository: &Repository) -> Result<ByteSize> {
-    Ok(ByteSize(repository.list(FileKind::Pack)?.iter().map(|listed| listed.size).sum()))
+    let packs: u64 = repository.list(FileKind::Pack)?.iter().map(|listed| listed.size).sum();
+    Ok(ByteSize(packs + repository.list_all_wal()?.iter().map(|stored| stored.size).sum::<u64>()))
 }
 
 /// Figures of a repository.
@@ -50,6 +53,12 @@ pub struct Stats {
     /// Different blobs in the index.
     #[serde(with = "decimal")]
     pub blobs: u64,
+    /// Bytes of archived WAL, which is in no pack.
+    #[serde(with = "decimal")]
+    pub wal_bytes: u64,
+    /// Whole segments among it.
+    #[serde(with = "decimal")]
+    pub wal_segments: u64,
     /// Bytes of the index files.
     #[serde(with = "decimal")]
     pub index_bytes: u64,
@@ -109,6 +118,8 @@ pub fn stats(repository: &Repository, with_waste: bool, cancel: &CancelToken) ->
     drop(seen);
     let sources = source_stats(repository, &index, cancel)?;
     let packs = repository.list(FileKind::Pack)?;
+    let wal = repository.list_all_wal()?;
+    let is_segment = |stored: &&StoredWal| matches!(stored.file.name, WalName::Segment(_));
     let raw_bytes = sources.iter().map(|source| source.raw_bytes).sum();
     Ok(Stats {
         snapshots: sources.iter().map(|source| source.snapshots).sum(),
@@ -119,6 +130,8 @@ pub fn stats(repository: &Repository, with_waste: bool, cancel: &CancelToken) ->
         compression_ratio: ratio(unique, unique_stored),
         packs: packs.len() as u64,
         blobs: index.len() as u64,
+        wal_bytes: wal.iter().map(|stored| stored.size).sum(),
+        wal_segments: wal.iter().filter(is_segment).count() as u64,
         index_bytes: repository.list(FileKind::Index)?.iter().map(|file| file.size).sum(),
         sources,
         waste: if with_waste { Some(waste(repository, cancel)?) } else { None },

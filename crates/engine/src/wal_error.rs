@@ -54,6 +54,23 @@ pub enum WalError {
         /// Who archives it.
         owner: String,
     },
+    /// Two repositories say that two clusters archive one timeline.
+    #[error(
+        "timeline {timeline} of the cluster {system_id} is archived by {owner} in {place}, and by {other} in the \
+         repository that it would be copied from; nothing of it was copied"
+    )]
+    OwnersDiffer {
+        /// Whose WAL it is.
+        system_id: SystemId,
+        /// Which timeline.
+        timeline: Timeline,
+        /// The repository that is copied into.
+        place: String,
+        /// Who archives it there.
+        owner: String,
+        /// Who archives it where it comes from.
+        other: String,
+    },
     /// The timeline leaves one that somebody else goes on with.
     #[error(
         "timeline {timeline} left timeline {parent} of the cluster {system_id} at {fork}, and {owner} has gone on with \

@@ -3,11 +3,14 @@
 //! Form: `x/owner/<system id>/<timeline, 8 hex digits>/<n, 8 digits>`; the last one holds, and `--take-over` writes the next.
 //! What is stored is the SHA-256 of the token.
 //!
+//! A copy of the WAL takes the record along: where it arrives, the same cluster may go on archiving and no other one, since its
+//! token is the same for every repository.
+//!
 //! Invariants: a timeline without owner goes to the first who archives it; unless it left another timeline at a place
 //! behind which somebody else has gone on with that one: that is a copy of a cluster that lives, and not its successor.
 //! Whoever owns a timeline may add what belongs to its past (pitfalls 5 and 22).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::archive_wal::{LocalWal, header_of, local_history};
 use crate::error::Result;
+use crate::retired;
 use crate::wal_error::WalError;
 
 /// How long nobody is asked again who owns a timeline.
@@ -117,6 +121,7 @@ fn become_owner(
     folder: &Path,
     claim: &Claim,
 ) -> Result<()> {
+    retired::refuse(repository)?;
     if let Some(history) = local_history(folder, timeline)? {
         refuse_copy(repository, system_id, timeline, &history, claim)?;
     }
@@ -139,10 +144,58 @@ pub fn owner(
     system_id: SystemId,
     timeline: Timeline,
 ) -> Result<Option<(u32, Owner)>> {
-    let folder = format!("owner/{system_id}/{:08X}", timeline.0);
+    let folder = owner_folder(system_id, timeline);
     let numbers = repository.list_notes(&folder)?.into_iter().filter_map(|(name, _)| name.parse().ok());
     let Some(last) = numbers.max() else { return Ok(None) };
     Ok(Some((last, repository.load_note(&format!("{folder}/{last:08}"))?)))
+}
+
+fn owner_folder(system_id: SystemId, timeline: Timeline) -> String {
+    format!("owner/{system_id}/{:08X}", timeline.0)
+}
+
+/// All owners that a timeline ever had; the last one is.
+fn all_owners(
+    repository: &Repository,
+    system_id: SystemId,
+    timeline: Timeline,
+) -> Result<BTreeMap<u32, Owner>> {
+    let folder = owner_folder(system_id, timeline);
+    let names = repository.list_notes(&folder)?.into_iter().filter_map(|(name, _)| name.parse().ok());
+    let load = |number: u32| -> Result<(u32, Owner)> {
+        Ok((number, repository.load_note(&format!("{folder}/{number:08}"))?))
+    };
+    names.map(load).collect()
+}
+
+/// Let `to` know who archives a timeline, as `from` does, before WAL of it is copied: the rightful owner goes on there, and
+/// nobody else becomes it meanwhile. Where both know one, it has to be the same, or the one that took over from the other.
+///
+/// # Errors
+/// [`WalError::OwnersDiffer`]: two clusters under one number; or what a store says.
+pub fn carry_over(from: &Repository, to: &Repository, system_id: SystemId, timeline: Timeline) -> Result<()> {
+    let here = all_owners(from, system_id, timeline)?;
+    let Some((_, last)) = here.last_key_value() else { return Ok(()) };
+    let had =
+        |owners: &BTreeMap<u32, Owner>, owner: &Owner| owners.values().any(|one| one.token == owner.token);
+    loop {
+        let there = all_owners(to, system_id, timeline)?;
+        let number = match there.last_key_value() {
+            // It is the same, or somebody has taken over there since.
+            Some(_) if had(&there, last) => return Ok(()),
+            None => 1,
+            // Somebody has taken over here since.
+            Some((number, owner)) if had(&here, owner) => number + 1,
+            Some((_, owner)) => {
+                let (place, owner, other) = (to.store().location(), owner.describe(), last.describe());
+                return Err(WalError::OwnersDiffer { system_id, timeline, place, owner, other }.into());
+            }
+        };
+        // Where somebody else was faster, who that was decides.
+        if to.put_note(&format!("{}/{number:08}", owner_folder(system_id, timeline)), last)? {
+            return Ok(());
+        }
+    }
 }
 
 /// Make a timeline `claim`'s own, whoever had it.
@@ -155,6 +208,7 @@ pub fn take_over(
     timeline: Timeline,
     claim: &Claim,
 ) -> Result<()> {
+    retired::refuse(repository)?;
     let before = owner(repository, system_id, timeline)?;
     match before {
         Some((_, owner)) if owner.is(claim) => Ok(()),
@@ -171,7 +225,7 @@ fn take(
 ) -> Result<()> {
     let Claim { token, host, directory } = claim.clone();
     let owner = Owner { token: digest(&token), host, directory, since: Timestamp::now() };
-    repository.put_note(&format!("owner/{system_id}/{:08X}/{number:08}", timeline.0), &owner)?;
+    repository.put_note(&format!("{}/{number:08}", owner_folder(system_id, timeline)), &owner)?;
     Ok(())
 }
 

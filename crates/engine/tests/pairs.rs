@@ -4,7 +4,7 @@
 
 mod files_world;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -138,7 +138,7 @@ fn u8_no_verb_but_those_that_read_data_asks_the_cold_part_for_anything() {
     unread(&pair, "delete and undelete");
     let policy = Policy { keep_last: Some(1), ..Policy::default() };
     let times = receive_times(&repository).unwrap();
-    let plan = plan_forget(&policy, listed, &times, &HashMap::new(), pair.world.now);
+    let plan = plan_forget(&policy, listed, &times, &HashMap::new(), &HashSet::new(), pair.world.now);
     forget(&repository, &plan, &me(), Timestamp::now(), &CancelToken::new()).unwrap();
     unread(&pair, "forget");
     let plan = pair.prune(0, true);

@@ -4,7 +4,7 @@
 
 mod copy_world;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use copy_world::world::{at, at_once, files, me, restore, run};
 use copy_world::{back_up, repository};
@@ -53,6 +53,7 @@ fn a_held_backup_is_neither_deleted_nor_forgotten() {
         catalog::list(&repository).unwrap(),
         &receive_times(&repository).unwrap(),
         &HashMap::new(),
+        &HashSet::new(),
         at(9),
     );
     assert_eq!(plan.len(), 2);
@@ -87,6 +88,7 @@ fn sources_do_not_displace_each_other() {
         catalog::list(&repository).unwrap(),
         &receive_times(&repository).unwrap(),
         &HashMap::new(),
+        &HashSet::new(),
         at(99),
     );
     let error = forget(&repository, &plan, &me(), at(99), &CancelToken::new()).unwrap_err();
@@ -121,8 +123,14 @@ fn decoys_in_the_repository_push_nothing_out_threat_3() {
     let policy = Policy { keep_last: Some(3), ..Policy::default() };
     let received = receive_times(&repository).unwrap();
     assert_eq!(received.len(), 9);
-    let plan =
-        plan_forget(&policy, catalog::list(&repository).unwrap(), &received, &HashMap::new(), at(600_003));
+    let plan = plan_forget(
+        &policy,
+        catalog::list(&repository).unwrap(),
+        &received,
+        &HashMap::new(),
+        &HashSet::new(),
+        at(600_003),
+    );
     let is_real = |record: &model::backup::BackupRecord| real.iter().any(|real| real.id == record.id);
     assert_eq!(
         plan.iter().filter(|(record, verdict)| is_real(record) && *verdict != Verdict::Forget).count(),
@@ -146,7 +154,7 @@ fn snapshots_of_restic_count_by_host_and_paths() {
     let foreign = foreign_origins(&repository, &records).unwrap();
     assert_eq!((foreign.len(), foreign.contains_key(&own.snapshot.unwrap())), (6, false));
     let policy = Policy { keep_last: Some(1), ..Policy::default() };
-    let plan = plan_forget(&policy, records, &HashMap::new(), &foreign, at(9));
+    let plan = plan_forget(&policy, records, &HashMap::new(), &foreign, &HashSet::new(), at(9));
     let mut gone: Vec<_> = plan.iter().filter(|(_, verdict)| *verdict == Verdict::Forget).collect();
     gone.sort_by_key(|(record, _)| record.created_at);
     let hours: Vec<_> = gone.iter().map(|(record, _)| record.created_at).collect();

@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod copy_world;
+mod wal_world;
 
-use copy_world::world::{at, back_up as back_up_plain, files, options, run};
-use copy_world::{back_up, repository};
-use engine::stats::{Waste, stats};
+use engine::stats::{Waste, stats, stored_bytes};
 use model::cancel::CancelToken;
+use wal_world::copy_world::world::{at, back_up as back_up_plain, files, options, run};
+use wal_world::copy_world::{back_up, repository};
+use wal_world::{push, push_all};
 
 #[test]
 fn an_empty_repository_has_figures_too() {
@@ -36,6 +37,22 @@ fn equal_bytes_count_once_and_every_restore_in_full() {
     assert_eq!(found.waste, None);
     let json = serde_json::to_value(&found).unwrap();
     assert_eq!((&json["rawBytes"], &json["sources"][0]["snapshots"]), (&"150000".into(), &"1".into()));
+}
+
+#[test]
+fn wal_is_told_apart_and_counts_as_stored() {
+    let (_, repository) = repository();
+    back_up(&repository, "web", &files(&[("a", 1)]), 1);
+    let before = stats(&repository, false, &CancelToken::new()).unwrap();
+    assert_eq!((before.wal_bytes, before.wal_segments), (0, 0));
+    assert_eq!(stored_bytes(&repository).unwrap().0, before.stored_bytes);
+    push_all(&repository, 1..4);
+    push(&repository, "00000002.history", b"1\t0/300000\tbecause\n").unwrap();
+    let found = stats(&repository, false, &CancelToken::new()).unwrap();
+    assert_eq!((found.stored_bytes, found.wal_segments), (before.stored_bytes, 3));
+    let listed: u64 = repository.list_all_wal().unwrap().iter().map(|stored| stored.size).sum();
+    assert!(listed > 0 && found.wal_bytes == listed, "{found:?}");
+    assert_eq!(stored_bytes(&repository).unwrap().0, before.stored_bytes + listed);
 }
 
 #[test]

@@ -124,6 +124,12 @@ pub struct BackupRecord {
 }
 
 impl BackupRecord {
+    /// Whether it counts where others are given up: nothing could not be read, and no verification failed.
+    pub fn is_good(&self) -> bool {
+        let verified = self.last_verification.as_ref();
+        !self.incomplete && verified.is_none_or(|verified| verified.result != "failed")
+    }
+
     /// Say where the record was found: no stored record says it, for repositories are moved and copied.
     pub fn found_at(&mut self, location: String) {
         self.destination = kind_of_store(&location).to_owned();

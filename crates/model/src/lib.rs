@@ -16,5 +16,6 @@ pub mod name;
 pub mod backup;
 pub mod entry;
 pub mod set_mark;
+pub mod recovery_window;
 pub mod retention;
 mod policy_text;

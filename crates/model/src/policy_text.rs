@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use jiff::SignedDuration;
+
 use crate::retention::{Every, Policy, Tier};
 use crate::span::show_span;
 
@@ -24,7 +26,11 @@ impl fmt::Display for Policy {
             return write!(out, "[{}]", tiers.join(", "));
         }
         let last = self.keep_last.map(|keep| format!("keep_last = {keep}"));
-        let within = self.keep_within.map(|span| format!("keep_within = \"{}\"", show_span(span)));
+        let span = |name: &str, span: Option<SignedDuration>| {
+            span.map(|span| format!("{name} = \"{}\"", show_span(span)))
+        };
+        let within = span("keep_within", self.keep_within);
+        let window = span("keep_wal_within", self.keep_wal_within);
         let slots = self.calendar.iter().map(|(every, keep)| match every {
             Every::Hours(1) => format!("keep_hourly = {keep}"),
             Every::Day => format!("keep_daily = {keep}"),
@@ -33,7 +39,7 @@ impl fmt::Display for Policy {
             Every::Year => format!("keep_yearly = {keep}"),
             Every::Hours(hours) => format!("every {hours} hours = {keep}"),
         });
-        let parts: Vec<_> = last.into_iter().chain(within).chain(slots).collect();
+        let parts: Vec<_> = last.into_iter().chain(within).chain(slots).chain(window).collect();
         write!(out, "{{ {} }}", parts.join(", "))
     }
 }

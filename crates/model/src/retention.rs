@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::backup::BackupRecord;
+use crate::backup::{BackupKind, BackupRecord};
 pub use calendar::Every;
 
 /// How far a client's clock may be ahead of the store's before its backups are said to be from the future.
@@ -28,6 +28,9 @@ pub struct Policy {
     pub keep_last: Option<usize>,
     /// All that are younger than this.
     pub keep_within: Option<SignedDuration>,
+    /// Of clusters what is needed to come back to every moment that is younger than this. Other sources have no WAL, and it
+    /// says nothing of them.
+    pub keep_wal_within: Option<SignedDuration>,
     /// The newest of each of the last so many slots of these lengths that have one: hourly, daily, weekly …
     pub calendar: Vec<(Every, usize)>,
     /// By age, the youngest first; each begins where the one before it ends.
@@ -59,17 +62,26 @@ pub enum Verdict {
 impl Policy {
     /// Whether it asks for anything at all.
     pub fn is_empty(&self) -> bool {
-        let Self { keep_last, keep_within, calendar, tiers, zone: _ } = self;
-        keep_last.is_none() && keep_within.is_none() && calendar.is_empty() && tiers.is_empty()
+        self.is_empty_of(BackupKind::Cluster)
+    }
+
+    /// Whether it asks for anything of sources of a kind.
+    fn is_empty_of(&self, kind: BackupKind) -> bool {
+        let Self { keep_last, keep_within, keep_wal_within, calendar, tiers, zone: _ } = self;
+        let has_window = keep_wal_within.is_some() && kind == BackupKind::Cluster;
+        let is_silent =
+            keep_last.is_none() && keep_within.is_none() && calendar.is_empty() && tiers.is_empty();
+        is_silent && !has_window
     }
 
     /// Whether it drops all but what no policy drops: the newest good backup and those on hold.
     pub fn keeps_nothing(&self) -> bool {
-        let within = self.keep_within.is_some_and(|span| span > SignedDuration::ZERO);
+        let spans = [self.keep_within, self.keep_wal_within];
+        let within = spans.iter().flatten().any(|span| *span > SignedDuration::ZERO);
         !within && self.rules().iter().all(|rule| rule.keep == 0)
     }
 
-    /// How far back it reaches at least, when a backup is made every `interval`.
+    /// How far back its backups reach at least, when one is made every `interval`; WAL may reach further.
     pub fn reach(&self, interval: SignedDuration) -> SignedDuration {
         if self.is_empty() {
             return SignedDuration::MAX;
@@ -127,6 +139,8 @@ pub struct Received<'a> {
     pub record: &'a BackupRecord,
     /// When the store took it.
     pub at: Timestamp,
+    /// Whether the window of `keep_wal_within` rests on it ([`crate::recovery_window`]).
+    pub is_needed: bool,
 }
 
 impl Received<'_> {
@@ -142,11 +156,6 @@ impl Received<'_> {
     /// When it was made, as far as that can be believed.
     fn time(&self) -> Timestamp {
         if self.is_from_the_future() { self.at } else { self.record.created_at }
-    }
-
-    fn is_good(&self) -> bool {
-        let verified = self.record.last_verification.as_ref();
-        !self.record.incomplete && verified.is_none_or(|verified| verified.result != "failed")
     }
 }
 
@@ -208,7 +217,7 @@ fn counting(backups: &[Received<'_>], first_to_last: &[usize]) -> Vec<bool> {
         let backup = &backups[*index];
         let created = backup.record.created_at;
         let is_in_order = newest == Timestamp::MIN || newest.duration_since(created) <= OVERLAP_MAX;
-        counting[*index] = backup.is_good() && !backup.is_from_the_future() && is_in_order;
+        counting[*index] = backup.record.is_good() && !backup.is_from_the_future() && is_in_order;
         if counting[*index] {
             newest = newest.max(created);
         }
@@ -225,14 +234,15 @@ fn verdict(
     now: Timestamp,
 ) -> Verdict {
     match () {
-        () if policy.is_empty() => Verdict::Keep("no policy"),
+        () if policy.is_empty_of(backup.record.kind) => Verdict::Keep("no policy"),
         () if backup.record.hold => Verdict::Keep("on hold"),
         () if policy.keep_within.is_some_and(|span| backup.is_younger(span, now)) => {
             Verdict::Keep("within the time")
         }
+        () if backup.is_needed => Verdict::Keep("needed by the recovery window"),
         // Newer than every good one: it may be all there is of the last days.
-        () if !backup.is_good() && is_newest => Verdict::Keep("newer than the last good one"),
-        () if !backup.is_good() => Verdict::Forget,
+        () if !backup.record.is_good() && is_newest => Verdict::Keep("newer than the last good one"),
+        () if !backup.record.is_good() => Verdict::Forget,
         () if is_newest => Verdict::Keep("newest good one"),
         () => rule.map_or(Verdict::Forget, Verdict::Keep),
     }
@@ -262,7 +272,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::backup::{BackupKind, Engine, Verification};
+    use crate::backup::{Engine, Verification};
 
     fn record(hour: i64, change: impl FnOnce(&mut BackupRecord)) -> BackupRecord {
         let mut record = BackupRecord {
@@ -304,7 +314,8 @@ mod tests {
 
     /// Claimed hours of those that stay.
     fn kept_of(policy: &Policy, records: &[(BackupRecord, Timestamp)], now_hour: i64) -> Vec<i64> {
-        let backups: Vec<_> = records.iter().map(|(record, at)| Received { record, at: *at }).collect();
+        let backups: Vec<_> =
+            records.iter().map(|(record, at)| Received { record, at: *at, is_needed: false }).collect();
         let verdicts = plan_forget(policy, &backups, hour(now_hour));
         let kept = records.iter().zip(verdicts).filter(|(_, verdict)| *verdict != Verdict::Forget);
         kept.map(|((record, _), _)| record.created_at.as_second() / 3600).collect()
@@ -337,6 +348,35 @@ mod tests {
         let records = [record(1, |_| ()), record(8, |_| ()), record(9, |_| ())];
         let policy = Policy { keep_within: Some(SignedDuration::from_hours(2)), ..Policy::default() };
         assert_eq!(kept(&policy, &records, 9), [8, 9]);
+    }
+
+    #[test]
+    fn what_the_recovery_window_rests_on_stays_and_of_others_it_says_nothing() {
+        let cluster = |record: &mut BackupRecord| record.kind = BackupKind::Cluster;
+        let records = [record(1, cluster), record(3, cluster), record(5, cluster), record(7, cluster)];
+        let window = Policy { keep_wal_within: Some(SignedDuration::from_hours(5)), ..Policy::default() };
+        let planned = |policy: &Policy, records: &[BackupRecord]| {
+            let received = records.iter().map(|record| Received {
+                record,
+                at: record.created_at,
+                is_needed: record.created_at == hour(3),
+            });
+            plan_forget(policy, &received.collect::<Vec<_>>(), hour(9))
+        };
+        let needed = Verdict::Keep("needed by the recovery window");
+        let newest = Verdict::Keep("newest good one");
+        assert_eq!(planned(&window, &records), [Verdict::Forget, needed, Verdict::Forget, newest]);
+        // Beside other rules it takes nothing away.
+        let both = Policy { keep_last: Some(2), ..window.clone() };
+        assert_eq!(
+            planned(&both, &records),
+            [Verdict::Forget, needed, Verdict::Keep("among the last"), newest]
+        );
+        // A dump has no WAL: a policy that speaks of WAL alone says nothing of it.
+        let dumps = [record(1, |_| ()), record(7, |_| ())];
+        assert_eq!(planned(&window, &dumps), [Verdict::Keep("no policy"); 2]);
+        assert!(!window.is_empty() && !window.keeps_nothing());
+        assert_eq!(both.to_string(), "{ keep_last = 2, keep_wal_within = \"5h\" }");
     }
 
     fn last(count: usize) -> Policy {

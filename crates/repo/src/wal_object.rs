@@ -227,13 +227,21 @@ impl Repository {
         Ok(self.store().list(&folder)?.into_iter().filter_map(stored).collect())
     }
 
+    /// What is stored of every cluster.
+    ///
+    /// # Errors
+    /// When the store cannot list.
+    pub fn list_all_wal(&self) -> Result<Vec<StoredWal>> {
+        Ok(self.store().list(FOLDER)?.into_iter().filter_map(stored).collect())
+    }
+
     /// The clusters of which WAL is stored.
     ///
     /// # Errors
     /// When the store cannot list.
     pub fn list_wal_clusters(&self) -> Result<Vec<SystemId>> {
-        let stored = self.store().list(FOLDER)?.into_iter().filter_map(stored);
-        let mut found: Vec<_> = stored.map(|stored| stored.file.system_id).collect();
+        let mut found: Vec<_> =
+            self.list_all_wal()?.into_iter().map(|stored| stored.file.system_id).collect();
         found.sort_unstable();
         found.dedup();
         Ok(found)

@@ -29,6 +29,9 @@ pub(crate) struct Forget {
     /// Keep all that are younger, like 30d or 12h
     #[arg(long, value_name = "TIME")]
     pub(crate) keep_within: Option<String>,
+    /// Of clusters keep what is needed to come back to every moment that is younger
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep_wal_within: Option<String>,
     /// Keep the newest of each of the last N hours that have one
     #[arg(long, value_name = "N")]
     pub(crate) keep_hourly: Option<usize>,
@@ -58,6 +61,10 @@ pub(crate) struct Prune {
     /// How long deleted backups can come back
     #[arg(long, value_name = "TIME", default_value = "72h")]
     pub(crate) cooling_off: String,
+    /// Of archived WAL keep what leads to every moment that is younger, and what makes older base backups consistent; by
+    /// default as retention of the configuration says, else all from the oldest base backup on
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep_wal_within: Option<String>,
     /// Share of unused bytes that is not worth repacking
     #[arg(long, value_name = "N%", default_value = "5%")]
     pub(crate) max_unused: String,
@@ -148,6 +155,12 @@ pub(crate) struct Copy {
     /// File with the other repository's password; the same password by default
     #[arg(long, value_name = "FILE")]
     pub(crate) to_password_file: Option<PathBuf>,
+    /// Leave archived WAL behind: base backups come back to their own end then
+    #[arg(long)]
+    pub(crate) no_wal: bool,
+    /// Say what is missing there, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) warm_up: WarmUpArguments,
 }

@@ -25,8 +25,7 @@ pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, fa
     let mut records = catalog::list(&repository)?;
     records.retain(|record| order.tenant.as_deref().is_none_or(|tenant| record.tenant.as_str() == tenant));
     let now = Timestamp::now();
-    let foreign = forget::foreign_origins(&repository, &records)?;
-    let plan = forget::plan_forget(&policy, records, &forget::receive_times(&repository)?, &foreign, now);
+    let plan = forget::plan(&repository, &policy, records, now)?;
     let forgotten = match order.dry_run {
         true => vec![],
         false => forget::forget(&repository, &plan, &place::identity(environment), now, &cancel)?,
@@ -46,6 +45,7 @@ fn policy(order: &Forget) -> Result<Policy> {
     Ok(Policy {
         keep_last: order.keep_last,
         keep_within: order.keep_within.as_deref().map(duration).transpose()?,
+        keep_wal_within: order.keep_wal_within.as_deref().map(duration).transpose()?,
         calendar: slots.into_iter().filter_map(|(every, keep)| Some((every, keep?))).collect(),
         tiers: vec![],
         zone: order.time_zone.clone(),

@@ -1,16 +1,16 @@
-//! `mainstay mirror`: every backup of one repository into another one, compared, until the first can be given up.
+//! `mainstay mirror`: every backup of one repository, and its WAL, into another one, compared, until the first can be given up.
 
 use std::path::Path;
 
 use engine::mirror::{MirrorReport, Road};
 use jiff::Timestamp;
-use model::backup::BackupRecord;
 use model::progress::Progress;
 use model::secret::Secret;
 use model::size::ByteSize;
 use serde_json::json;
 
 use crate::arguments::{Global, Mirror};
+use crate::command::copy;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
@@ -33,7 +33,8 @@ pub(crate) fn run(global: &Global, order: &Mirror, environment: &Environment, fa
     let (me, progress) = (place::identity(environment), Progress::new());
     let road = Road { from: &from, to: &to, identity: &me, progress: &progress, cancel: &cancel };
     if order.dry_run {
-        show_plan(&road.plan()?, face);
+        let (missing, wal) = road.plan()?;
+        copy::show_plan(&missing, wal, face);
         return Ok(());
     }
     let line = ProgressLine::start(face, &progress);
@@ -46,26 +47,15 @@ pub(crate) fn run(global: &Global, order: &Mirror, environment: &Environment, fa
     }
     show(&report, face);
     match report.damage.first() {
-        None => Ok(()),
+        None => copy::verdict_on_wal(&report.wal),
         Some(damage) => Err(CliError::new(Kind::Damaged, format!("integrity check failed: {damage}")).hint(
             "the other backups are copied; `mainstay repair --dry-run` shows what can be saved of this one",
         )),
     }
 }
 
-fn show_plan(missing: &[BackupRecord], face: &Face) {
-    let ids: Vec<_> = missing.iter().map(|record| record.id.to_string()).collect();
-    let bytes = missing.iter().map(|record| record.size_bytes).sum();
-    face.result(&json!({ "missing": ids, "sizeBytes": format!("{bytes}"), "dryRun": true }), || {
-        let mut lines =
-            vec![format!("{} backups would be copied ({} before compression)", ids.len(), ByteSize(bytes))];
-        lines.extend(ids.iter().map(|id| format!("  {id}")));
-        lines.join("\n")
-    });
-}
-
 fn show(report: &MirrorReport, face: &Face) {
-    let MirrorReport { copied, verified, is_retired, damage } = report;
+    let MirrorReport { copied, wal, verified, is_retired, damage } = report;
     let ids = copied.copied.iter().map(|(from, to)| json!({ "from": from.to_hex(), "to": to.to_hex() }));
     let document = json!({
         "copied": ids.collect::<Vec<_>>(),
@@ -73,6 +63,7 @@ fn show(report: &MirrorReport, face: &Face) {
         "verified": verified,
         "bytes": copied.bytes.to_string(),
         "storedBytes": copied.stored_bytes.to_string(),
+        "wal": wal,
         "retired": is_retired,
         "damage": damage,
         "dryRun": false,
@@ -85,9 +76,10 @@ fn show(report: &MirrorReport, face: &Face) {
             ByteSize(copied.bytes),
             ByteSize(copied.stored_bytes)
         );
+        text.extend(copy::describe_wal(wal));
         if *is_retired {
             text +=
-                "\nthe old repository is retired: it takes no more backups, and nothing in it was deleted";
+                "\nthe old repository is retired: it takes no more backups and no WAL, and nothing in it was deleted";
         }
         text
     });

@@ -2,10 +2,13 @@
 
 mod older;
 
-use engine::expire_wal::{ExpiredWal, expire_wal};
-use jiff::Timestamp;
+use std::collections::HashMap;
+
+use engine::expire_wal::{ExpireOptions, ExpiredWal, expire_wal};
+use jiff::{SignedDuration, Timestamp};
 use model::progress::Progress;
 use model::size::ByteSize;
+use repo::Repository;
 use repo::prune::{PruneOptions, PruneReport, prune};
 use serde_json::json;
 
@@ -16,7 +19,7 @@ use crate::environment::Environment;
 use crate::error::Result;
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
-use crate::{interrupt, place};
+use crate::{configured, interrupt, place};
 use older::Older;
 
 pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, face: &Face) -> Result<()> {
@@ -27,14 +30,18 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
     };
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
+    let windows = Windows::of(global, order, &repository)?;
     let progress = Progress::new();
     let line = ProgressLine::start(face, &progress);
     let report =
         prune(&repository, &options, &place::identity(environment), Timestamp::now(), &progress, &cancel);
     let report = report?;
     // What a base backup that can come back would need goes when that one is gone.
-    let until = Timestamp::now() - options.cooling_off;
-    let wal = expire_wal(&repository, until, order.dry_run, &cancel)?;
+    let now = Timestamp::now();
+    let until = now - options.cooling_off;
+    let window = |tenant: &str, source: &str| windows.of_source(tenant, source);
+    let expire = ExpireOptions { until, window: &window, now, dry_run: order.dry_run };
+    let wal = expire_wal(&repository, &expire, &cancel)?;
     let url = place::address(global, environment)?;
     // What is done is done, whoever may look at it afterwards.
     let older =
@@ -58,6 +65,42 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
         lines.join("\n")
     });
     Ok(())
+}
+
+/// How long each moment of a cluster can be come back to.
+enum Windows {
+    /// As was said for this run.
+    Said(SignedDuration),
+    /// As the configuration says of a tenant's source; of others nothing is known, and their WAL stays.
+    Configured(HashMap<(String, String), SignedDuration>),
+}
+
+impl Windows {
+    fn of(global: &Global, order: &Prune, repository: &Repository) -> Result<Self> {
+        if let Some(window) = &order.keep_wal_within {
+            return Ok(Self::Said(duration(window)?));
+        }
+        let mut windows = HashMap::new();
+        // A configuration that has nothing to do with it must not keep packs from being pruned.
+        if repository.list_wal_clusters()?.is_empty() {
+            return Ok(Self::Configured(windows));
+        }
+        for tenant in configured::load_if_any(global)?.iter().flat_map(|all| &all.tenants) {
+            for source in &tenant.sources {
+                let window = source.retention.as_ref().and_then(|policy| policy.value.keep_wal_within);
+                let name = (tenant.name.to_string(), source.name.to_string());
+                windows.extend(window.map(|window| (name, window)));
+            }
+        }
+        Ok(Self::Configured(windows))
+    }
+
+    fn of_source(&self, tenant: &str, source: &str) -> Option<SignedDuration> {
+        match self {
+            Self::Said(window) => Some(*window),
+            Self::Configured(windows) => windows.get(&(tenant.to_owned(), source.to_owned())).copied(),
+        }
+    }
 }
 
 fn describe(report: &PruneReport, dry_run: bool) -> Vec<String> {

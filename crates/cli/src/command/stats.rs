@@ -38,6 +38,9 @@ fn describe(stats: &Stats) -> String {
             ByteSize(stats.index_bytes)
         ),
     ];
+    if stats.wal_bytes > 0 {
+        lines.push(format!("WAL           {} in {} segments", ByteSize(stats.wal_bytes), stats.wal_segments));
+    }
     if let Some(waste) = &stats.waste {
         lines.push(format!(
             "waste         {} unused, {} in {} marked packs",

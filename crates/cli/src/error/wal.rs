@@ -18,6 +18,10 @@ impl From<WalError> for CliError {
                 "a restored copy must not archive here: set archive_mode=off, or name another repository. Where the other \
                  one will never go on, run this once with --take-over (docs: how-to/archive-wal)",
             ),
+            WalError::OwnersDiffer { .. } => Self::new(Kind::Refused, message).hint(
+                "which of them is the cluster? say so with `mainstay wal push --take-over` in one of the repositories, or \
+                 copy into another one",
+            ),
             WalError::Gap(_) => Self::new(Kind::Failed, message).hint(
                 "no recovery leads across it: make a base backup, and go on behind the gap with --accept-gap",
             ),

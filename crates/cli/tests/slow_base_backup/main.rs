@@ -10,6 +10,7 @@ mod increments;
 mod failures;
 mod restore;
 mod point_in_time;
+mod window;
 mod half;
 
 use testkit::site::Site;

@@ -6,3 +6,4 @@ mod scene;
 mod push;
 mod fetch;
 mod agent;
+mod moved;

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use model::span::show_span;
 
 use super::findings::Findings;
-use crate::configuration::{Source, Tenant};
+use crate::configuration::{Source, Tenant, What};
 use crate::error::ConfigError;
 use crate::file::File;
 use crate::origin::Origin;
@@ -53,7 +53,10 @@ fn too_rare(source: &Source, every: Option<SignedDuration>) -> Option<(String, O
 fn too_short(source: &Source, retention: Option<SignedDuration>) -> Option<(String, Origin)> {
     let (asked, policy) = (retention?, source.retention.as_ref()?);
     let interval = source.schedule.value.cron().map_or(SignedDuration::ZERO, |cron| cron.gaps().0);
-    let reach = policy.value.reach(interval);
+    // Of a cluster each moment of its window comes back, whatever backups there are.
+    let is_cluster = matches!(source.what.value, What::Cluster(_));
+    let window = policy.value.keep_wal_within.filter(|_| is_cluster).unwrap_or_default();
+    let reach = policy.value.reach(interval).max(window);
     (reach < asked).then(|| {
         let words =
             format!("backups are kept for {}, and [minimum] asks for {}", show_span(reach), show_span(asked));

@@ -4,12 +4,15 @@
 //! on the line only where its end is before the position at which its timeline was left, and it comes to a target only
 //! where the target is not before its end: until there it is not consistent.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::lsn::{Lsn, Timeline};
 use model::recovery_target::RecoveryTarget;
 use model::wal_name::{SegmentName, SegmentNo, SegmentSize};
+
+/// How far the clock of a server may be behind that of the store, which says when its WAL came.
+const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// The timelines that a recovery goes along, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +84,16 @@ pub enum Unreachable {
         /// The one that was asked for.
         line: Timeline,
     },
+    /// WAL on the way is missing, while later WAL is there.
+    #[error(
+        "the target is after {last:.0}, up to when WAL goes on behind the backup: then the archive lacks {gap}"
+    )]
+    Gap {
+        /// When the last WAL before it was stored, or the backup ended.
+        last: Timestamp,
+        /// The first that is missing.
+        gap: SegmentName,
+    },
     /// The archive does not go as far.
     #[error("the target is at {target}, and the archived WAL goes to {end} without a gap")]
     Beyond {
@@ -114,19 +127,28 @@ pub struct WalAhead {
     pub segments: u64,
     /// Where the last of them ends; the end of the backup itself where there is none.
     pub end: Lsn,
+    /// When the last of them was stored; nothing where there is none.
+    pub until: Option<Timestamp>,
     /// The first that is missing while later ones are there.
     pub gap: Option<SegmentName>,
 }
 
-/// Look along `line` for the segments behind the end of a backup at `stop`, whose own WAL comes with it.
-pub fn look_ahead(archived: &BTreeSet<SegmentName>, line: &Line, stop: Lsn, size: SegmentSize) -> WalAhead {
+/// Look along `line` for the segments behind the end of a backup at `stop`, whose own WAL comes with it. What is archived
+/// comes with the time at which it was stored.
+pub fn look_ahead(
+    archived: &BTreeMap<SegmentName, Timestamp>,
+    line: &Line,
+    stop: Lsn,
+    size: SegmentSize,
+) -> WalAhead {
     let first = SegmentNo(size.segment_before(stop).0 + 1);
-    let has = |segment: SegmentNo| {
+    let stored = |segment: SegmentNo| {
         let names = line.of_segment(segment, size).map(|timeline| SegmentName::new(timeline, segment, size));
-        names.into_iter().any(|name| archived.contains(&name))
+        names.into_iter().find_map(|name| archived.get(&name).copied())
     };
-    let mut next = first;
-    while has(next) {
+    let (mut next, mut until) = (first, None);
+    while let Some(at) = stored(next) {
+        until = until.max(Some(at));
         next.0 += 1;
     }
     let is_later = |name: &&SegmentName| {
@@ -134,23 +156,36 @@ pub fn look_ahead(archived: &BTreeSet<SegmentName>, line: &Line, stop: Lsn, size
         number.is_some_and(|number| line.of_segment(number, size).any(|timeline| timeline == name.timeline))
     };
     let missing = line.of_segment(next, size).next().unwrap_or(line.last);
-    let gap = archived.iter().any(|name| is_later(&name)).then(|| SegmentName::new(missing, next, size));
+    let gap = archived.keys().any(|name| is_later(&name)).then(|| SegmentName::new(missing, next, size));
     let end = if next == first { stop } else { size.start_of(next) };
-    WalAhead { segments: next.0 - first.0, end, gap }
+    WalAhead { segments: next.0 - first.0, end, until, gap }
 }
 
 impl WalAhead {
-    /// Refuse a target that is certainly not in it.
+    /// Refuse a target that is certainly not in it, for a backup that `ended` so.
     ///
     /// # Errors
-    /// [`Unreachable::Beyond`].
-    pub fn verify_reach(&self, target: &RecoveryTarget) -> Result<(), Unreachable> {
+    /// [`Unreachable::Beyond`], [`Unreachable::Gap`].
+    pub fn verify_reach(&self, target: &RecoveryTarget, ended: &Ended) -> Result<(), Unreachable> {
         match target {
+            // What was committed by then came at the latest with the segment that it is in.
+            RecoveryTarget::Time(time) => match self.gap {
+                Some(gap) if *time > self.last_commit_max(ended) => {
+                    Err(Unreachable::Gap { last: self.until.unwrap_or(ended.at), gap })
+                }
+                _ => Ok(()),
+            },
             RecoveryTarget::Lsn(lsn) if *lsn > self.end => {
                 Err(Unreachable::Beyond { target: *lsn, end: self.end })
             }
             _ => Ok(()),
         }
+    }
+
+    /// By then everything was committed that it has.
+    fn last_commit_max(&self, ended: &Ended) -> Timestamp {
+        let until = |until: Timestamp| until.checked_add(CLOCKS_APART_MAX).unwrap_or(Timestamp::MAX);
+        self.until.map_or(ended.at, until)
     }
 }
 
@@ -170,11 +205,16 @@ mod tests {
         Line::new(left.to_vec(), Timeline(3))
     }
 
-    fn archived(names: &[(u32, u64)]) -> BTreeSet<SegmentName> {
-        names
-            .iter()
-            .map(|(line, number)| SegmentName::new(Timeline(*line), SegmentNo(*number), size()))
-            .collect()
+    fn hour(hour: u64) -> Timestamp {
+        Timestamp::from_second(hour as i64 * 3600).unwrap()
+    }
+
+    /// Each was stored in the hour of its number.
+    fn archived(names: &[(u32, u64)]) -> BTreeMap<SegmentName, Timestamp> {
+        let name = |(line, number): &(u32, u64)| {
+            (SegmentName::new(Timeline(*line), SegmentNo(*number), size()), hour(*number))
+        };
+        names.iter().map(name).collect()
     }
 
     #[test]
@@ -198,7 +238,10 @@ mod tests {
         let stop = Lsn(3 * MIB + 5);
         let ahead = |names: &[(u32, u64)]| look_ahead(&archived(names), &line(), stop, size());
         let whole = [(1, 4), (1, 5), (2, 5), (2, 6), (2, 7), (3, 8), (3, 9)];
-        assert_eq!(ahead(&whole), WalAhead { segments: 6, end: Lsn(10 * MIB), gap: None });
+        assert_eq!(
+            ahead(&whole),
+            WalAhead { segments: 6, end: Lsn(10 * MIB), until: Some(hour(9)), gap: None }
+        );
         let other = [(1, 4), (2, 5), (1, 6), (1, 7)];
         let found = ahead(&other);
         assert_eq!(
@@ -212,12 +255,33 @@ mod tests {
     fn a_gap_is_named_only_where_something_lies_behind_it() {
         let stop = Lsn(3 * MIB);
         let ahead = |names: &[(u32, u64)]| look_ahead(&archived(names), &line(), stop, size());
-        assert_eq!(ahead(&[]), WalAhead { segments: 0, end: stop, gap: None });
-        assert_eq!(ahead(&[(1, 1), (1, 2)]), WalAhead { segments: 0, end: stop, gap: None });
+        assert_eq!(ahead(&[]), WalAhead { segments: 0, end: stop, until: None, gap: None });
+        assert_eq!(ahead(&[(1, 1), (1, 2)]).segments, 0);
         let gap = ahead(&[(1, 3), (2, 5)]);
         assert_eq!(gap.gap, Some(SegmentName::new(Timeline(1), SegmentNo(4), size())));
         assert_eq!(gap.end, Lsn(4 * MIB));
-        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB))).is_ok());
-        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB + 1))).is_err());
+        let ended = Ended { timeline: Timeline(1), stop, at: hour(2) };
+        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB)), &ended).is_ok());
+        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB + 1)), &ended).is_err());
+    }
+
+    #[test]
+    fn pitfall_19_a_time_whose_wal_is_gone_is_refused() {
+        let stop = Lsn(3 * MIB);
+        let ended = Ended { timeline: Timeline(1), stop, at: hour(2) };
+        let reach = |names: &[(u32, u64)], at: Timestamp| {
+            let ahead = look_ahead(&archived(names), &line(), stop, size());
+            ahead.verify_reach(&RecoveryTarget::Time(at), &ended)
+        };
+        let second = SignedDuration::from_secs(1);
+        // Nothing is behind the backup but what a later one begins with.
+        assert!(reach(&[(1, 5)], hour(2)).is_ok());
+        let refused = reach(&[(1, 5)], hour(2) + second).unwrap_err();
+        assert!(refused.to_string().contains("000000010000000000000003"), "{refused}");
+        // Clocks may differ by as much as an hour.
+        assert!(reach(&[(1, 3), (1, 5)], hour(4)).is_ok());
+        assert!(reach(&[(1, 3), (1, 5)], hour(4) + second).is_err());
+        // Nobody knows when what is not there yet will come.
+        assert!(reach(&[(1, 3), (1, 4)], hour(400)).is_ok());
     }
 }

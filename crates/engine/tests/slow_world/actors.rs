@@ -115,10 +115,8 @@ impl Actor {
             Verb::Forget => {
                 let policy = Policy { keep_last: Some(1), ..Policy::default() };
                 let records = catalog::list(&self.repository)?;
-                let received = forget::receive_times(&self.repository)?;
                 let now = self.clock.now();
-                let foreign = forget::foreign_origins(&self.repository, &records)?;
-                let plan = forget::plan_forget(&policy, records, &received, &foreign, now);
+                let plan = forget::plan(&self.repository, &policy, records, now)?;
                 let cancel = CancelToken::new();
                 Ok(forget::forget(&self.repository, &plan, &self.identity(), now, &cancel).map(drop)?)
             }

@@ -132,8 +132,10 @@ impl<'a> Exporting<'a> {
             let words = format!("it is {now:.0} here and {latest:.0} there, so no older dump is deleted");
             return Err(CliError::new(Kind::Refused, words));
         }
-        let received: Vec<_> =
-            found.iter().map(|(placed, record)| Received { record, at: placed.modified }).collect();
+        let received: Vec<_> = found
+            .iter()
+            .map(|(placed, record)| Received { record, at: placed.modified, is_needed: false })
+            .collect();
         let verdicts = plan_forget(policy, &received, now);
         let goes = found.iter().zip(verdicts).filter(|(_, verdict)| *verdict == Verdict::Forget);
         let mut count = 0;

@@ -199,9 +199,7 @@ impl Runner<'_> {
                 made.iter().any(|one| one.tenant == record.tenant && one.source == record.source)
             });
             let now = Timestamp::now();
-            let foreign = forget::foreign_origins(repository, &records)?;
-            let plan =
-                forget::plan_forget(policy, records, &forget::receive_times(repository)?, &foreign, now);
+            let plan = forget::plan(repository, policy, records, now)?;
             let forgotten =
                 forget::forget(repository, &plan, &place::identity(environment), now, &self.cancel)?;
             if !forgotten.is_empty() {

@@ -2,11 +2,12 @@
 //!
 //! The newest timeline is found as a server finds it: from that of the backup on, as long as the next one has a history.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::cluster_manifest::ClusterManifest;
 use engine::fetch_wal::load_wal;
 use engine::restore_cluster::reach::{Line, WalAhead, look_ahead};
+use jiff::Timestamp;
 use model::lsn::{SystemId, Timeline};
 use model::recovery_target::TargetTimeline;
 use model::wal_name::WalName;
@@ -23,10 +24,13 @@ pub(super) fn ahead(
     wanted: TargetTimeline,
 ) -> Result<(Line, WalAhead)> {
     let archived = repository.list_wal(manifest.system_id, None)?;
-    let (mut segments, mut histories) = (BTreeSet::new(), BTreeSet::new());
+    let (mut segments, mut histories) = (BTreeMap::new(), BTreeSet::new());
     for stored in archived {
         match stored.file.name {
-            WalName::Segment(name) => _ = segments.insert(name),
+            WalName::Segment(name) => {
+                let at = Timestamp::try_from(stored.modified).unwrap_or(Timestamp::MAX);
+                segments.insert(name, at);
+            }
             WalName::History(timeline) => _ = histories.insert(timeline),
             WalName::Partial(_) | WalName::Backup(..) => {}
         }

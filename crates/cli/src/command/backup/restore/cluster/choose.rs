@@ -53,7 +53,10 @@ pub(super) fn choose(
     }
     let message = format!("no backup of {} comes to {target}", order.id);
     Err(CliError::new(Kind::NotFound, message)
-        .hint("`mainstay backup list` shows from when on there are backups"))
+        .hint(
+            "`mainstay backup list` shows from when on there are backups, and `mainstay wal status` between which points \
+             archived WAL leads on from them",
+        ))
 }
 
 fn look(repository: &Repository, index: &Index, record: &BackupRecord, order: &Restore) -> Result<Chosen> {
@@ -69,7 +72,7 @@ impl Chosen {
         let ClusterManifest { timeline, stop_lsn: stop, stopped_at, .. } = self.manifest;
         let ended = Ended { timeline, stop, at: stopped_at.unwrap_or(self.record.created_at) };
         let reach = verify_reach(&ended, target, &self.line);
-        let reach = reach.and_then(|()| self.ahead.verify_reach(target));
+        let reach = reach.and_then(|()| self.ahead.verify_reach(target, &ended));
         reach.map_err(|error| refused(&self.record, &error))
     }
 }
@@ -79,6 +82,9 @@ fn refused(record: &BackupRecord, error: &Unreachable) -> CliError {
         Unreachable::Later(_) => "take an earlier backup, or name TENANT/SOURCE to have it chosen",
         Unreachable::OtherHistory { .. } => {
             "take a backup of that history, or follow another one with --target-timeline"
+        }
+        Unreachable::Gap { .. } => {
+            "`mainstay wal status` shows between which points the cluster can come back, and from which backup"
         }
         Unreachable::Beyond { .. } => {
             "recover to an earlier target, or to the end of what there is by naming none"
