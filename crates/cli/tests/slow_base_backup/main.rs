@@ -11,6 +11,10 @@ mod failures;
 mod restore;
 mod point_in_time;
 mod half;
+mod selected;
+mod tables;
+mod tables_trouble;
+mod consolidate;
 
 use testkit::site::Site;
 

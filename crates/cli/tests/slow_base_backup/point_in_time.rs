@@ -8,16 +8,17 @@ use testkit::site::id_of;
 
 use crate::room::Room;
 
-/// A server that archives into the repository of `room`, once it is told to.
-fn server(bin_dir: &Path) -> Postgres {
-    let settings = [("wal_level", "replica"), ("archive_mode", "on")];
+/// A server that archives into the repository of a room, once it is told to.
+pub(crate) fn server(bin_dir: &Path) -> Postgres {
+    // Without whole pages in the WAL, no part of a cluster recovers.
+    let settings = [("wal_level", "replica"), ("archive_mode", "on"), ("full_page_writes", "on")];
     let server = Postgres::start_with_settings(bin_dir, &settings);
     server.psql("ALTER SYSTEM SET archive_command = '/bin/true'; SELECT pg_reload_conf()");
     server.psql("CREATE TABLE ledger (id serial PRIMARY KEY, said text)");
     server
 }
 
-fn archive_into(room: &Room, server: &Postgres) {
+pub(crate) fn archive_into(room: &Room, server: &Postgres) {
     room.open_to(server);
     let command = room.server_command("wal push %p").replace('\'', "''");
     server.psql(&format!("ALTER SYSTEM SET archive_command = '{command}'"));
@@ -25,12 +26,12 @@ fn archive_into(room: &Room, server: &Postgres) {
 }
 
 /// Back up as the server's user.
-fn back_up(room: &Room, server: &Postgres) -> String {
+pub(crate) fn back_up(room: &Room, server: &Postgres) -> String {
     id_of(&room.run_as_server(server, &["backup", "create", "acme", "--cluster"]).ok())
 }
 
 /// Everything that was written is archived.
-fn wait_archived(server: &Postgres) {
+pub(crate) fn wait_archived(server: &Postgres) {
     let last = server.psql("SELECT pg_walfile_name(pg_switch_wal())");
     let begin = Instant::now();
     loop {
@@ -49,7 +50,7 @@ fn wait_archived(server: &Postgres) {
 }
 
 /// Say something in a transaction of its own; its number, and the time and the position behind it.
-fn say(server: &Postgres, words: &str) -> [String; 3] {
+pub(crate) fn say(server: &Postgres, words: &str) -> [String; 3] {
     let xid = server.psql(&format!(
         "BEGIN; INSERT INTO ledger (said) VALUES ('{words}'); SELECT pg_current_xact_id(); COMMIT"
     ));
