@@ -70,7 +70,7 @@ fn a_chain_becomes_a_full_backup_that_postgresql_finds_whole_and_increments_rest
         for old in room.site.ids().iter().filter(|id| **id != next && **id != whole) {
             room.site.run(&["backup", "delete", old]).ok();
         }
-        room.site.run(&["prune", "--cooling-off", "0s", "--max-unused", "0%"]).ok();
+        room.site.run(&["prune", "--cooling-off", "0h", "--max-unused", "0"]).ok();
         let restored = room.path("restored");
         let to = ["--to", restored.to_str().unwrap(), "--target", "immediate", "--target-action", "promote"];
         let ran = room.restore(&server, &[&["backup", "restore", &next][..], &to].concat()).ok();
