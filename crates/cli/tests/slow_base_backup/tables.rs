@@ -108,11 +108,9 @@ fn c21_tables_come_back_as_they_were_before_they_were_dropped() {
     let rescued = |sql: &str| server.psql_in("rescue", sql);
     assert_eq!(rescued("SELECT count(*), max(total) FROM sales.orders"), "5001|1000000");
     assert_eq!(rescued("SELECT count(*), count(*) FILTER (WHERE what = 'late') FROM sales.events"), "402|2");
-    assert_eq!(
-        rescued("INSERT INTO sales.orders (total) VALUES (1) RETURNING id"),
-        "5002",
-        "the sequence goes on"
-    );
+    // A recovered sequence is some numbers ahead: those that its WAL had reserved.
+    let next: u32 = rescued("INSERT INTO sales.orders (total) VALUES (1) RETURNING id").parse().unwrap();
+    assert!((5002..5100).contains(&next), "the sequence goes on: {next}");
     assert_eq!(
         rescued("SELECT count(*) FROM pg_indexes WHERE indexname IN ('by_total', 'orders_pkey')"),
         "2"

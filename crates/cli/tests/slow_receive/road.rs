@@ -90,7 +90,10 @@ fn a_gap_is_refused_unless_it_is_accepted() {
     // Where the spool holds the beginning of a segment it is the server that has no more of it, else the archive that ends.
     let log = accepted.log();
     let told = log.lines().find(|line| line.contains("there is a gap")).unwrap_or_else(|| panic!("{log}"));
-    assert!(told.starts_with("warning: the archive ends with") || told.starts_with("warning: the server has no"), "{log}");
+    assert!(
+        told.starts_with("warning: the archive ends with") || told.starts_with("warning: the server has no"),
+        "{log}"
+    );
     let last = server.psql("SELECT pg_walfile_name(pg_switch_wal())");
     accepted.says(&format!("archived {last}"));
 }
