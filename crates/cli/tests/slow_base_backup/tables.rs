@@ -138,6 +138,32 @@ fn c21_tables_come_back_as_they_were_before_they_were_dropped() {
 }
 
 #[test]
+fn a_database_that_was_made_anew_of_another_one_is_recovered_with_all_of_the_cluster() {
+    let (room, server) = (Room::new(), server(&installed()[0]));
+    archive_into(&room, &server);
+    let work = room.path("work");
+    fs::create_dir(&work).unwrap();
+    give_to_owner_of(&work, &server);
+    for database in ["shop", "mould", "rescue"] {
+        server.psql(&format!("CREATE DATABASE {database}"));
+    }
+    server.psql_in("mould", "CREATE TABLE cast_of AS SELECT generate_series(1, 3000) AS n");
+    back_up(&room, &server);
+    server.psql("DROP DATABASE shop");
+    // By copying files, as all did before 15: no page of them is in the WAL.
+    let strategy = if load::major(&server) >= 15 { "STRATEGY file_copy" } else { "" };
+    server.psql(&format!("CREATE DATABASE shop TEMPLATE mould {strategy}"));
+    wait_archived(&server);
+    let restore =
+        ["backup", "restore", "acme/cluster", "--table", "shop.public.cast_of", "--into-database", "rescue"];
+    let ran =
+        room.run_as_server(&server, &[&restore[..], &["--work-dir", work.to_str().unwrap()]].concat()).ok();
+    assert!(ran.stderr.contains("all of the cluster is restored"), "{}", ran.stderr);
+    assert_eq!(server.psql_in("rescue", "SELECT count(*), sum(n) FROM cast_of"), "3000|4501500");
+    assert_eq!(fs::read_dir(&work).unwrap().count(), 0);
+}
+
+#[test]
 fn pitfall_17_a_tablespace_made_after_the_backup_keeps_a_recovery_from_writing_into_it() {
     let scene = Scene::new();
     let Scene { room, server, time } = &scene;

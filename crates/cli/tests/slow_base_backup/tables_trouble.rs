@@ -24,6 +24,7 @@ impl Scene {
         let (room, server) = (Room::new(), load::server_with(&installed()[0], &settings));
         server.psql("CREATE DATABASE shop");
         server.psql("CREATE DATABASE rescue");
+        server.psql("ALTER SYSTEM SET work_mem = '7MB'");
         server.psql_in("shop", "CREATE TABLE free AS SELECT 1 AS n; CREATE TABLE held AS SELECT 2 AS n");
         server.psql_in("shop", "BEGIN; LOCK TABLE held; PREPARE TRANSACTION 'holding'");
         load::back_up(&room.site, &server, &[]);
@@ -80,6 +81,26 @@ fn lives(pid: i32, place: &Path) -> bool {
     String::from_utf8_lossy(&words).contains(place.to_str().unwrap())
 }
 
+/// It has no secret of ours, no library of the original, and no address.
+#[track_caller]
+fn assert_closed(pid: i32, place: &Path) {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let names: Vec<_> =
+        environment.split(|byte| *byte == 0).map(|one| String::from_utf8_lossy(one)).collect();
+    let is_known =
+        |one: &str| ["", "PATH", "LD_LIBRARY_PATH", "LC_ALL"].contains(&one.split('=').next().unwrap());
+    // The server itself adds what it found out, like the place of its programs.
+    let secrets =
+        names.iter().filter(|one| !is_known(one) && !one.starts_with("PG") && !one.starts_with("LC_"));
+    assert_eq!(secrets.collect::<Vec<_>>(), Vec::<&std::borrow::Cow<'_, str>>::new());
+    assert!(!names.iter().any(|one| one.contains("PASS")), "{names:?}");
+    let pid_file = fs::read_to_string(place.join("data/postmaster.pid")).unwrap();
+    let lines: Vec<_> = pid_file.lines().collect();
+    assert_eq!((lines[4], lines[5]), (place.join("run").to_str().unwrap(), ""), "socket and address");
+    let auto_conf = fs::read_to_string(place.join("data/postgresql.auto.conf")).unwrap();
+    assert!(!auto_conf.contains("work_mem"), "settings of the original: {auto_conf}");
+}
+
 #[track_caller]
 fn until(what: &str, holds: impl Fn() -> bool) {
     let begin = Instant::now();
@@ -95,6 +116,7 @@ fn a_restore_that_is_stopped_takes_its_server_along_and_what_a_killed_one_left_i
     let (mut stopped, place) = scene.start_and_wait();
     let server = postmaster(&place);
     assert!(lives(server, &place));
+    assert_closed(server, &place);
     kill_process(Pid::from_child(&stopped), Signal::INT).unwrap();
     assert_ne!(stopped.wait().unwrap().code(), Some(0));
     assert!(!lives(server, &place), "the throw-away server lives");
