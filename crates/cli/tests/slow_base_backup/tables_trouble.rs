@@ -52,17 +52,22 @@ impl Scene {
         words.map(str::to_owned).to_vec()
     }
 
-    /// A restore of a table that nobody gets at, when the server for it has recovered.
-    fn start_and_wait(&self) -> (Child, PathBuf) {
+    /// A restore of a table that nobody gets at.
+    fn start(&self) -> Child {
         let (order, password) = (self.order("shop.public.held"), self.room.path("password"));
         let mut words = vec!["--password-file", password.to_str().unwrap()];
         words.extend(order.iter().map(String::as_str));
-        let running = load::program(&self.room.site, &self.server).without("MAINSTAY_PASSWORD").start(&words);
+        load::program(&self.room.site, &self.server).without("MAINSTAY_PASSWORD").start(&words)
+    }
+
+    /// Its private place, when the server there has recovered.
+    #[track_caller]
+    fn wait_for_dump(&self) -> PathBuf {
         let begin = Instant::now();
         loop {
             let found = fs::read_dir(self.work()).unwrap().flatten().map(|entry| entry.path());
             if let Some(place) = found.into_iter().find(|place| place.join("tables.dump").exists()) {
-                return (running, place);
+                return place;
             }
             assert!(begin.elapsed() < Duration::from_secs(60), "it never comes to the dump");
             std::thread::sleep(Duration::from_millis(20));
@@ -113,7 +118,8 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 #[test]
 fn a_restore_that_is_stopped_takes_its_server_along_and_what_a_killed_one_left_is_removed_by_the_next() {
     let scene = Scene::new();
-    let (mut stopped, place) = scene.start_and_wait();
+    let mut stopped = scene.start();
+    let place = scene.wait_for_dump();
     let server = postmaster(&place);
     assert!(lives(server, &place));
     assert_closed(server, &place);
@@ -122,7 +128,8 @@ fn a_restore_that_is_stopped_takes_its_server_along_and_what_a_killed_one_left_i
     assert!(!lives(server, &place), "the throw-away server lives");
     assert_eq!(fs::read_dir(scene.work()).unwrap().count(), 0);
 
-    let (mut killed, place) = scene.start_and_wait();
+    let mut killed = scene.start();
+    let place = scene.wait_for_dump();
     let server = postmaster(&place);
     killed.kill().unwrap();
     killed.wait().unwrap();

@@ -41,7 +41,7 @@ impl Feed<'_> {
         let mut ahead = None;
         while !is_over.load(Ordering::SeqCst) {
             self.cancel.check()?;
-            let Some(asked) = requests.next().map_err(talking())? else { continue };
+            let Some(asked) = requests.wait().map_err(talking())? else { continue };
             match self.find(&asked, ahead.take()) {
                 Ok(Some(bytes)) => {
                     requests.give(&bytes).map_err(talking())?;

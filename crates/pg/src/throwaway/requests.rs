@@ -62,7 +62,7 @@ impl WalRequests {
     ///
     /// # Errors
     /// What the system says.
-    pub fn next(&mut self) -> io::Result<Option<String>> {
+    pub fn wait(&mut self) -> io::Result<Option<String>> {
         let mut polled = [PollFd::new(&self.ask, PollFlags::IN)];
         match poll(&mut polled, Some(&PATIENCE)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
@@ -125,7 +125,7 @@ mod tests {
         let mut asked = |name: &str| {
             let mut child = command(name);
             loop {
-                if let Some(asked) = requests.next().unwrap() {
+                if let Some(asked) = requests.wait().unwrap() {
                     assert_eq!(asked, name);
                     break;
                 }
