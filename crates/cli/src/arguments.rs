@@ -21,7 +21,7 @@ mod manifests;
 pub(crate) use access::{Key, NewPassword, Repositories};
 pub(crate) use afar::FarArguments;
 pub(crate) use backup::{Backup, Create, Import, Restore, What};
-pub(crate) use care::{Check, Copy, Doctor, Forget, Mirror, Parity, Prune, Repair, RepairStep};
+pub(crate) use care::{Check, Consolidate, Copy, Doctor, Forget, Mirror, Parity, Prune, Repair, RepairStep};
 pub(crate) use lock::{Extend, Lock};
 pub(crate) use manifests::{ManifestKind, Manifests};
 pub(crate) use server::ServerArgs;
@@ -138,6 +138,8 @@ pub(crate) enum Command {
     Lock(Lock),
     /// Copy backups to another repository
     Copy(Copy),
+    /// Make a full backup of a cluster out of increments, in the repository, without touching the server
+    Consolidate(Consolidate),
     /// What is wrong with this store, repository, machine or server, and what to do about it; nothing is changed
     Doctor(Doctor),
     /// Make another repository have every backup of this one, compare them, and give this one up

@@ -12,6 +12,7 @@ mod repair;
 mod parity;
 mod lock;
 mod copy;
+mod consolidate;
 mod mirror;
 mod doctor;
 mod demo;
@@ -47,7 +48,10 @@ pub(crate) fn examines_the_store(command: &Command) -> bool {
 
 /// Whether it fills one buffer after the other, all day.
 pub(crate) fn fills_packs(command: &Command) -> bool {
-    matches!(command, Command::Backup(Backup::Create(_)) | Command::Run(_) | Command::Serve)
+    matches!(
+        command,
+        Command::Backup(Backup::Create(_)) | Command::Run(_) | Command::Serve | Command::Consolidate(_)
+    )
 }
 
 /// Whether it reads a repository and changes nothing there, so that it may be one as it was.
@@ -80,6 +84,7 @@ pub(crate) fn works_on_one_repository(command: &Command) -> bool {
         | Command::Repair(_)
         | Command::Parity(_)
         | Command::Lock(_)
+        | Command::Consolidate(_)
         | Command::Copy(_) => true,
         Command::Key(order) => !matches!(order, Key::Generate),
         Command::Wal(_) => true,
@@ -146,6 +151,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Repair(order) => repair::run(&global, &order, environment, face),
         Command::Lock(order) => lock::run(&global, &order, environment, face),
         Command::Copy(order) => copy::run(&global, &order, environment, face),
+        Command::Consolidate(order) => consolidate::run(&global, &order, environment, face),
         Command::Doctor(order) => doctor::run(&global, &order, environment, face),
         Command::Mirror(order) => mirror::run(&global, &order, environment, face),
     }

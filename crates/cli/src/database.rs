@@ -53,6 +53,23 @@ pub(crate) fn session(
     Ok(Session::open(connection)?)
 }
 
+/// The name of the database that `named` means, and the way to its server. A URI may stand for both.
+pub(crate) fn target(
+    named: Option<&str>,
+    server: &ServerArgs,
+    environment: &Environment,
+    face: &Face,
+) -> Result<(Option<String>, Session)> {
+    let is_uri = |text: &&str| text.starts_with("postgresql://") || text.starts_with("postgres://");
+    match named.filter(is_uri) {
+        Some(uri) => {
+            let session = session(Some(uri), server, environment, face)?;
+            Ok((session.connection().database().map(str::to_owned), session))
+        }
+        None => Ok((named.map(str::to_owned), session(None, server, environment, face)?)),
+    }
+}
+
 /// Whether one of `patterns`, names with `*` and `?`, fits a database.
 pub(crate) fn is_left_out(patterns: &[String], database: &str) -> bool {
     patterns.iter().any(|pattern| glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(database)))

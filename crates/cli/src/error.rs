@@ -125,6 +125,7 @@ impl From<EngineError> for CliError {
                 "find out who removed it; its data may still be there until the next `mainstay prune`, and in a versioned \
                  bucket or another copy of the repository the snapshot itself",
             ),
+            EngineError::NoSuch { .. } => Self::new(Kind::NotFound, message),
             EngineError::NoPath { .. } => {
                 Self::new(Kind::NotFound, message).hint("paths are those below the backed-up directory")
             }

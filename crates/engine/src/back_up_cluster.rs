@@ -29,7 +29,7 @@ use crate::writing::{
 };
 
 /// zstd level where nobody says otherwise: files of a cluster compress well, and are read by all cores.
-const LEVEL: i32 = 3;
+pub(crate) const LEVEL: i32 = 3;
 /// How long the archiver may take for what the backup needs, before that is told.
 const ARCHIVER_PATIENCE: Duration = Duration::from_secs(60);
 /// A server notes in a file when it was started, and says it when it is asked, a moment later.
@@ -220,6 +220,7 @@ impl Begun<'_> {
             data_directory: facts.data_directory.unwrap_or_default(),
             tablespaces: facts.tablespaces,
             earlier: earlier.as_ref().map(Earlier::as_earlier_links).unwrap_or_default(),
+            made_of: vec![],
             marker,
             problems: seen.problems,
         };

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 /// The directory of the links.
 pub const CHAIN: &str = "chain";
+/// The tag of a snapshot that was made out of a chain: it names the backup that the chain ended with.
+pub const CONSOLIDATED: &str = "consolidated";
 /// The file without which nothing starts, relative to the data directory.
 pub const PG_CONTROL: &str = "global/pg_control";
 
@@ -52,6 +54,9 @@ pub struct ClusterManifest {
     pub tablespaces: Vec<Tablespace>,
     /// The backups whose links come before this one, the full one first; empty for a full one.
     pub earlier: Vec<EarlierLink>,
+    /// Of a full one that was made out of a chain: the backups whose links it was made of, the full one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made_of: Vec<BackupId>,
     /// What the data directory was marked with when it had been read: an increment against this backup needs a directory
     /// that has the mark still, and so this history behind it.
     #[serde(default)]

@@ -9,10 +9,12 @@ use pg::backup_mode::BackupModeError;
 use pg::client::ClientError;
 use pg::connection::{ConnectionError, SessionError};
 use pg::restore::RestoreError;
+use pg::throwaway::ThrowawayError;
 use pg::wire::WireError;
 use pg::{ProgramError, QueryError};
 use repo::RepoError;
 
+use crate::near::told;
 use crate::wal_error::WalError;
 
 /// An error of a verb.
@@ -54,6 +56,9 @@ pub enum EngineError {
     /// WAL.
     #[error(transparent)]
     Wal(#[from] WalError),
+    /// A server for a moment.
+    #[error(transparent)]
+    Throwaway(#[from] ThrowawayError),
     /// The system.
     #[error("{what}: {cause}")]
     Io {
@@ -88,6 +93,14 @@ pub enum EngineError {
         prefix: String,
         /// The candidates.
         matches: String,
+    },
+    /// What was named is not in the backup.
+    #[error("there is no {what}{}", told(near))]
+    NoSuch {
+        /// What was asked for.
+        what: String,
+        /// What there is with a name like it.
+        near: Vec<String>,
     },
     /// A backup of a directory has no such path.
     #[error("{path} is not in {id}")]

@@ -88,6 +88,14 @@ pub fn load_wal(repository: &Repository, file: &WalFile, cores: usize) -> Result
     Ok(Loader::default().load(repository, file, cores)?.map(<[u8]>::to_vec))
 }
 
+/// [`Loader::load_exactly`] for who loads one file.
+///
+/// # Errors
+/// As there.
+pub fn load_exactly(repository: &Repository, file: &WalFile, cores: usize) -> Result<Option<Vec<u8>>> {
+    Ok(Loader::default().load_exactly(repository, file, cores)?.map(<[u8]>::to_vec))
+}
+
 /// That the repository is there: a directory that was unmounted has no such file either, and would take one for itself.
 ///
 /// # Errors

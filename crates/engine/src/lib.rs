@@ -1,6 +1,7 @@
 //! The verbs: each file is one, told as a story over the repository, the directories and PostgreSQL.
 
 pub mod wal_error;
+mod near;
 pub mod error;
 pub mod manifest;
 pub mod cluster_manifest;
@@ -25,11 +26,13 @@ pub mod restore_dump;
 mod zeros;
 pub mod restore_files;
 pub mod restore_cluster;
+pub mod consolidate;
 pub mod delete;
 pub mod retired;
 pub mod archive_wal;
 pub mod wal_owner;
 pub mod fetch_wal;
+pub mod restore_tables;
 pub mod receive_wal;
 pub mod wal_status;
 pub mod recovery_window;

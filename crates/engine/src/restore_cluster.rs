@@ -9,13 +9,16 @@
 mod page_map;
 mod links;
 mod window;
+mod merged;
 mod order;
+mod selection;
 mod sites;
 mod survey;
 mod contents;
 mod settle;
 mod carry_out;
 mod planter;
+mod whole;
 pub mod reach;
 
 use std::path::Path;
@@ -27,6 +30,7 @@ use files::root::Root;
 use files::target::Target;
 use files::walk::Walk;
 use model::backup::BackupRecord;
+use model::cancel::CancelToken;
 use pg::control_file::CONTROL_FILE;
 use repo::Repository;
 use repo::index::Index;
@@ -35,15 +39,19 @@ use crate::catalog;
 use crate::error::{EngineError, Result};
 use crate::stored_tree::TreeSource;
 use carry_out::{Counts, Restorer};
+use merged::Stored;
 pub use order::{ClusterOrder, ClusterPlan, ClusterReport, Destination, TablespaceMove};
 use planter::Planter;
+use selection::Selection;
 use survey::Found;
+pub(crate) use whole::{Whole, WholeFile, WholeWalk};
 
 /// A restore that was thought through, and not begun.
 pub struct Prepared {
     /// What it would do.
     pub plan: ClusterPlan,
     found: Found,
+    selection: Selection,
 }
 
 /// Look at all of a backup, and at where it would go. Nothing is changed.
@@ -60,8 +68,27 @@ pub fn prepare(
     let snapshot = catalog::load_snapshot(repository, record)?;
     let mut trees = TreeSource::new(repository, index)?;
     let found = survey::find(repository, index, &mut trees, &snapshot)?;
-    let plan = survey::survey(&found, index, &mut trees, order)?;
-    Ok(Prepared { plan, found })
+    let stored = Stored { repository, index, cancel: &order.cancel };
+    let selection = survey::select(&found, stored, &mut trees, &order.databases)?;
+    let plan = survey::survey(&found, index, &mut trees, &selection, order)?;
+    Ok(Prepared { plan, found, selection })
+}
+
+/// The database of a backup that need not be named: the only one that somebody made.
+///
+/// # Errors
+/// Damage; [`EngineError::Unsuitable`] where there are several.
+pub fn only_database(
+    repository: &Repository,
+    index: &Index,
+    record: &BackupRecord,
+    cancel: &CancelToken,
+) -> Result<String> {
+    let snapshot = catalog::load_snapshot(repository, record)?;
+    let mut trees = TreeSource::new(repository, index)?;
+    let found = survey::find(repository, index, &mut trees, &snapshot)?;
+    let rows = survey::databases(Stored { repository, index, cancel }, &mut trees, &found.links)?;
+    selection::only_made(&rows, found.major)
 }
 
 impl Prepared {
@@ -95,7 +122,7 @@ pub fn restore(
     refuse_running(&order.place)?;
     sites::verify_destinations(&destinations, order.delta)?;
     order.progress.begin("restoring", prepared.plan.bytes);
-    let written = write_all(repository, index, &prepared.found, &destinations, order);
+    let written = write_all(repository, index, prepared, &destinations, order);
     let what = || format!("a part of the cluster in {}, which no server starts on", order.place.display());
     written.map_err(|error| error.leaving(what()))
 }
@@ -103,7 +130,7 @@ pub fn restore(
 fn write_all(
     repository: &Repository,
     index: &Index,
-    found: &Found,
+    prepared: &Prepared,
     destinations: &[Destination],
     order: &ClusterOrder<'_>,
 ) -> Result<ClusterReport> {
@@ -116,9 +143,10 @@ fn write_all(
     }
     let counts = Counts::default();
     let restorer = Restorer { repository, index, order, targets: &targets, roots: &roots, counts: &counts };
-    let mut planter = Planter::new(restorer, destinations, found.links.len());
+    let links = &prepared.found.links;
+    let mut planter = Planter::new(restorer, destinations, &prepared.selection, links.len());
     let mut trees = TreeSource::new(repository, index)?;
-    let mut walk = found.links.walk();
+    let mut walk = links.walk();
     while let Some(met) = walk.next(&mut trees) {
         order.cancel.check()?;
         planter.take(met?)?;

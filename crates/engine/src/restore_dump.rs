@@ -28,6 +28,7 @@ use crate::manifest::GLOBALS_NAME;
 use crate::stored_file::StoredFile;
 use crate::verify::verify_dump;
 use load::Loading;
+pub(crate) use plan::format_minor;
 pub use plan::{Plan, RestoreOrder, Way, plan};
 
 /// Do what the plan says. Returns what deserves a look: pg_restore's warnings, and what an earlier restore left.

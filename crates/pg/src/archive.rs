@@ -17,7 +17,7 @@ mod hazard;
 pub use error::ArchiveError;
 pub use hazard::Hazard;
 pub use header::{Compression, Header};
-pub use plan::{DataBlock, RestorePlan, list_of_schemas, list_of_the_end, plan_restore};
+pub use plan::{DataBlock, RestorePlan, list_of, list_of_schemas, list_of_the_end, plan_restore};
 pub use reader::ArchiveReader;
 pub use summary::{ArchiveEntry, ArchiveSummary};
 pub use toc::{Section, TOC_LEN_MAX, Toc, TocEntry};

@@ -111,9 +111,34 @@ pub struct ReadFile {
     /// Path below the data directory, where it is a text.
     #[serde(rename = "Path", default)]
     pub path: String,
+    /// The same in hexadecimal digits, where it is none.
+    #[serde(rename = "Encoded-Path", default)]
+    pub encoded_path: String,
     /// Bytes.
     #[serde(rename = "Size")]
     pub size: u64,
+    /// The kind of the sum.
+    #[serde(rename = "Checksum-Algorithm", default)]
+    pub algorithm: String,
+    /// The sum, in hexadecimal digits.
+    #[serde(rename = "Checksum", default)]
+    pub checksum: String,
+}
+
+impl ReadFile {
+    /// The path as bytes.
+    pub fn path_bytes(&self) -> Vec<u8> {
+        match unhex(&self.encoded_path) {
+            Some(bytes) if !bytes.is_empty() => bytes,
+            _ => self.path.clone().into_bytes(),
+        }
+    }
+
+    /// The sum, where it is a CRC-32C.
+    pub fn crc(&self) -> Option<u32> {
+        let bytes = unhex(&self.checksum).filter(|_| self.algorithm == "CRC32C")?;
+        bytes.try_into().ok().map(u32::from_le_bytes)
+    }
 }
 
 /// A manifest that is none, or is damaged.
@@ -165,6 +190,15 @@ fn entry(line: &[u8]) -> Option<serde_json::Value> {
     line.starts_with(b"{ \"Path\"").then(|| serde_json::from_slice(line).ok()).flatten()
 }
 
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs
+        .map(|pair| {
+            u8::from_str_radix(std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?, 16).ok()
+        })
+        .collect()
+}
+
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -192,7 +226,9 @@ mod tests {
         for version in [Version::new(15, 3), Version::new(18, 0)] {
             let bytes = manifest(version);
             let files = read(&bytes).unwrap().files;
-            assert_eq!(files[1], ReadFile { path: "odd \"name\"".to_owned(), size: 0 });
+            assert_eq!((files[1].path.as_str(), files[1].size), ("odd \"name\"", 0));
+            assert_eq!(files[1].crc(), Some(0x0102_03ff));
+            assert_eq!([&files[1], &files[2]].map(ReadFile::path_bytes), [&b"odd \"name\""[..], b"\xff"]);
             assert_eq!(files.len(), 3);
             let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(json["Files"][0]["Checksum"], "ff030201");
@@ -207,7 +243,7 @@ mod tests {
     fn a_file_that_was_changed_gets_its_new_sum() {
         let before = manifest(Version::new(15, 3));
         let after = with_content(&before, "odd \"name\"", b"123456789");
-        assert_eq!(read(&after).unwrap().files[1], ReadFile { path: "odd \"name\"".to_owned(), size: 9 });
+        assert_eq!(read(&after).unwrap().files[1].size, 9);
         let json: serde_json::Value = serde_json::from_slice(&after).unwrap();
         // The check value of CRC-32C, in the order of its bytes.
         assert_eq!(json["Files"][1]["Checksum"], "839206e3");

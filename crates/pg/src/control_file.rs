@@ -55,6 +55,12 @@ pub struct ControlFile {
     pub min_recovery_point: Lsn,
     /// Timeline of that point; zero where nothing is asked for.
     pub min_recovery_timeline: Timeline,
+    /// Whether the first change of a page after a checkpoint has the whole page in the log.
+    pub full_page_writes: bool,
+    /// Prepared transactions that it may have at one time.
+    pub prepared_transactions_max: u32,
+    /// Locks that each of its transactions may have, on average.
+    pub locks_max: u32,
     /// Bytes of a page.
     pub block_size: u32,
     /// Pages of a whole file of a relation.
@@ -118,6 +124,9 @@ impl ControlFile {
             timeline: Timeline(u32_at(fixed, 48)),
             min_recovery_point: Lsn(u64_at(fixed, 136)),
             min_recovery_timeline: Timeline(u32_at(fixed, 144)),
+            full_page_writes: fixed[56] != 0,
+            prepared_transactions_max: u32_at(fixed, 192),
+            locks_max: u32_at(fixed, 196),
             block_size: u32_at(fixed, 216),
             segment_blocks: u32_at(fixed, 220),
             wal_segment_size: SegmentSize::new(segment_bytes)

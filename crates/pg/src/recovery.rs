@@ -17,6 +17,9 @@ pub const RECOVERY_SIGNAL: &str = "recovery.signal";
 /// A server that finds it goes on recovering, as a standby does.
 pub const STANDBY_SIGNAL: &str = "standby.signal";
 
+/// The setting that lets recovery go on where a page is not what the log says; it tells each of them in the server's log.
+pub const IGNORE_INVALID_PAGES: &str = "ignore_invalid_pages";
+
 const TARGETS: [&str; 5] = [
     "recovery_target",
     "recovery_target_time",
@@ -42,6 +45,8 @@ pub struct Recovery {
     pub restore_command: String,
     /// Whether it archives as its original did.
     pub continue_archiving: bool,
+    /// Whether files of some databases are zeros. Recovery would stop at what the log says of their pages.
+    pub is_partial: bool,
 }
 
 /// A value that no line of a configuration file can hold.
@@ -87,6 +92,9 @@ impl Recovery {
         }
         if !self.continue_archiving {
             settings.push(("archive_mode", "off".to_owned()));
+        }
+        if self.is_partial {
+            settings.push((IGNORE_INVALID_PAGES, "on".to_owned()));
         }
         settings
     }
@@ -134,6 +142,11 @@ pub fn restore_command(program: &Path, arguments: &[String]) -> String {
     format!("{} wal fetch %f \"%p\"", words.join(" "))
 }
 
+/// The `restore_command` that runs a script of the shell with what PostgreSQL wants, and where it goes.
+pub fn script_command(script: &Path) -> String {
+    format!("/bin/sh {} %f \"%p\"", shell_word(&script.to_string_lossy()))
+}
+
 /// A word that a shell reads as it is, after PostgreSQL has looked for its `%`.
 fn shell_word(word: &str) -> String {
     let word = word.replace('%', "%%");
@@ -158,6 +171,7 @@ mod tests {
             standby: false,
             restore_command: restore_command(Path::new("/usr/bin/mainstay"), &[]),
             continue_archiving: false,
+            is_partial: false,
         }
     }
 
@@ -198,6 +212,7 @@ mod tests {
         let words = ["-r", "/srv/it's 100%", ""].map(str::to_owned);
         let command = restore_command(Path::new("/opt/main stay"), &words);
         assert_eq!(command, "'/opt/main stay' -r '/srv/it'\\''s 100%%' '' wal fetch %f \"%p\"");
+        assert_eq!(script_command(Path::new("/run/a b")), "/bin/sh '/run/a b' %f \"%p\"");
         let broken = Recovery { restore_command: "a\nb".into(), ..recovery(RecoveryTarget::Latest) };
         assert!(broken.auto_conf(b"").is_err());
     }

@@ -8,7 +8,11 @@ mod error;
 mod identity;
 mod directory;
 mod cluster;
+mod restored;
+mod requests;
 
 pub use cluster::{Cluster, ClusterOptions, Template};
 pub use directory::SUPERUSER;
 pub use error::ThrowawayError;
+pub use requests::WalRequests;
+pub use restored::{RestoredServer, end_left_behind, give_away};

@@ -206,15 +206,22 @@ pub(crate) struct Import {
 pub(crate) struct Restore {
     /// Id or the beginning of one, TENANT/SOURCE for its newest good backup, or TENANT/SET[@RUN] for all of a set
     pub(crate) id: String,
-    /// Into this database; the backup's own by default; of a set, with {database} for the name of each
+    /// Into this database; the backup's own by default; of a set, with {database} for the name of each. Of a cluster: only
+    /// this database, beside those that come with a server
     #[arg(long, value_name = "DB")]
-    pub(crate) database: Option<String>,
+    pub(crate) database: Vec<String>,
     /// Replace what is there
     #[arg(long)]
     pub(crate) clean: bool,
-    /// Only this table
+    /// Only this table; of a cluster, DB.SCHEMA.TABLE
     #[arg(long, value_name = "T")]
     pub(crate) table: Vec<String>,
+    /// Tables of a cluster: into this database, by name or postgresql:// URI
+    #[arg(long, value_name = "DB", requires = "table")]
+    pub(crate) into_database: Option<String>,
+    /// Tables of a cluster: where there is room for a throw-away server; $TMPDIR or /var/tmp by default
+    #[arg(long, value_name = "DIR", requires = "into_database")]
+    pub(crate) work_dir: Option<PathBuf>,
     /// Only this schema
     #[arg(long, value_name = "S")]
     pub(crate) schema: Vec<String>,

@@ -55,6 +55,24 @@ pub(crate) struct Forget {
     pub(crate) dry_run: bool,
 }
 
+/// `mainstay consolidate`
+#[derive(Args)]
+pub(crate) struct Consolidate {
+    /// Id or the beginning of one, or TENANT/SOURCE for its newest good backup
+    pub(crate) id: String,
+    /// Free text to find it by; by default it names the backup that it is made of
+    #[arg(long)]
+    pub(crate) label: Option<String>,
+    /// Exempt it from retention
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// Say what would be done, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) warm_up: WarmUpArguments,
+}
+
 /// `mainstay prune`
 #[derive(Args)]
 pub(crate) struct Prune {

@@ -71,14 +71,19 @@ impl RecoveryArguments {
         !self.target_exclusive
     }
 
+    /// Whether anything was said of the place of a cluster, or of what it does there.
+    pub(crate) fn is_of_a_place(&self) -> bool {
+        self.target_action != TargetAction::default()
+            || self.continue_archiving
+            || self.standby
+            || !self.tablespace.is_empty()
+    }
+
     /// Whether anything was said that only a cluster knows.
     pub(crate) fn is_given(&self) -> bool {
         self.point() != RecoveryTarget::Latest
             || self.target_timeline != TargetTimeline::default()
-            || self.target_action != TargetAction::default()
-            || self.continue_archiving
-            || self.standby
-            || !self.tablespace.is_empty()
+            || self.is_of_a_place()
     }
 }
 

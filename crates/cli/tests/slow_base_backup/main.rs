@@ -12,6 +12,10 @@ mod restore;
 mod point_in_time;
 mod window;
 mod half;
+mod selected;
+mod tables;
+mod tables_trouble;
+mod consolidate;
 
 use testkit::site::Site;
 

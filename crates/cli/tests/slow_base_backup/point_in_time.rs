@@ -8,9 +8,10 @@ use testkit::site::id_of;
 
 use crate::room::Room;
 
-/// A server that archives into the repository of `room`, once it is told to.
+/// A server that archives into the repository of a room, once it is told to.
 pub(crate) fn server(bin_dir: &Path) -> Postgres {
-    let settings = [("wal_level", "replica"), ("archive_mode", "on")];
+    // Without whole pages in the WAL, no part of a cluster recovers.
+    let settings = [("wal_level", "replica"), ("archive_mode", "on"), ("full_page_writes", "on")];
     let server = Postgres::start_with_settings(bin_dir, &settings);
     server.psql("ALTER SYSTEM SET archive_command = '/bin/true'; SELECT pg_reload_conf()");
     server.psql("CREATE TABLE ledger (id serial PRIMARY KEY, said text)");

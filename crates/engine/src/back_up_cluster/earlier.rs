@@ -21,7 +21,7 @@ use repo::snapshot_file::SnapshotFile;
 
 use super::read::Take;
 use crate::catalog;
-use crate::cluster_manifest::{CHAIN, ClusterManifest, EarlierLink, link_name};
+use crate::cluster_manifest::{CHAIN, CONSOLIDATED, ClusterManifest, EarlierLink, link_name};
 use crate::error::Result;
 use crate::stored_tree::TreeSource;
 use crate::writing::{Order, Writing};
@@ -59,11 +59,16 @@ impl Earlier {
             if !is_of(&snapshot, order) {
                 continue;
             }
-            // Only the newest one: what came after another would be in neither.
-            return match Self::open(writing, listed.id, &snapshot, facts, marker) {
-                Err(error) if error.is_damage() => Ok(None),
-                found => found,
+            let is_consolidated = snapshot.tag(CONSOLIDATED).is_some();
+            // Only the newest one: what came after another would be in neither. One that was made of another, later than it
+            // may be, has its mark: it is the newest only as long as that is the directory's.
+            let found = match Self::open(writing, listed.id, &snapshot, facts, marker) {
+                Err(error) if error.is_damage() => None,
+                found => found?,
             };
+            if found.is_some() || !is_consolidated {
+                return Ok(found);
+            }
         }
         Ok(None)
     }

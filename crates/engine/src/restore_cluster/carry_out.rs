@@ -13,9 +13,9 @@ use repo::threads::cores;
 use repo::{RepoError, Repository};
 
 use super::contents::{inspect, write_rest, write_use};
+use super::merged::{Stored, needed};
 use super::order::{ClusterOrder, ClusterReport};
-use super::survey::needed;
-use super::window::{Fetch, FileTask, Heads, Way, Window};
+use super::window::{Fetch, FileTask, Way, Window};
 use crate::error::{EngineError, Result};
 
 /// The report while many threads write it.
@@ -54,7 +54,8 @@ pub(super) struct Restorer<'a> {
 impl Restorer<'_> {
     /// All of one window.
     pub(super) fn carry_out(self, window: Window) -> Result<()> {
-        let mut files = self.assemble(window)?;
+        let Self { repository, index, order, .. } = self;
+        let mut files = Stored { repository, index, cancel: &order.cancel }.assemble(window)?;
         if self.roots.iter().any(Option::is_some) {
             self.inspect(&mut files)?;
         }
@@ -64,18 +65,6 @@ impl Restorer<'_> {
         self.fetch(&files)?;
         let rest = files.iter().filter(|file| file.parts.is_empty());
         rest.into_iter().try_for_each(|file| write_rest(&self.targets[file.site], file))
-    }
-
-    /// Find out where every byte of the files comes from.
-    fn assemble(self, window: Window) -> Result<Vec<FileTask>> {
-        let mut heads = Heads::plan(&window, self.index)?;
-        let mut wanted = std::mem::take(&mut heads.wanted);
-        let put = |wanted: &Wanted, bytes: Result<&[u8], RepoError>| -> Result<()> {
-            heads.put(wanted.tag, bytes.map_err(needed)?);
-            Ok(())
-        };
-        self.repository.read_packed(self.index, &mut wanted, &self.order.cancel, put)?;
-        window.drafts.into_iter().map(|file| FileTask::new(file, &heads, self.index)).collect()
     }
 
     /// Compare with what is there, on all cores.

@@ -85,6 +85,33 @@ impl Links {
         Ok(node.filter(|node| node.entry.is_file()))
     }
 
+    /// A file of the cluster, by its path, with all its versions.
+    pub(super) fn draft(&self, trees: &mut TreeSource<'_>, path: &str) -> Result<Option<Draft>> {
+        let whole = RelativePath::parse(path).map_err(|error| RepoError::damaged(path, error))?;
+        let mut directories: Vec<Option<Digest>> = self.0.iter().rev().map(|link| link.subtree).collect();
+        let mut parts: Vec<&str> = path.split('/').collect();
+        let name = parts.pop().unwrap_or_default().as_bytes();
+        for part in parts {
+            for directory in &mut directories {
+                let nodes = directory.map(|tree| trees.load(&tree)).transpose()?.unwrap_or_default();
+                let found = nodes.into_iter().find(|node| node.entry.name == part.as_bytes());
+                *directory = found.and_then(|node| node.subtree);
+            }
+        }
+        let newest = directories.remove(0).map(|tree| trees.load(&tree)).transpose()?.unwrap_or_default();
+        let mut open =
+            Open { path: whole.clone(), nodes: vec![].into_iter(), older: directories, loaded: None };
+        let increment = [PREFIX.as_bytes(), name].concat();
+        let is_it =
+            |node: &&Node| node.entry.is_file() && (node.entry.name == name || node.entry.name == increment);
+        let Some(node) = newest.iter().find(is_it) else { return Ok(None) };
+        let mut versions = vec![node.clone()];
+        if node.entry.name == increment {
+            open.rest_on(name, &whole, &mut versions, trees)?;
+        }
+        Ok(Some(Draft { path: whole, versions }))
+    }
+
     /// Walk over the newest link.
     pub(super) fn walk(&self) -> ChainWalk {
         let (newest, older) = self.0.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));

@@ -17,6 +17,10 @@ pub struct ClusterOrder<'a> {
     pub place: PathBuf,
     /// Tablespaces that go elsewhere.
     pub moves: Vec<TablespaceMove>,
+    /// All others go below this place, each in a directory of its number; where nothing is said, to where they were.
+    pub spaces: Option<PathBuf>,
+    /// Only these databases are whole, beside those that come with a server; all, where none is named.
+    pub databases: Vec<String>,
     /// Write over what is there, and only where it differs.
     pub delta: bool,
     /// What the cluster does when it is started.
@@ -80,6 +84,14 @@ pub struct ClusterPlan {
     pub bytes: u64,
     /// Bytes to read from the repository at most.
     pub stored_bytes: u64,
+    /// Databases whose files are zeros.
+    pub left_out: Vec<String>,
+    /// Their numbers.
+    pub left_out_numbers: Vec<u32>,
+    /// Numbers of the databases that were asked for by their names.
+    pub chosen: Vec<u32>,
+    /// Bytes of files that are zeros, at most; on the disk they are holes.
+    pub zeros: u64,
     /// Where it goes.
     pub destinations: Vec<Destination>,
     /// Whether `postgresql.conf` is in the data directory: a server of Debian has it elsewhere, and needs it.

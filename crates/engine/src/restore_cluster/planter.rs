@@ -16,6 +16,7 @@ use repo::RepoError;
 use super::carry_out::Restorer;
 use super::links::{Draft, Met};
 use super::order::Destination;
+use super::selection::Selection;
 use super::settle::{HeldBack, is_held_back, write};
 use super::sites::locate;
 use super::survey::content;
@@ -41,6 +42,7 @@ struct Open {
 pub(super) struct Planter<'a> {
     restorer: Restorer<'a>,
     destinations: &'a [Destination],
+    selection: &'a Selection,
     links: usize,
     pub(super) window: Window,
     stack: Vec<Open>,
@@ -51,10 +53,15 @@ pub(super) struct Planter<'a> {
 }
 
 impl<'a> Planter<'a> {
-    pub(super) fn new(restorer: Restorer<'a>, destinations: &'a [Destination], links: usize) -> Self {
+    pub(super) fn new(
+        restorer: Restorer<'a>,
+        destinations: &'a [Destination],
+        selection: &'a Selection,
+        links: usize,
+    ) -> Self {
         let (window, held_back) = (Window::default(), HeldBack::default());
         let (stack, directories, control) = (vec![], vec![], None);
-        Self { restorer, destinations, links, window, stack, directories, held_back, control }
+        Self { restorer, destinations, selection, links, window, stack, directories, held_back, control }
     }
 
     /// The next thing of the walk.
@@ -176,8 +183,9 @@ impl<'a> Planter<'a> {
         if SIGNALS.iter().any(|name| draft.path.as_bytes() == name.as_bytes()) {
             return Ok(());
         }
-        if self.links > 1 && draft.path.as_bytes() == backup_manifest::NAME.as_bytes() {
-            // It tells of increments, and not of what is made of them.
+        let is_untrue = self.links > 1 || !self.selection.names().is_empty();
+        if is_untrue && draft.path.as_bytes() == backup_manifest::NAME.as_bytes() {
+            // It tells of increments, and not of what is made of them; or of files that are zeros here.
             return Ok(());
         }
         self.keep(&draft.path);
@@ -190,7 +198,8 @@ impl<'a> Planter<'a> {
         }
         let (site, path) = locate(self.destinations, &draft.path);
         let is_control = draft.path.as_bytes() == CONTROL_FILE.as_bytes();
-        let file = Located { site, path, draft };
+        let is_zeros = self.selection.is_zeros(&draft.path);
+        let file = Located { site, path, draft, is_zeros };
         match is_control {
             true => self.control = Some(file),
             false => self.window.push(file),

@@ -48,7 +48,9 @@ pub(super) fn plan_destinations(
     let mut destinations = vec![look(None, None, root.clone())?];
     for space in spaces {
         let moved = order.moves.iter().find(|wanted| is_meant(space, &wanted.from));
-        let place = absolute(moved.map_or(&space.place, |wanted| &wanted.to))?;
+        let below = order.spaces.as_ref().map(|below| below.join(space.oid.to_string()));
+        let elsewhere = moved.map(|wanted| &wanted.to).or(below.as_ref());
+        let place = absolute(elsewhere.unwrap_or(&space.place))?;
         let others = destinations.iter().map(|other| &other.place);
         if let Some(other) =
             others.into_iter().find(|other| place.starts_with(other) || other.starts_with(&place))

@@ -6,16 +6,19 @@
 use model::lsn::{Lsn, SystemId};
 use pg::backup_label::{BACKUP_LABEL, BackupLabel, MappedTablespace, TABLESPACE_MAP, parse_tablespace_map};
 use pg::control_file::{CONTROL_FILE, ControlFile};
+use pg::shared_catalog::{DATABASES, FILENODE_MAP, NamedRow, file_of, rows};
 use repo::index::Index;
 use repo::node::Node;
 use repo::snapshot_file::SnapshotFile;
 use repo::{BlobKind, RepoError, Repository};
 
 use super::links::{Links, Met};
+use super::merged::{Stored, needed};
 use super::order::{ClusterOrder, ClusterPlan};
+use super::selection::Selection;
 use super::sites::{locate, plan_destinations};
 use crate::catalog;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::stored_tree::TreeSource;
 
 /// A stored cluster, as far as it says of itself.
@@ -23,7 +26,7 @@ pub(super) struct Found {
     pub(super) links: Links,
     pub(super) control: ControlFile,
     pub(super) spaces: Vec<MappedTablespace>,
-    major: u32,
+    pub(super) major: u32,
     stop: Lsn,
     label: BackupLabel,
 }
@@ -71,11 +74,55 @@ fn verify_same(system: SystemId, control: SystemId, start: Lsn, label: Lsn) -> R
     Ok(())
 }
 
+/// What the backup's own catalog says of its databases.
+///
+/// # Errors
+/// Damage; [`EngineError::Refused`] where zeros would keep the cluster from recovering.
+pub(super) fn databases(
+    stored: Stored<'_>,
+    trees: &mut TreeSource<'_>,
+    links: &Links,
+) -> Result<Vec<NamedRow>> {
+    let mut read = |path: &str| {
+        let missing = || RepoError::damaged(path, "is not in the backup");
+        let draft = links.draft(trees, path)?.ok_or_else(missing)?;
+        stored.content(draft)
+    };
+    let map = read(FILENODE_MAP)?;
+    let bad = || RepoError::damaged(FILENODE_MAP, "does not tell where the names of databases are");
+    let number = file_of(&map, DATABASES).ok_or_else(bad)?;
+    Ok(rows(&read(&format!("global/{number}"))?))
+}
+
+/// Which databases of it are whole.
+///
+/// # Errors
+/// [`EngineError::NoSuch`] for a name that it does not have; [`EngineError::Refused`] where zeros would keep it from
+/// recovering.
+pub(super) fn select(
+    found: &Found,
+    stored: Stored<'_>,
+    trees: &mut TreeSource<'_>,
+    wanted: &[String],
+) -> Result<Selection> {
+    if wanted.is_empty() {
+        return Ok(Selection::default());
+    }
+    let selection = Selection::find(&databases(stored, trees, &found.links)?, wanted, found.major)?;
+    if !found.control.full_page_writes && !selection.names().is_empty() {
+        return Err(EngineError::Refused(
+            "the cluster was run with full_page_writes = off: a part of it does not recover".to_owned(),
+        ));
+    }
+    Ok(selection)
+}
+
 /// Where everything would go, and how much it is.
 pub(super) fn survey(
     found: &Found,
     index: &Index,
     trees: &mut TreeSource<'_>,
+    selection: &Selection,
     order: &ClusterOrder<'_>,
 ) -> Result<ClusterPlan> {
     let destinations = plan_destinations(order, &found.spaces)?;
@@ -90,6 +137,10 @@ pub(super) fn survey(
         files: 0,
         bytes: 0,
         stored_bytes: 0,
+        left_out: selection.names(),
+        left_out_numbers: selection.numbers(),
+        chosen: selection.chosen.clone(),
+        zeros: 0,
         destinations,
         has_configuration: false,
     };
@@ -98,13 +149,19 @@ pub(super) fn survey(
         order.cancel.check()?;
         let Met::File(draft) = met? else { continue };
         let len = draft.len_max();
-        let (number, _) = locate(&plan.destinations, &draft.path);
-        plan.destinations[number].bytes += len;
+        let is_zeros = selection.is_zeros(&draft.path);
         plan.files += 1;
-        plan.bytes += len;
+        if is_zeros {
+            plan.zeros += len;
+        } else {
+            let (number, _) = locate(&plan.destinations, &draft.path);
+            plan.destinations[number].bytes += len;
+            plan.bytes += len;
+        }
         plan.has_configuration |= draft.path.as_bytes() == b"postgresql.conf";
         for id in draft.versions.iter().flat_map(|version| &version.content) {
-            plan.stored_bytes += u64::from(index.require(BlobKind::Data, id)?.length);
+            let stored = u64::from(index.require(BlobKind::Data, id)?.length);
+            plan.stored_bytes += if is_zeros { 0 } else { stored };
         }
     }
     Ok(plan)
@@ -117,14 +174,4 @@ pub(super) fn content(repository: &Repository, index: &Index, node: &Node) -> Re
         bytes.extend(repository.read_blob(index, BlobKind::Data, id).map_err(needed)?);
     }
     Ok(bytes)
-}
-
-/// A pack that is not there is damage to the backup: the index says that it was.
-pub(super) fn needed(error: RepoError) -> RepoError {
-    match error {
-        RepoError::Store(error) if error.is_not_found() => {
-            RepoError::damaged("a pack that the backup needs", error)
-        }
-        error => error,
-    }
 }

@@ -40,6 +40,8 @@ pub(super) struct Located {
     /// Below that.
     pub(super) path: RelativePath,
     pub(super) draft: Draft,
+    /// Whether it is as long as it was, and nothing is in it.
+    pub(super) is_zeros: bool,
 }
 
 impl Window {
@@ -165,7 +167,7 @@ fn first_blobs(node: &Node, index: &Index) -> Result<Vec<Digest>> {
 impl FileTask {
     /// Where every byte of a file comes from.
     pub(super) fn new(file: Located, heads: &Heads, index: &Index) -> Result<Self> {
-        let Located { site, path, draft } = file;
+        let Located { site, path, draft, is_zeros } = file;
         let headers = increments(&draft).iter().map(|node| heads.header(node, index));
         let headers = headers.collect::<Result<Vec<_>>>()?;
         let mut versions: Vec<_> = headers.iter().map(Version::Pages).collect();
@@ -176,7 +178,7 @@ impl FileTask {
         let mut cutters =
             draft.versions.iter().map(|node| Cutter::new(node, index)).collect::<Result<Vec<_>>>()?;
         let mut parts = vec![];
-        for stretch in &map.stretches {
+        for stretch in map.stretches.iter().filter(|_| !is_zeros) {
             cutters[stretch.version].cut(stretch.from, stretch.to, stretch.len, &mut parts);
         }
         let mut entry = draft

@@ -187,6 +187,6 @@ fn refuse_missing_parts(manifest: &Manifest, order: &RestoreOrder) -> Result<()>
 }
 
 /// The minor number of the archive's format: `1.14` → 14.
-fn format_minor(version: &str) -> u8 {
+pub(crate) fn format_minor(version: &str) -> u8 {
     version.rsplit('.').next().and_then(|minor| minor.parse().ok()).unwrap_or(u8::MAX)
 }

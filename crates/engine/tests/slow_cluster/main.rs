@@ -81,6 +81,7 @@ fn store(world: &mut World, links: usize, major: u32) -> BackupRecord {
         data_directory: String::new(),
         tablespaces: vec![],
         earlier: (1..links).map(link).collect(),
+        made_of: vec![],
         marker: None,
         problems: vec![],
     };
@@ -105,6 +106,7 @@ fn recovery() -> Recovery {
         standby: false,
         restore_command: "false".to_owned(),
         continue_archiving: false,
+        is_partial: false,
     }
 }
 
@@ -112,6 +114,8 @@ fn order(to: &Path, moves: Vec<TablespaceMove>) -> ClusterOrder<'static> {
     ClusterOrder {
         place: to.to_owned(),
         moves,
+        spaces: None,
+        databases: vec![],
         delta: false,
         recovery: recovery(),
         owners: Arc::new(Owners::default()),

@@ -115,6 +115,11 @@ pub fn list_of_schemas(summary: &ArchiveSummary, schemas: &[String], missing: &[
     lines(summary.entries.iter().filter(is_wanted))
 }
 
+/// A list for `pg_restore --use-list`: the entries that are wanted.
+pub fn list_of(summary: &ArchiveSummary, is_wanted: impl Fn(&ArchiveEntry) -> bool) -> String {
+    lines(summary.entries.iter().filter(|entry| is_wanted(entry)))
+}
+
 /// pg_restore reads the number and takes the rest of the line for a comment.
 fn lines<'a>(entries: impl Iterator<Item = &'a ArchiveEntry>) -> String {
     entries.map(|entry| format!("{};\n", entry.dump_id)).collect()

@@ -169,7 +169,7 @@ fn free_port() -> io::Result<u16> {
 }
 
 /// End our own child by its pid: each signal in turn, until it has gone.
-fn end(server: &mut Child, signals: &[Signal]) -> io::Result<()> {
+pub(super) fn end(server: &mut Child, signals: &[Signal]) -> io::Result<()> {
     for signal in signals {
         if server.try_wait()?.is_some() {
             return Ok(());

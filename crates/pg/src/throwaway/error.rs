@@ -30,6 +30,9 @@ pub enum ThrowawayError {
         /// What it said.
         words: String,
     },
+    /// No socket can be there.
+    #[error("{} is too long, or has a comma or a quote in it, which no directory of a server's socket may have", .0.display())]
+    BadPlace(std::path::PathBuf),
     /// It is still not there.
     #[error("the server did not come up within {} seconds: {words}", PATIENCE.as_secs())]
     TooSlow {

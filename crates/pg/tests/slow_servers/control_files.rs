@@ -19,7 +19,7 @@ fn judged(bin_dir: &Path, data: &Path) -> HashMap<String, String> {
 #[test]
 fn pg_controldata_reads_the_same_in_every_version() {
     for bin_dir in installed() {
-        let server = Postgres::start_with(&bin_dir);
+        let server = Postgres::start_with_settings(&bin_dir, &[("max_prepared_transactions", "7")]);
         server.psql("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n; CHECKPOINT");
         let data = server.cluster().data_dir();
         let control = ControlFile::parse(&std::fs::read(data.join(CONTROL_FILE)).unwrap()).unwrap();
@@ -35,6 +35,12 @@ fn pg_controldata_reads_the_same_in_every_version() {
             ("Latest checkpoint's TimeLineID", control.timeline.to_string()),
             ("Minimum recovery ending location", control.min_recovery_point.to_string()),
             ("Min recovery ending loc's timeline", control.min_recovery_timeline.to_string()),
+            (
+                "Latest checkpoint's full_page_writes",
+                if control.full_page_writes { "on" } else { "off" }.to_owned(),
+            ),
+            ("max_prepared_xacts setting", control.prepared_transactions_max.to_string()),
+            ("max_locks_per_xact setting", control.locks_max.to_string()),
             ("Database block size", control.block_size.to_string()),
             ("Blocks per segment of large relation", control.segment_blocks.to_string()),
             ("Bytes per WAL segment", control.wal_segment_size.bytes().to_string()),

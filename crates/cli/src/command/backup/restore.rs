@@ -52,8 +52,8 @@ fn one(
     environment: &Environment,
     face: &Face,
 ) -> Result<()> {
-    if order.to.is_some() && order.database.is_some() {
-        return Err(CliError::usage("--to cannot be used with --database, but for a set"));
+    if record.kind != BackupKind::Cluster {
+        refuse_what_is_for_clusters(order)?;
     }
     let _lease = reading::begin(repository, "restore", &place::identity(environment))?;
     if record.kind != BackupKind::Cluster && order.recovery.is_given() {
@@ -61,7 +61,7 @@ fn one(
         return Err(CliError::usage(message));
     }
     match record.kind {
-        BackupKind::Directory if order.database.is_some() => {
+        BackupKind::Directory if !order.database.is_empty() => {
             face.note("reading an archive that mainstay did not write");
             dump(global, repository, record, order, environment, face)
         }
@@ -71,6 +71,21 @@ fn one(
         BackupKind::Wal => {
             Err(CliError::usage(format!("{} is a {}: not there yet", record.id, record.kind.as_str())))
         }
+    }
+}
+
+/// What means something of a cluster alone.
+fn refuse_what_is_for_clusters(order: &Restore) -> Result<()> {
+    if order.to.is_some() && !order.database.is_empty() {
+        return Err(CliError::usage("--to cannot be used with --database, but for a set or a cluster"));
+    }
+    if order.into_database.is_some() {
+        return Err(CliError::usage("--into-database is for tables out of a cluster")
+            .hint("name the database to restore into with --database"));
+    }
+    match order.database.len() {
+        0 | 1 => Ok(()),
+        _ => Err(CliError::usage("several databases can be named of a cluster alone")),
     }
 }
 
@@ -91,7 +106,8 @@ fn dump(
     }
     let cancel = interrupt::watch()?;
     let clients = database::clients(order.server.pg_bin_dir.as_deref(), environment.get("PATH"))?;
-    let (name, session) = target(order, environment, face)?;
+    let named = order.database.first().map(String::as_str);
+    let (name, session) = database::target(named, &order.server, environment, face)?;
     let wanted = RestoreOrder {
         database: name,
         clean: order.clean,
@@ -142,23 +158,6 @@ fn dump(
         record.id, plan.database, plan.size_bytes
     ));
     Ok(())
-}
-
-/// The name of the target database, if one was given, and the way to its server. A URI may stand for both.
-fn target(
-    order: &Restore,
-    environment: &Environment,
-    face: &Face,
-) -> Result<(Option<String>, pg::connection::Session)> {
-    let named = order.database.as_deref();
-    let is_uri =
-        named.is_some_and(|text| text.starts_with("postgresql://") || text.starts_with("postgres://"));
-    let session = database::session(named.filter(|_| is_uri), &order.server, environment, face)?;
-    let name = match is_uri {
-        true => session.connection().database().map(str::to_owned),
-        false => order.database.clone(),
-    };
-    Ok((name, session))
 }
 
 fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {

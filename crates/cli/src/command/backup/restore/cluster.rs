@@ -3,6 +3,8 @@
 mod archive;
 mod choose;
 mod plan;
+mod table_name;
+mod tables;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +38,9 @@ pub(super) fn run(
     environment: &Environment,
     face: &Face,
 ) -> Result<()> {
+    if !order.table.is_empty() {
+        return tables::run(global, repository, newest, order, environment, face);
+    }
     let place = refuse_other_flags(newest, order)?;
     let cancel = interrupt::watch()?;
     let index = repository.load_index()?;
@@ -54,6 +59,8 @@ pub(super) fn run(
     let wanted = ClusterOrder {
         place,
         moves: order.recovery.tablespace.clone(),
+        spaces: None,
+        databases: order.database.clone(),
         delta: order.delta,
         recovery: recovery(global, repository, record, order, environment, face)?,
         owners: Arc::new(owners),
@@ -78,6 +85,9 @@ pub(super) fn run(
     drop(line);
     let report = report.map_err(|error| with_hint(error.into(), order))?;
     face.note(&next_steps(&wanted.place, &target, order, server.as_ref()));
+    if !order.database.is_empty() {
+        face.note(&without_others(&prepared.plan.left_out));
+    }
     let seconds = start.elapsed().as_secs_f64();
     let to = wanted.place.display().to_string();
     face.status(&format!(
@@ -89,8 +99,8 @@ pub(super) fn run(
 
 /// The data directory to be.
 fn refuse_other_flags(record: &BackupRecord, order: &Restore) -> Result<PathBuf> {
-    let is_for_database = order.database.is_some() || order.clean || order.with_roles || order.no_owner;
-    if is_for_database || !order.table.is_empty() || !order.schema.is_empty() || !order.path.is_empty() {
+    let is_for_database = order.clean || order.with_roles || order.no_owner;
+    if is_for_database || !order.schema.is_empty() || !order.path.is_empty() {
         return Err(CliError::usage(format!(
             "{} is a cluster; these flags are for other backups",
             record.id
@@ -135,6 +145,7 @@ fn recovery(
         standby: order.recovery.standby,
         restore_command: restore_command(&program, &arguments),
         continue_archiving: order.recovery.continue_archiving,
+        is_partial: !order.database.is_empty(),
     })
 }
 
@@ -206,4 +217,15 @@ fn next_steps(place: &Path, target: &RecoveryTarget, order: &Restore, server: Op
         text += "\nit archives no WAL (archive_mode = off in postgresql.auto.conf), so that it cannot take the place of its original";
     }
     text
+}
+
+/// What to do about the databases that are zeros.
+fn without_others(left_out: &[String]) -> String {
+    let drop = |name: &String| format!("\n    DROP DATABASE \"{}\";", name.replace('"', "\"\""));
+    let drops: String = left_out.iter().map(drop).collect();
+    format!(
+        "the files of all other databases are zeros; when it is open for writing, drop these databases, and let pages count \
+         again:{drops}\n    ALTER SYSTEM RESET ignore_invalid_pages;\nits log must tell of no page of another database (docs: \
+         how-to/restore-a-cluster)"
+    )
 }

@@ -86,7 +86,7 @@ pub(super) fn run(
 }
 
 fn refuse_database_flags(record: &BackupRecord, order: &Restore) -> Result<()> {
-    let is_for_database = order.database.is_some() || order.clean || order.with_roles || order.no_owner;
+    let is_for_database = !order.database.is_empty() || order.clean || order.with_roles || order.no_owner;
     if is_for_database || !order.table.is_empty() || !order.schema.is_empty() {
         let message = format!("{} is a directory; these flags are for databases", record.id);
         return Err(CliError::usage(message).hint("use --to DIR, --path, --delta, --delete"));

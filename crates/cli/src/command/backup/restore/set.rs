@@ -82,7 +82,7 @@ fn refuse_parts(order: &Restore) -> Result<()> {
             CliError::usage("a set is restored whole").hint("restore parts of one member by its own id")
         );
     }
-    if order.database.as_ref().is_some_and(|name| !name.contains(DATABASE)) {
+    if order.database.iter().any(|name| !name.contains(DATABASE)) {
         return Err(CliError::usage("--database of a set names each of its databases")
             .hint(format!("write it like --database '{DATABASE}_restored'")));
     }
@@ -159,11 +159,11 @@ fn of_member(order: &Restore, record: &BackupRecord, name: &str, dry_run: bool) 
     own.is_confirmed = order.yes.as_deref() == Some(name);
     if record.kind == BackupKind::Directory {
         own.to = order.to.as_ref().map(|to| to.join(record.source.as_str()));
-        own.database = None;
+        own.database.clear();
         (own.clean, own.with_roles, own.no_owner) = (false, false, false);
     } else {
         own.to = None;
-        own.database = order.database.as_ref().map(|form| form.replace(DATABASE, &record.database));
+        own.database = order.database.iter().map(|form| form.replace(DATABASE, &record.database)).collect();
         (own.delta, own.delete) = (false, false);
     }
     own

@@ -102,6 +102,10 @@ fn text(
         ByteSize(plan.bytes),
         ByteSize(plan.stored_bytes),
     );
+    if !plan.left_out.is_empty() {
+        let names = plan.left_out.join(", ");
+        text += &format!("\n  zeros   {} of the databases {names}: holes, no bytes", ByteSize(plan.zeros));
+    }
     for destination in &plan.destinations {
         text += &format!("\n  to      {}", place(destination));
     }
@@ -163,6 +167,8 @@ fn document(
         "files": plan.files.to_string(),
         "sizeBytes": plan.bytes.to_string(),
         "fetchBytes": plan.stored_bytes.to_string(),
+        "leftOut": plan.left_out,
+        "zeroBytes": plan.zeros.to_string(),
         "places": destinations.collect::<Vec<_>>(),
         "target": order.recovery.target.to_string(),
         "walUntil": chosen.ahead.end,
