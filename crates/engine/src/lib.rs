@@ -39,6 +39,7 @@ pub mod wal_owner;
 pub mod fetch_wal;
 pub mod receive_wal;
 pub mod wal_status;
+pub mod survey_wal;
 pub mod expire_wal;
 
 pub use error::EngineError;
