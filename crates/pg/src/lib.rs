@@ -24,6 +24,7 @@ pub mod globals;
 pub mod roles;
 pub mod server;
 pub mod backup_mode;
+pub mod cluster_state;
 pub mod wal_summary;
 pub mod scratch;
 pub mod pending_roles;
