@@ -6,7 +6,7 @@ use ::store::open::local_path;
 use config::configuration::{Configuration, Source, Tenant, What};
 use engine::EngineError;
 use jiff::SignedDuration;
-use model::wal_name::{SegmentNo, SegmentSize};
+use model::wal_name::{SegmentNo, SegmentSize, WalName};
 use pg::backup_mode::VERSION_MIN;
 use pg::cluster_state::ClusterState;
 use pg::server::Server;
@@ -26,6 +26,9 @@ use crate::{database, password};
 const AREA: &str = "cluster";
 /// What is said of its log.
 const WAL: &str = "wal";
+
+/// The segment that is written, and one that is on its way.
+const ON_THEIR_WAY: u64 = 2;
 
 /// A cluster, and what is expected of it.
 pub(super) struct Asked<'a> {
@@ -61,6 +64,16 @@ impl Seen<'_> {
     /// The segment that the server writes.
     fn current(&self) -> SegmentNo {
         self.segment_size().segment_of(self.state.lsn)
+    }
+
+    /// Whether the repository has the log nearly to where the server is, whoever brings it.
+    fn comes_in(&self) -> bool {
+        let size = self.segment_size();
+        let numbers = self.archived.iter().flatten().filter_map(|stored| match stored.file.name {
+            WalName::Segment(name) if name.timeline == self.state.timeline => name.number(size),
+            _ => None,
+        });
+        numbers.max().is_some_and(|newest| newest.0 + ON_THEIR_WAY >= self.current().0)
     }
 }
 

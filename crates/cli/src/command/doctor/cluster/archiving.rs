@@ -8,12 +8,10 @@ use model::wal_name::{SegmentNo, WalName};
 use pg::cluster_state::ArchiverState;
 
 use super::command_text::{ArchivedBy, archived_by, shown};
-use super::{Seen, WAL, ago, wrong};
+use super::{ON_THEIR_WAY, Seen, WAL, ago, wrong};
 use crate::command::doctor::Finding;
 use crate::error::{CliError, Kind};
 
-/// The segment that is written, and one that is on its way.
-const ON_THEIR_WAY: u64 = 2;
 /// A burst of writing, or an archiver that falls behind.
 const MANY: u64 = 16;
 /// A segment takes its time.
@@ -28,20 +26,10 @@ pub(super) fn look(seen: &Seen<'_>) -> Vec<Finding> {
         true => by_the_server(seen),
         false => vec![by_nobody(seen)],
     };
-    if is_on || comes_in(seen) {
+    if is_on || seen.comes_in() {
         findings.extend(timeout(seen));
     }
     findings
-}
-
-/// Whether the repository has the log nearly to where the server is, whoever brings it.
-fn comes_in(seen: &Seen<'_>) -> bool {
-    let size = seen.segment_size();
-    let numbers = seen.archived.iter().flatten().filter_map(|stored| match stored.file.name {
-        WalName::Segment(name) if name.timeline == seen.state.timeline => name.number(size),
-        _ => None,
-    });
-    numbers.max().is_some_and(|newest| newest.0 + ON_THEIR_WAY >= seen.current().0)
 }
 
 /// Whether the repository has this file.
@@ -51,7 +39,7 @@ fn has(seen: &Seen<'_>, name: &str) -> Option<bool> {
 }
 
 fn by_nobody(seen: &Seen<'_>) -> Finding {
-    if comes_in(seen) {
+    if seen.comes_in() {
         return Finding::ok(WAL, "it comes into the repository, and not by the server's archiver");
     }
     if seen.state.is_standby && seen.state.setting("archive_mode") == "on" {
@@ -156,7 +144,7 @@ fn archiver(seen: &Seen<'_>, state: &ArchiverState) -> Finding {
         );
     }
     match state.last_archived {
-        None if !comes_in(seen) => Finding::unknown(WAL, last, "SELECT pg_switch_wal(), and ask again"),
+        None if !seen.comes_in() => Finding::unknown(WAL, last, "SELECT pg_switch_wal(), and ask again"),
         _ => Finding::ok(WAL, last),
     }
 }

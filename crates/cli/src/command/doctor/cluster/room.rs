@@ -38,7 +38,8 @@ impl User {
 
 pub(super) fn look(seen: &Seen<'_>) -> Vec<Finding> {
     let by = archived_by(seen.state.setting("archive_library"), seen.state.setting("archive_command"));
-    let is_needed = seen.asked.is_promised || by == ArchivedBy::Us;
+    // What `wal receive` brings needs no right of the server's user.
+    let is_needed = by == ArchivedBy::Us || (seen.asked.is_promised && !seen.comes_in());
     let Some(directory) = seen.asked.directory.as_deref().filter(|_| is_needed) else { return vec![] };
     closed(seen, directory).into_iter().collect()
 }
