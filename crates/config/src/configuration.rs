@@ -86,6 +86,13 @@ pub enum What {
     Directory(String),
 }
 
+/// What is promised of a cluster's WAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalPromise {
+    /// How long ago the newest of it may have been archived.
+    pub max_lag: Option<SignedDuration>,
+}
+
 /// A source with everything that holds for it.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -105,6 +112,10 @@ pub struct Source {
     pub jitter: Given<SignedDuration>,
     /// How old its newest good backup may be.
     pub max_age: Option<Given<SignedDuration>>,
+    /// That its WAL is archived in the same repository; of clusters alone.
+    pub wal: Option<Given<WalPromise>>,
+    /// How old the newest moment may be that it can come back to; of clusters alone.
+    pub rpo: Option<Given<SignedDuration>>,
     /// What is kept of it; none keeps everything.
     pub retention: Option<Given<Policy>>,
     /// Why it may fall short of the minimum.

@@ -7,6 +7,7 @@ mod findings;
 mod place;
 mod choice;
 mod set;
+mod promise;
 mod minimum;
 mod watch;
 
@@ -22,7 +23,7 @@ use crate::file::File;
 use crate::origin::{Given, Origin};
 use crate::section::{Section, TenantTable};
 use crate::written::Written;
-use choice::Choice;
+use choice::{Choice, SpanOf};
 use findings::Findings;
 
 /// How long nothing must have changed before a source runs because it changed.
@@ -144,9 +145,8 @@ impl Findings {
         if compression.as_ref().is_some_and(|level| !(1..=19).contains(&level.value)) {
             self.mistakes.push(file.mistake(own, format!("{path}: compression goes from 1 to 19")));
         }
-        let span = |pick: fn(&Section) -> &Option<Written<crate::keep::Span>>| {
-            choice.plain(pick).map(|given| Given { value: given.value.0, origin: given.origin })
-        };
+        let promised = self.promised(&choice, what.as_ref().map(|what| &what.value));
+        let span = |pick: SpanOf| choice.span(pick);
         let max_age = span(|section| &section.max_age);
         Some(Source {
             name: name?,
@@ -157,6 +157,8 @@ impl Findings {
             time_zone: zone,
             jitter: span(|section| &section.jitter).unwrap_or(Given::built_in(SignedDuration::ZERO)),
             max_age,
+            wal: promised.wal,
+            rpo: promised.rpo,
             retention: retention?,
             below_minimum: choice.plain(|section| &section.below_minimum),
             copies: copies?,
@@ -194,12 +196,8 @@ impl Findings {
 
     /// What is understood and not carried out by this version must not look as if it were.
     fn warn_of_what_waits(&mut self, choice: &Choice<'_>) {
-        let waiting = [
-            choice.waits("drill", |section| &section.drill),
-            choice.waits("wal", |section| &section.wal),
-            choice.waits("rpo", |section| &section.rpo),
-            choice.waits("rto", |section| &section.rto),
-        ];
+        let waiting =
+            [choice.waits("drill", |section| &section.drill), choice.waits("rto", |section| &section.rto)];
         self.warnings.extend(waiting.into_iter().flatten());
         if let Some(Err(mistake)) = choice.drill_schedule() {
             self.mistakes.push(mistake);

@@ -70,9 +70,9 @@ pub(crate) struct Section {
     pub(crate) notify: Option<Written<Vec<String>>>,
     /// Restores that are tried regularly
     pub(crate) drill: Option<Written<Drill>>,
-    /// WAL of a cluster
+    /// WAL of a cluster, which is archived into the same repository
     pub(crate) wal: Option<Written<Wal>>,
-    /// How much data may be lost at most
+    /// How much data of a cluster may be lost at most: the observer alarms when the newest moment that it can come back to is older
     pub(crate) rpo: Option<Written<Span>>,
     /// How long a restore may take at most
     pub(crate) rto: Option<Written<Span>>,
@@ -95,7 +95,6 @@ pub(crate) struct Drill {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wal {
     /// The observer alarms when the newest archived WAL is older
-    #[expect(dead_code, reason = "clusters read it; until they are built its form is checked alone")]
     pub(crate) max_lag: Option<Span>,
 }
 

@@ -131,6 +131,13 @@ impl Lines {
         self.given("time_zone", &source.time_zone, |zone| quoted(&zone.iana_name().unwrap_or("UTC")));
         self.given("jitter", &source.jitter, |span| quoted(&show_span(*span)));
         self.optional("max_age", source.max_age.as_ref(), |span| quoted(&show_span(*span)));
+        if let Some(Given { value, origin }) = &source.wal {
+            match value.max_lag {
+                Some(span) => self.line("wal.max_lag", quoted(&show_span(span)), origin),
+                None => self.line("wal", "{}".to_owned(), origin),
+            }
+        }
+        self.optional("rpo", source.rpo.as_ref(), |span| quoted(&show_span(*span)));
         match &source.retention {
             Some(retention) => self.given("retention", retention, ToString::to_string),
             None => self.line("retention", "keep everything".to_owned(), &Origin::BuiltIn),

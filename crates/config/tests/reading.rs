@@ -96,9 +96,57 @@ fn the_interfaces_example_is_read_and_every_value_has_its_place() {
     );
     assert_eq!(of("tenants.acme.sources.app.copies.0.url").0, "\"s3://other-account/pg\"");
     let warned: Vec<_> = configuration.warnings.iter().map(ToString::to_string).collect();
-    for waiting in ["main: wal is not", "app: drill is not", "main: rpo is not"] {
+    for waiting in ["main: rto is not", "app: drill is not"] {
         assert!(warned.iter().any(|words| words.contains(waiting)), "{waiting}: {warned:?}");
     }
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert_eq!(of("tenants.acme.sources.main.wal.max_lag"), said("\"5m\"", "mainstay.toml:30"));
+    assert_eq!(of("tenants.acme.sources.main.rpo"), said("\"5m\"", "mainstay.toml:31"));
+}
+
+#[test]
+fn what_is_promised_of_a_cluster_is_read_and_what_cannot_be_kept_is_said() {
+    let tenant = "[tenants.a]\nrepository = { url = \"/r\" }\n";
+    let cluster =
+        |keys: &str| read(&format!("{tenant}[tenants.a.sources.s]\ncluster = \"postgresql://h\"\n{keys}\n"));
+    let promised = |configuration: &Configuration| {
+        let source = &configuration.tenants[0].sources[0];
+        let max_lag = source.wal.as_ref().map(|wal| wal.value.max_lag.map(|span| span.as_secs()));
+        (max_lag, source.rpo.as_ref().map(|rpo| rpo.value.as_secs()), configuration.warnings.len())
+    };
+    let cases = [
+        ("", (None, None, 0)),
+        ("wal = {}", (Some(None), None, 0)),
+        ("wal = { max_lag = \"5m\" }\nrpo = \"1h\"", (Some(Some(300)), Some(3600), 0)),
+        // It contradicts itself, and the stricter one alarms.
+        ("wal = { max_lag = \"2h\" }\nrpo = \"1h\"", (Some(Some(7200)), Some(3600), 1)),
+    ];
+    for (keys, wanted) in cases {
+        assert_eq!(promised(&cluster(keys).unwrap()), wanted, "{keys}");
+    }
+    let wrong = [
+        ("wal = { max_lag = \"0s\" }", "never kept", "archive_timeout"),
+        ("wal = { max_lag = \"soon\" }", "no span of time", ""),
+        ("wal = { max_lga = \"5m\" }", "unknown key `max_lga`", "max_lag"),
+        ("wal = \"5m\"", "invalid type", ""),
+        ("rpo = \"0m\"", "cannot be seen", "wal receive"),
+    ];
+    for (keys, words, hint) in wrong {
+        let mistakes = cluster(keys).unwrap_err();
+        assert!(mistakes[0].message.contains(words) && mistakes[0].line == Some(5), "{keys}: {mistakes:?}");
+        assert!(mistakes[0].hint.as_deref().unwrap_or_default().contains(hint), "{keys}: {mistakes:?}");
+    }
+    // As a default it holds for the clusters; said of something else it is a mistake of somebody.
+    let defaults = "[defaults]\nrpo = \"5m\"\nwal = { max_lag = \"5m\" }\n";
+    let both = read(&format!(
+        "{defaults}{tenant}[tenants.a.sources.c]\ncluster = \"postgresql://h\"\n[tenants.a.sources.d]\ndatabase = \"x\"\n"
+    ));
+    let both = both.unwrap();
+    assert_eq!(promised(&both), (Some(Some(300)), Some(300), 0));
+    assert!(both.tenants[0].sources[1].wal.is_none() && both.tenants[0].sources[1].rpo.is_none());
+    let other = read(&format!("{tenant}[tenants.a.sources.d]\ndatabase = \"x\"\nrpo = \"5m\"\nwal = {{}}\n"));
+    let words: String = other.unwrap().warnings.iter().map(ToString::to_string).collect();
+    assert!(words.contains("wal is for clusters") && words.contains("rpo is for clusters"), "{words}");
 }
 
 /// Each mistake with its line, its key, and what to write instead.

@@ -112,6 +112,7 @@ fn elsewhere(facts: &ClusterFacts) -> EngineError {
 mod walk;
 mod read;
 mod earlier;
+mod archive;
 mod gather;
 mod choose;
 mod marker;

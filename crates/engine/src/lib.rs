@@ -35,6 +35,7 @@ pub mod fetch_wal;
 pub mod restore_tables;
 pub mod receive_wal;
 pub mod wal_status;
+pub mod survey_wal;
 pub mod recovery_window;
 pub mod expire_wal;
 pub mod forget;

@@ -4,7 +4,7 @@
 //! Form: a timeline begins in the segment in which it left its parent, and that segment is its own; of the parent all before
 //! it is needed. A gap counts as healed once a base backup begins behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use model::lsn::{Lsn, SystemId, Timeline};
@@ -37,6 +37,8 @@ pub struct Gap {
     pub last: SegmentNo,
     /// Whether a base backup begins behind it.
     pub is_healed: bool,
+    /// When what is behind it was stored: with several uploads at one time, the later one may be there first.
+    pub since: Timestamp,
 }
 
 /// A base backup.
@@ -95,6 +97,8 @@ pub struct ClusterStatus {
     pub timelines: Vec<TimelineStatus>,
     /// The points in time that it can come back to.
     pub windows: Vec<Window>,
+    /// Ids of the base backups from which the archive goes on.
+    pub reached: BTreeSet<String>,
     /// Segments that were archived in an hour, of the last day.
     pub segments_per_hour: f64,
     /// Bytes that were stored in an hour, of the last day.
@@ -106,7 +110,18 @@ pub struct ClusterStatus {
 impl ClusterStatus {
     /// Gaps that no base backup heals.
     pub fn open_gaps(&self) -> usize {
-        self.timelines.iter().flat_map(|timeline| &timeline.gaps).filter(|gap| !gap.is_healed).count()
+        self.list_open_gaps().count()
+    }
+
+    /// The same with their timelines.
+    pub fn list_open_gaps(&self) -> impl Iterator<Item = (Timeline, &Gap)> {
+        let all = self.timelines.iter().flat_map(|one| one.gaps.iter().map(|gap| (one.timeline, gap)));
+        all.filter(|(_, gap)| !gap.is_healed)
+    }
+
+    /// When the end of the archive was stored. What is filled in behind it later, and histories, are no progress.
+    pub fn end_stored(&self) -> Option<Timestamp> {
+        self.timelines.iter().filter_map(|timeline| timeline.ranges.last()).map(|range| range.to).max()
     }
 }
 
@@ -141,9 +156,11 @@ pub fn plan_status(system_id: SystemId, stored: &[StoredWal], facts: &Facts<'_>)
     });
     let timelines: Vec<_> = timelines.collect();
     let (segments_per_hour, stored_per_hour) = growth(stored, facts.now);
+    let (windows, reached) = windows_of(&ranges, facts);
     ClusterStatus {
         system_id,
-        windows: windows_of(&ranges, facts),
+        windows,
+        reached,
         newest: timelines.iter().map(|timeline| timeline.newest).max(),
         timelines,
         segments_per_hour,
@@ -182,18 +199,20 @@ fn gaps_of(timeline: Timeline, ranges: &BTreeMap<Timeline, Vec<WalRange>>, facts
     let begin = facts.histories.get(&timeline).and_then(TimelineHistory::parent).map(|parent| parent.end);
     let begin = begin.map(|fork| facts.size.segment_of(fork)).filter(|_| !own.is_empty());
     // Only of timelines of which something is stored: PostgreSQL may have taken a number and never used it.
-    let of_children = facts.histories.iter().filter(|(child, _)| ranges.contains_key(child));
-    let forks = of_children.filter_map(|(_, history)| history.end_of(timeline));
-    let needed = forks.map(|fork| facts.size.segment_of(fork)).max();
-    let last = own.last().map(|range| SegmentNo(range.last.0 + 1));
-    let starts = own.iter().map(|range| range.first).chain(needed.filter(|_| last.is_some()));
+    let of_children = facts.histories.iter().filter_map(|(child, history)| {
+        let since = ranges.get(child)?.first().map_or(facts.now, |range| range.from);
+        Some((facts.size.segment_of(history.end_of(timeline)?), since))
+    });
+    let needed = of_children.max().filter(|_| !own.is_empty());
+    let starts = own.iter().map(|range| (range.first, range.from)).chain(needed);
     let ends = begin.or(own.first().map(|range| range.first)).into_iter();
     let ends = ends.chain(own.iter().map(|range| SegmentNo(range.last.0 + 1)));
-    let missing = ends.zip(starts).filter(|(end, start)| end < start);
-    let gap = |(end, start): (SegmentNo, SegmentNo)| Gap {
+    let missing = ends.zip(starts).filter(|(end, (start, _))| end < start);
+    let gap = |(end, (start, since)): (SegmentNo, (SegmentNo, Timestamp))| Gap {
         first: end,
         last: SegmentNo(start.0 - 1),
         is_healed: facts.bases.iter().any(|base| is_behind(base, timeline, start, facts)),
+        since,
     };
     missing.map(gap).collect()
 }
@@ -205,14 +224,18 @@ fn is_behind(base: &BaseBackup, timeline: Timeline, segment: SegmentNo, facts: &
     is_later && (base.timeline == timeline || is_child())
 }
 
-/// The windows of each timeline: where each base backup leads to on it.
-fn windows_of(ranges: &BTreeMap<Timeline, Vec<WalRange>>, facts: &Facts<'_>) -> Vec<Window> {
-    let mut windows: Vec<Window> = vec![];
+/// The windows of each timeline: where each base backup leads to on it; and the base backups that lead somewhere.
+fn windows_of(
+    ranges: &BTreeMap<Timeline, Vec<WalRange>>,
+    facts: &Facts<'_>,
+) -> (Vec<Window>, BTreeSet<String>) {
+    let (mut windows, mut reached): (Vec<Window>, _) = (vec![], BTreeSet::new());
     for timeline in ranges.keys() {
         let mut bases: Vec<_> = facts.bases.iter().collect();
         bases.sort_by_key(|base| base.stop);
         for base in bases {
             let Some((to, until)) = reach(base, *timeline, ranges, facts) else { continue };
+            reached.insert(base.id.clone());
             let is_known = |window: &Window| window.timeline == *timeline && window.to == to;
             if !windows.iter().any(is_known) {
                 let (id, from, since) = (base.id.clone(), base.stop, base.at);
@@ -220,7 +243,7 @@ fn windows_of(ranges: &BTreeMap<Timeline, Vec<WalRange>>, facts: &Facts<'_>) -> 
             }
         }
     }
-    windows
+    (windows, reached)
 }
 
 /// How far one comes from a base backup on the way to a timeline, if it comes to it.
@@ -342,6 +365,9 @@ mod tests {
         assert_eq!((gaps(&after), after.open_gaps()), (vec![(1, 6, 6, true)], 0));
         let expected = vec![(1, "a", lsn(4, 400), lsn(6, 0)), (1, "b", lsn(8, 400), lsn(10, 0))];
         assert_eq!(windows(&after), expected);
+        assert_eq!(after.reached.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        // It is seen since what is behind it is there.
+        assert_eq!(before.list_open_gaps().next().unwrap().1.since.as_second(), 1_000_000 + 7 * 60);
         // One that begins within the gap is worth nothing.
         assert_eq!(windows(&judged(&stored, &[], &[base("c", 1, 6)])), []);
     }
@@ -380,6 +406,15 @@ mod tests {
         let status = judged(&whole, &forks, &[base("a", 1, 1)]);
         assert_eq!(windows(&status).last(), Some(&(3, "a", lsn(1, 400), lsn(8, 0))));
         assert_eq!(gaps(&status), []);
+    }
+
+    #[test]
+    fn what_is_filled_in_later_is_no_progress() {
+        let mut filled = stored(1, 3..6);
+        filled[0].modified += Duration::from_secs(3000);
+        let status = judged(&filled, &[], &[]);
+        assert_eq!(status.end_stored().unwrap().as_second(), 1_000_000 + 5 * 60);
+        assert!(status.newest > status.end_stored());
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub mod roles;
 pub mod server;
 pub mod relations;
 pub mod backup_mode;
+pub mod cluster_state;
 pub mod wal_summary;
 pub mod scratch;
 pub mod pending_roles;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Good backups whose sizes the newest one is compared with.
 const COMPARED_WITH: usize = 7;
 /// How far ahead of ours the clock of whoever made a backup may be.
-const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(1);
+pub(crate) const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// What should be there.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub enum Fault {
     Failed,
     /// The newest one is much smaller than those before it.
     Shrunk,
+    /// Of the log between backups something is missing.
+    Gap,
     /// It bears a time that has not come yet.
     Future,
     /// Nobody can look.

@@ -4,6 +4,7 @@
 //! exit code, no daemon. [`judge`] decides and is pure; [`told`] remembers what was told; [`notify`] tells.
 
 pub mod judge;
+pub mod judge_wal;
 pub mod told;
 pub mod files;
 pub mod pgbackrest;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use ::store::tiers::Tiers;
+use config::configuration::Configuration;
 use serde::Serialize;
 use serde_json::json;
 
@@ -13,12 +14,12 @@ use crate::arguments::{Doctor, Global};
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
-use crate::{password, place};
+use crate::{configured, password, place};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 struct Finding {
-    /// `machine`, `store`, `protection`, `clock`, `repository`, `server`.
+    /// `machine`, `config`, `store`, `protection`, `clock`, `repository`, `server`, `cluster`, `wal`.
     area: &'static str,
     /// `ok`, `unknown`, `warning` or `problem`.
     level: &'static str,
@@ -42,6 +43,11 @@ impl Finding {
         }
     }
 
+    /// As it should be, and could be better.
+    fn note(area: &'static str, message: impl Into<String>, todo: &str) -> Self {
+        Self { todo: todo.to_owned(), ..Self::ok(area, message) }
+    }
+
     /// It cannot be seen from here.
     fn unknown(area: &'static str, message: impl Into<String>, todo: &str) -> Self {
         Self { level: "unknown", todo: todo.to_owned(), ..Self::ok(area, message) }
@@ -63,31 +69,24 @@ impl Finding {
 mod machine;
 mod store;
 mod repository;
+mod cluster;
 mod server;
 
+use repository::Opened;
 use store::Looked;
 
 pub(crate) fn run(global: &Global, order: &Doctor, environment: &Environment, face: &Face) -> Result<()> {
     let mut findings = machine::look(order.server.pg_bin_dir.as_deref(), environment);
-    match place::address(global, environment) {
-        Err(error) => findings.push(Finding::problem("repository", error, "there is nowhere to back up to")),
-        Ok(url) => {
-            let (found, mut looked) = store::look(&url, environment);
-            findings.extend(found);
-            if let Some(hot_url) = &global.repository_hot {
-                let (found, hot) = store::look(hot_url, environment);
-                findings.extend(found);
-                looked = hot.zip(looked).map(|(hot, cold)| Looked {
-                    store: Arc::new(Tiers::new(hot.store, cold.store)),
-                    seen: [hot.seen, cold.seen].concat(),
-                });
-            }
-            findings.extend(looked.into_iter().flat_map(|looked| {
-                repository::look(looked, password::current(global, environment, face), environment)
-            }));
-        }
-    }
-    findings.extend(server::look(&order.server, environment, face));
+    let configuration = configured::load_if_any(global).unwrap_or_else(|error| {
+        findings.push(Finding::problem("config", error, "nothing that is configured is carried out"));
+        None
+    });
+    let configuration = configuration.unwrap_or_default();
+    let (found, opened) = repository(global, &configuration, environment, face);
+    findings.extend(found);
+    findings.extend(server::look(&order.server, opened.as_ref(), environment, face));
+    let bin_dir = order.server.pg_bin_dir.as_deref();
+    findings.extend(cluster::look_at_configured(global, &configuration, bin_dir, environment, face));
     show(&findings, face);
     let problems: Vec<_> = findings.iter().filter_map(|finding| finding.kind).collect();
     match problems.first() {
@@ -97,6 +96,44 @@ pub(crate) fn run(global: &Global, order: &Doctor, environment: &Environment, fa
                 .hint("each is named above, with what to do about it"))
         }
     }
+}
+
+/// The repository that is named, or that of the only tenant that is configured, and the stores that it is in.
+fn repository(
+    global: &Global,
+    configuration: &Configuration,
+    environment: &Environment,
+    face: &Face,
+) -> (Vec<Finding>, Option<Opened>) {
+    const AREA: &str = "repository";
+    let lost = "there is nowhere to back up to";
+    let mut global = global.clone();
+    let is_open = global.of.is_none() && configuration.tenants.len() == 1;
+    let settled = if is_open { configured::settled(&mut global, environment, face) } else { Ok(None) };
+    let url = settled.and_then(|own| Ok((place::address(&global, environment)?, own)));
+    let (url, own) = match url {
+        Ok(found) => found,
+        Err(_) if configuration.tenants.len() > 1 => {
+            let todo = "have that of one tenant looked at with --of TENANT";
+            return (vec![Finding::unknown(AREA, "several tenants are configured", todo)], None);
+        }
+        Err(error) => return (vec![Finding::problem(AREA, error, lost)], None),
+    };
+    let environment = own.as_ref().unwrap_or(environment);
+    let (mut findings, mut looked) = store::look(&url, environment);
+    if let Some(hot_url) = &global.repository_hot {
+        let (found, hot) = store::look(hot_url, environment);
+        findings.extend(found);
+        looked = hot.zip(looked).map(|(hot, cold)| Looked {
+            store: Arc::new(Tiers::new(hot.store, cold.store)),
+            seen: [hot.seen, cold.seen].concat(),
+        });
+    }
+    let Some(looked) = looked else { return (findings, None) };
+    let password = password::current(&global, environment, face);
+    let (found, repository) = repository::look(looked, password, environment);
+    findings.extend(found);
+    (findings, repository.map(|repository| Opened { repository, url }))
 }
 
 fn show(findings: &[Finding], face: &Face) {

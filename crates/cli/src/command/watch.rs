@@ -2,6 +2,7 @@
 //! concern, and gives a sign of life of its own.
 
 mod set;
+mod log;
 mod maintenance;
 
 use std::collections::BTreeMap;
@@ -20,13 +21,14 @@ use model::backup::BackupRecord;
 use model::cancel::CancelToken;
 use serde_json::json;
 
-use super::sources::{self, is_of};
+use super::sources::{self, is_good, is_of};
 use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::target::Target;
 use crate::{configured, interrupt, password, place};
+use log::judge_log;
 use maintenance::{Pins, judge_care, unknown};
 use set::judge_set;
 
@@ -158,7 +160,10 @@ impl Watching<'_> {
             for source in &tenant.sources {
                 let expected = expected(tenant, source, watch.shrunk_percent);
                 let alarms = match &records {
-                    Ok((_, records)) => judge_source(&expected, tenant, source, records, now),
+                    Ok((repository, records)) => {
+                        let of_backups = judge_source(&expected, tenant, source, records, now);
+                        [of_backups, judge_log(tenant, source, (repository, records), now)].concat()
+                    }
                     Err(error) => vec![unreadable(&expected.name, &error.message)],
                 };
                 seen.push((alarms, told(&source.notify.value)));
@@ -342,6 +347,5 @@ fn judge_source(
 }
 
 fn backup(record: &BackupRecord) -> Backup {
-    let is_verified = record.last_verification.as_ref().is_none_or(|last| last.result != "failed");
-    Backup { time: record.created_at, size: record.size_bytes, is_good: !record.incomplete && is_verified }
+    Backup { time: record.created_at, size: record.size_bytes, is_good: is_good(record) }
 }

@@ -5,3 +5,5 @@
 mod server;
 mod road;
 mod trouble;
+mod watched;
+mod doctor;

@@ -111,6 +111,47 @@ impl Place {
         Ran::of(&command.envs(self.environment("host-a")).args(arguments).output().unwrap())
     }
 
+    /// Write a configuration; in `text`, `PLACE` stands for this directory.
+    pub(crate) fn configure(&self, text: &str) {
+        let path = self.path().join("mainstay.toml");
+        fs::write(path, text.replace("PLACE", &self.path().display().to_string())).unwrap();
+    }
+
+    /// mainstay by that configuration, as the servers' user.
+    pub(crate) fn configured(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.command(MAINSTAY);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).envs(self.environment("host-a"));
+        command.env_remove("MAINSTAY_REPOSITORY").env("MAINSTAY_CONFIG", self.path().join("mainstay.toml"));
+        Ran::of(&command.args(arguments).output().unwrap())
+    }
+
+    /// mainstay as root, who has a home of his own.
+    pub(crate) fn as_root(&self, arguments: &[&str]) -> Ran {
+        let home = self.path().join("root");
+        fs::create_dir_all(&home).unwrap();
+        let mut command = Command::new(MAINSTAY);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home);
+        Ran::of(&command.env("MAINSTAY_PASSWORD", PASSWORD).args(arguments).output().unwrap())
+    }
+
+    /// Every archived file of a log, sorted by its name.
+    pub(crate) fn archived(&self) -> Vec<PathBuf> {
+        let below =
+            |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        let clusters = below(&self.repository().join("wal"));
+        let mut files: Vec<_> =
+            clusters.iter().flat_map(|path| below(path)).flat_map(|path| below(&path)).collect();
+        files.sort();
+        files
+    }
+
+    /// All of them were stored so many minutes ago.
+    pub(crate) fn archived_minutes_ago(&self, minutes: u64) {
+        let time = std::time::SystemTime::now() - Duration::from_secs(minutes * 60);
+        let change = |path: &PathBuf| fs::File::open(path).unwrap().set_modified(time).unwrap();
+        self.archived().iter().for_each(change);
+    }
+
     /// A script that runs mainstay as on the machine `host`, after `first`.
     fn script(&self, name: &str, host: &str, first: &str, line: &str) -> String {
         let variables =
@@ -257,6 +298,24 @@ impl<'a> Server<'a> {
         all.extend(["-D", &shown, "-c", "fast", "-X", "none", "-N"]);
         self.place.run("pg_basebackup", &all);
         Server { place: self.place, directory: to, process: None }
+    }
+
+    /// The address of this one for `user`.
+    pub(crate) fn uri(&self, user: &str) -> String {
+        format!("postgresql://{user}@/postgres?host={}", self.socket_folder())
+    }
+
+    /// Where its socket is.
+    pub(crate) fn socket_folder(&self) -> String {
+        self.connection()[1].clone()
+    }
+
+    /// Change a setting of the running server.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        self.psql(&format!("ALTER SYSTEM SET {name} = '{}'", value.replace('\'', "''")));
+        self.psql("SELECT pg_reload_conf()");
+        let shown = value.replace('\'', "''");
+        self.wait_for(&format!("SELECT current_setting('{name}') = '{shown}'"));
     }
 
     /// The address of this one for a standby.

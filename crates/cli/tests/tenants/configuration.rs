@@ -23,8 +23,13 @@ fn mistakes_are_shown_together_with_line_key_and_advice() {
     office.configure("[repository]\nurl = \"/r\"\n[tenants.a]\nlimits = { upload = \"10 furlongs\" }\n");
     office.run(&["config", "check"]).exits(2).says("mainstay.toml:4").says("no unit");
     // What is not carried out is said, and is no mistake.
-    office.configure("[repository]\nurl = \"/r\"\n[tenants.a.sources.s]\ndatabase = \"x\"\nrpo = \"5m\"\n");
-    office.run(&["config", "check"]).ok().says("rpo is not carried out by this version");
+    office.configure("[repository]\nurl = \"/r\"\n[tenants.a.sources.s]\ndatabase = \"x\"\nrto = \"1h\"\n");
+    office.run(&["config", "check"]).ok().says("rto is not carried out by this version");
+    office.configure(
+        "[repository]\nurl = \"/r\"\n[tenants.a.sources.s]\ncluster = \"postgresql://h\"\n\
+         wal = { max_lag = \"2h\" }\nrpo = \"5m\"\n",
+    );
+    office.run(&["config", "check"]).ok().says(":5: ").says("further behind than rpo");
 }
 
 #[test]

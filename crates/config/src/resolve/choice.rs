@@ -1,5 +1,6 @@
 //! One value out of several layers: the source's own, its tenant's defaults, the common ones.
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use model::reference::SecretReference;
 use model::retention::Policy;
@@ -7,6 +8,7 @@ use model::retention::Policy;
 use crate::configuration::{Export, Far, Hooks, Repository};
 use crate::error::{ConfigError, Result};
 use crate::file::File;
+use crate::keep::Span;
 use crate::origin::Given;
 use crate::schedule::Schedule;
 use crate::section::Section;
@@ -14,6 +16,9 @@ use crate::written::Written;
 
 /// What a source runs by where nobody says anything.
 const SCHEDULE_USUAL: &str = "manual";
+
+/// A span of time among what is said.
+pub(super) type SpanOf = fn(&Section) -> &Option<Written<Span>>;
 
 /// The layers of one source, the strongest first.
 pub(super) struct Choice<'a> {
@@ -31,6 +36,21 @@ impl Choice<'_> {
     /// A value as it is.
     pub(super) fn plain<T: Clone>(&self, pick: impl Fn(&Section) -> &Option<Written<T>>) -> Option<Given<T>> {
         self.strongest(pick).map(|(file, written)| file.given(written))
+    }
+
+    /// A span of time.
+    pub(super) fn span(&self, pick: SpanOf) -> Option<Given<SignedDuration>> {
+        self.plain(pick).map(|Given { value: Span(value), origin }| Given { value, origin })
+    }
+
+    /// That what `pick` says is wrong, in words.
+    pub(super) fn mistake<T>(
+        &self,
+        pick: impl Fn(&Section) -> &Option<Written<T>>,
+        words: &str,
+    ) -> Option<ConfigError> {
+        let (file, written) = self.strongest(pick)?;
+        Some(file.mistake(written, format!("{}: {words}", self.path)))
     }
 
     /// That `key`, where it is said, is understood and not carried out.

@@ -22,8 +22,9 @@ use pg::wal_summary::Changes;
 use repo::BlobKind;
 use repo::node::Node;
 use repo::saver::Saver;
-use repo::threads::cores;
+use repo::threads::{both, cores};
 
+use super::archive::ArchivedLog;
 use super::choose::{self, Choosing};
 use super::earlier::{Beside, Earlier};
 use super::gather::{Gathering, Seen};
@@ -46,7 +47,7 @@ const SUMMARIZER_POLL: Duration = Duration::from_millis(20);
 
 /// Read the data directory of `begun` on this machine.
 pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
-    let Begun { server, facts, writing, source, order } = begun;
+    let Begun { server, facts, source, order, .. } = begun;
     let label = format!("mainstay {}", order.source);
     let mut mode = BackupMode::start(server, &label, source.fast, &order.cancel)?;
     // The directory has the slot that the server has just made for this session, or it is another server's.
@@ -54,8 +55,7 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
         return Err(elsewhere(facts));
     }
     let marker = marker::read(data);
-    let earlier = if source.full { None } else { Earlier::find(writing, order, facts, marker.as_deref())? };
-    let earlier = earlier.filter(|earlier| earlier.leads_to(mode.timeline(), mode.start_lsn()));
+    let earlier = if source.full { None } else { find_earlier(begun, &mode, marker.as_deref())? };
     let changes = match &earlier {
         Some(earlier) if facts.summarizes => changes(begun, &mut mode, earlier)?,
         _ => None,
@@ -66,6 +66,25 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
     // After the stop: whatever was read lies in the history that this marks. Without a mark, the next one is a full one.
     let marker = marker::write(data).ok();
     Ok(Saved { link, seen, stopped, stopped_at, marker, earlier })
+}
+
+/// The backup that this one can be an increment of, with all of the log between them where that is archived.
+fn find_earlier(begun: &Begun<'_>, mode: &BackupMode, marker: Option<&str>) -> Result<Option<Earlier>> {
+    let Begun { facts, writing, source, order, .. } = begun;
+    let (timeline, start) = (mode.timeline(), mode.start_lsn());
+    let whose = (facts.system_id, timeline);
+    let (earlier, archived) = both(
+        || Earlier::find(writing, order, facts, marker),
+        || ArchivedLog::list(&writing.repository, whose, facts.segment_size()),
+    );
+    let Some(earlier) = earlier?.filter(|earlier| earlier.leads_to(timeline, start)) else { return Ok(None) };
+    let Some((first, last)) = archived?.gap_behind(earlier.manifest.start_lsn)? else {
+        return Ok(Some(earlier));
+    };
+    (source.tell)(&format!(
+        "WAL is missing in the archive, {first} to {last}: no earlier backup leads past it, so this is a full one"
+    ));
+    Ok(None)
 }
 
 /// What the server's summaries say has changed since then; nothing where they do not reach to here in time.

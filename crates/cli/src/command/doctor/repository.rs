@@ -14,17 +14,25 @@ use crate::place;
 
 const AREA: &str = "repository";
 
+/// The repository that is named, and where it is.
+pub(super) struct Opened {
+    pub(super) repository: Repository,
+    pub(super) url: String,
+}
+
 pub(super) fn look(
     Looked { store, seen }: Looked,
     password: Result<Secret>,
     environment: &Environment,
-) -> Vec<Finding> {
+) -> (Vec<Finding>, Option<Repository>) {
     let weakness = password.as_ref().ok().and_then(Secret::weakness);
     let opened =
         password.and_then(|password| Ok(Repository::open_with(store, &password, place::cache(environment))?));
     let repository = match opened {
         Ok(repository) => repository,
-        Err(error) => return vec![Finding::problem(AREA, error, "nothing can be backed up or restored")],
+        Err(error) => {
+            return (vec![Finding::problem(AREA, error, "nothing can be backed up or restored")], None);
+        }
     };
     let mut findings: Vec<_> =
         seen.into_iter().filter_map(|(location, seen)| remember(&repository, location, &seen)).collect();
@@ -63,7 +71,7 @@ pub(super) fn look(
             "add another one and keep it on paper, elsewhere: `mainstay key add`",
         ));
     }
-    findings
+    (findings, Some(repository))
 }
 
 /// Write down how a store behaved, where it is not known already.

@@ -1,8 +1,11 @@
-//! Whether the PostgreSQL server that is named answers, and a pg_dump suits it.
+//! Whether the PostgreSQL server that is named answers, and a pg_dump suits it; and how it is with it as a cluster.
 
+use ::store::open::local_path;
 use pg::server::Server;
 
 use super::Finding;
+use super::cluster::{Asked, look_at};
+use super::repository::Opened;
 use crate::arguments::ServerArgs;
 use crate::database;
 use crate::environment::Environment;
@@ -13,7 +16,12 @@ const AREA: &str = "server";
 /// Any of these names a server.
 const NAMES: [&str; 4] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE"];
 
-pub(super) fn look(server: &ServerArgs, environment: &Environment, face: &Face) -> Vec<Finding> {
+pub(super) fn look(
+    server: &ServerArgs,
+    opened: Option<&Opened>,
+    environment: &Environment,
+    face: &Face,
+) -> Vec<Finding> {
     let is_named = server.db_host.is_some()
         || server.db_port.is_some()
         || NAMES.iter().any(|name| environment.get(name).is_some());
@@ -21,14 +29,23 @@ pub(super) fn look(server: &ServerArgs, environment: &Environment, face: &Face) 
         let todo = "name one with --db-host or PGHOST to have it looked at";
         return vec![Finding::unknown(AREA, "no PostgreSQL server was named", todo)];
     }
-    let looked = ask(server, environment, face);
-    vec![match looked {
-        Ok(words) => Finding::ok(AREA, words),
-        Err(error) => Finding::problem(AREA, error, "its databases cannot be backed up"),
-    }]
+    match ask(server, environment, face) {
+        Ok((words, server)) => {
+            let asked = Asked {
+                subject: String::new(),
+                is_meant: false,
+                is_promised: false,
+                lag_max: None,
+                repository: opened.map(|opened| &opened.repository),
+                directory: opened.and_then(|opened| local_path(&opened.url).ok()),
+            };
+            std::iter::once(Finding::ok(AREA, words)).chain(look_at(&asked, &server)).collect()
+        }
+        Err(error) => vec![Finding::problem(AREA, error, "its databases cannot be backed up")],
+    }
 }
 
-fn ask(order: &ServerArgs, environment: &Environment, face: &Face) -> Result<String> {
+fn ask(order: &ServerArgs, environment: &Environment, face: &Face) -> Result<(String, Server)> {
     let clients = database::clients(order.pg_bin_dir.as_deref(), environment.get("PATH"))?;
     let session = database::session(None, order, environment, face)?;
     let newest = clients.newest().map_err(engine::EngineError::from)?;
@@ -36,5 +53,7 @@ fn ask(order: &ServerArgs, environment: &Environment, face: &Face) -> Result<Str
     let dump = clients.for_dump(server.version()).map_err(engine::EngineError::from)?;
     let databases = server.databases()?;
     let (version, ours) = (server.version(), dump.version());
-    Ok(format!("PostgreSQL {version} answers; {} databases; pg_dump {ours} suits it", databases.len()))
+    let words =
+        format!("PostgreSQL {version} answers; {} databases; pg_dump {ours} suits it", databases.len());
+    Ok((words, server))
 }

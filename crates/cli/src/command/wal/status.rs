@@ -3,19 +3,18 @@
 //! Exit code 7 where a gap is open, or nothing came for longer than `--max-lag`.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use engine::catalog;
+use engine::survey_wal::{SurveyedWal, survey_wal};
 use engine::wal_owner::owner;
-use engine::wal_status::{BaseBackup, ClusterStatus, Facts, Gap, TimelineStatus, plan_status};
+use engine::wal_status::{Gap, TimelineStatus};
 use jiff::Timestamp;
-use model::backup::{BackupKind, BackupRecord};
+use model::backup::BackupRecord;
 use model::lsn::{SystemId, Timeline};
 use model::size::ByteSize;
-use model::wal_name::{SegmentName, SegmentNo, SegmentSize, WalName};
+use model::wal_name::SegmentNo;
 use pg::timeline_history::TimelineHistory;
 use repo::Repository;
-use repo::wal_object::StoredWal;
 use serde_json::{Value, json};
 
 use crate::arguments::{Global, WalStatus};
@@ -27,9 +26,7 @@ use crate::table::table;
 
 /// One cluster, with what its words need.
 struct Found {
-    status: ClusterStatus,
-    size: SegmentSize,
-    histories: BTreeMap<Timeline, TimelineHistory>,
+    survey: SurveyedWal,
     owners: BTreeMap<Timeline, String>,
 }
 
@@ -40,7 +37,8 @@ pub(super) fn run(global: &Global, order: &WalStatus, environment: &Environment,
         None => repository.list_wal_clusters()?,
     };
     let now = Timestamp::now();
-    let found = clusters.into_iter().map(|system_id| look(&repository, system_id, now));
+    let records = catalog::list_readable(&repository)?.records;
+    let found = clusters.into_iter().map(|system_id| look(&repository, system_id, &records, now));
     let found: Vec<Found> = found.collect::<Result<_>>()?;
     let document = json!({ "clusters": found.iter().map(|found| found.value(now)).collect::<Vec<_>>() });
     face.result(&document, || match &found[..] {
@@ -52,7 +50,7 @@ pub(super) fn run(global: &Global, order: &WalStatus, environment: &Environment,
 
 /// What is worth an alarm.
 fn judge(found: &[Found], order: &WalStatus, now: Timestamp) -> Result<()> {
-    let gaps: usize = found.iter().map(|found| found.status.open_gaps()).sum();
+    let gaps: usize = found.iter().map(|found| found.survey.status.open_gaps()).sum();
     if gaps > 0 {
         return Err(CliError::new(
             Kind::Late,
@@ -61,13 +59,14 @@ fn judge(found: &[Found], order: &WalStatus, now: Timestamp) -> Result<()> {
         .hint("take a full base backup now: only what is after it can be recovered again"));
     }
     let Some(lag_max) = order.max_lag else { return Ok(()) };
-    for Found { status, .. } in found {
+    for status in found.iter().map(|found| &found.survey.status) {
         let lag = status.newest.map(|newest| now.duration_since(newest));
         if lag.is_some_and(|lag| lag.as_secs_f64() > lag_max.as_secs_f64()) {
             let seconds = lag.unwrap_or_default().as_secs();
             let words = format!("nothing of the cluster {} was archived for {seconds} s", status.system_id);
             return Err(CliError::new(Kind::Late, words).hint(
-                "look at pg_stat_archiver; a server that writes nothing needs archive_timeout below --max-lag",
+                "look at pg_stat_archiver, as `mainstay doctor` does; a server that writes nothing archives nothing, and one that \
+                 writes little needs archive_timeout below --max-lag",
             ));
         }
     }
@@ -77,67 +76,28 @@ fn judge(found: &[Found], order: &WalStatus, now: Timestamp) -> Result<()> {
     }
 }
 
-fn look(repository: &Repository, system_id: SystemId, now: Timestamp) -> Result<Found> {
-    let stored = repository.list_wal(system_id, None)?;
-    let mut histories = BTreeMap::new();
+fn look(
+    repository: &Repository,
+    system_id: SystemId,
+    records: &[BackupRecord],
+    now: Timestamp,
+) -> Result<Found> {
+    let survey = survey_wal(repository, system_id, records, now)?;
     let mut owners = BTreeMap::new();
-    for one in &stored {
-        let timeline = one.file.name.timeline();
-        if let WalName::History(_) = one.file.name {
-            let (_, text) = open(repository, one)?;
-            let parsed = TimelineHistory::parse(timeline, &text);
-            let parsed = parsed.map_err(|error| CliError::new(Kind::Damaged, error.to_string()))?;
-            histories.insert(timeline, parsed);
-        }
-        if let Entry::Vacant(unknown) = owners.entry(timeline) {
-            let known = owner(repository, system_id, timeline)?;
-            unknown.insert(known.map(|(_, owner)| owner.describe()).unwrap_or_default());
-        }
+    for timeline in survey.status.timelines.iter().map(|one| one.timeline) {
+        let known = owner(repository, system_id, timeline)?;
+        owners.insert(timeline, known.map(|(_, owner)| owner.describe()).unwrap_or_default());
     }
-    let size = segment_size(repository, &stored)?;
-    let bases = bases(repository, system_id)?;
-    let facts = Facts { size, histories: &histories, bases: &bases, now };
-    Ok(Found { status: plan_status(system_id, &stored, &facts), size, histories, owners })
-}
-
-fn open(repository: &Repository, stored: &StoredWal) -> Result<(repo::wal_object::WalHeader, Vec<u8>)> {
-    let sealed = store::store::read(repository.store(), &stored.file.object())?;
-    Ok(stored.file.open(repository.sealer(), &sealed, 1)?)
-}
-
-/// As one of the segments says.
-fn segment_size(repository: &Repository, stored: &[StoredWal]) -> Result<SegmentSize> {
-    let is_segment = |stored: &&StoredWal| matches!(stored.file.name, WalName::Segment(_));
-    let Some(one) = stored.iter().find(is_segment) else { return Ok(SegmentSize::DEFAULT) };
-    let (header, _) = open(repository, one)?;
-    Ok(header.segment_size.and_then(SegmentSize::new).unwrap_or(SegmentSize::DEFAULT))
-}
-
-/// The base backups of a cluster that can be relied on.
-fn bases(repository: &Repository, system_id: SystemId) -> Result<Vec<BaseBackup>> {
-    let is_base = |record: &BackupRecord| record.kind == BackupKind::Cluster && !record.incomplete;
-    let mut bases = vec![];
-    for record in catalog::list_readable(repository)?.records.into_iter().filter(is_base) {
-        let snapshot = catalog::load_snapshot(repository, &record)?;
-        if !snapshot.tags.contains(&format!("system={system_id}")) {
-            continue;
-        }
-        let (start, stop) = (record.start_lsn.parse(), record.stop_lsn.parse());
-        if let (Ok(start), Ok(stop), Ok(timeline)) = (start, stop, record.timeline.parse()) {
-            let (id, at) = (record.id.to_string(), record.created_at);
-            bases.push(BaseBackup { id, timeline: Timeline(timeline), start, stop, at });
-        }
-    }
-    Ok(bases)
+    Ok(Found { survey, owners })
 }
 
 impl Found {
     fn name(&self, timeline: Timeline, number: SegmentNo) -> String {
-        SegmentName::new(timeline, number, self.size).to_string()
+        self.survey.name(timeline, number).to_string()
     }
 
     fn describe(&self, now: Timestamp) -> String {
-        let status = &self.status;
+        let status = &self.survey.status;
         let newest = status.newest.map_or_else(String::new, |newest| {
             format!(", the last one {} s ago", now.duration_since(newest).as_secs())
         });
@@ -145,7 +105,7 @@ impl Found {
             "cluster {}: {:.1} segments of {} an hour, {} stored{newest}",
             status.system_id,
             status.segments_per_hour,
-            ByteSize(self.size.bytes()),
+            ByteSize(self.survey.size.bytes()),
             ByteSize(status.stored_per_hour as u64)
         )];
         let header =
@@ -192,11 +152,11 @@ impl Found {
     }
 
     fn value(&self, now: Timestamp) -> Value {
-        let status = &self.status;
+        let status = &self.survey.status;
         let lag = status.newest.map(|newest| now.duration_since(newest).as_secs().to_string());
         json!({
             "systemId": status.system_id,
-            "segmentSize": self.size.bytes().to_string(),
+            "segmentSize": self.survey.size.bytes().to_string(),
             "newest": status.newest.map(|newest| newest.to_string()).unwrap_or_default(),
             "lagSeconds": lag.unwrap_or_default(),
             "segmentsPerHour": status.segments_per_hour,
@@ -216,7 +176,7 @@ impl Found {
 
     fn timeline(&self, status: &TimelineStatus) -> Value {
         let timeline = status.timeline;
-        let parent = self.histories.get(&timeline).and_then(TimelineHistory::parent);
+        let parent = self.survey.histories.get(&timeline).and_then(TimelineHistory::parent);
         let name = |number| self.name(timeline, number);
         json!({
             "timeline": timeline,
@@ -228,8 +188,8 @@ impl Found {
             "ranges": status.ranges.iter().map(|range| json!({
                 "first": name(range.first),
                 "last": name(range.last),
-                "startLsn": self.size.start_of(range.first),
-                "endLsn": self.size.start_of(SegmentNo(range.last.0 + 1)),
+                "startLsn": self.survey.size.start_of(range.first),
+                "endLsn": self.survey.size.start_of(SegmentNo(range.last.0 + 1)),
                 "from": range.from.to_string(),
                 "to": range.to.to_string(),
             })).collect::<Vec<_>>(),

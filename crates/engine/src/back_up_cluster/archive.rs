@@ -1,0 +1,105 @@
+//! Whether the archive has all of the log since an earlier backup.
+//!
+//! An increment would be whole all the same, but nothing leads from the backup before to it. One listing, of names alone, of one
+//! timeline.
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use model::lsn::{Lsn, SystemId, Timeline};
+use model::wal_name::{SegmentName, SegmentNo, SegmentSize, WalName};
+use repo::Repository;
+
+use crate::error::Result;
+
+/// A segment that is being uploaded beside a later one is there by then.
+const SETTLES: Duration = Duration::from_secs(5);
+/// Later segments that were stored longer ago were not uploaded beside it.
+const YOUNG: SignedDuration = SignedDuration::from_mins(2);
+
+/// The archived segments of a timeline.
+pub(super) struct ArchivedLog<'a> {
+    repository: &'a Repository,
+    system_id: SystemId,
+    timeline: Timeline,
+    size: SegmentSize,
+    segments: BTreeMap<SegmentNo, Timestamp>,
+}
+
+impl<'a> ArchivedLog<'a> {
+    /// Ask for their names.
+    ///
+    /// # Errors
+    /// When the store cannot list.
+    pub(super) fn list(
+        repository: &'a Repository,
+        (system_id, timeline): (SystemId, Timeline),
+        size: SegmentSize,
+    ) -> Result<Self> {
+        let stored = repository.list_wal(system_id, Some(timeline))?;
+        let numbered = stored.into_iter().filter_map(|stored| match stored.file.name {
+            WalName::Segment(name) => Some((name.number(size)?, Timestamp::try_from(stored.modified).ok()?)),
+            _ => None,
+        });
+        let segments = numbered.collect();
+        Ok(Self { repository, system_id, timeline, size, segments })
+    }
+
+    /// The first and the last segment that are missing between `start` and the end of the archive. Nothing where the archive
+    /// ends before `start`: it may only be late.
+    ///
+    /// # Errors
+    /// When the store cannot list.
+    pub(super) fn gap_behind(mut self, start: Lsn) -> Result<Option<(SegmentName, SegmentName)>> {
+        let from = self.size.segment_of(start);
+        if let Some((_, _, since)) = gap(&self.segments, from)
+            && Timestamp::now().duration_since(since) < YOUNG
+        {
+            sleep(SETTLES);
+            let Self { repository, system_id, timeline, size, .. } = self;
+            self = Self::list(repository, (system_id, timeline), size)?;
+        }
+        let name = |number| SegmentName::new(self.timeline, number, self.size);
+        Ok(gap(&self.segments, from).map(|(first, last, _)| (name(first), name(last))))
+    }
+}
+
+/// The first segments that are missing from `from` on, and when the one behind them was stored.
+fn gap(
+    segments: &BTreeMap<SegmentNo, Timestamp>,
+    from: SegmentNo,
+) -> Option<(SegmentNo, SegmentNo, Timestamp)> {
+    let mut expected = from.0;
+    for (number, stored) in segments.range(from..) {
+        if number.0 > expected {
+            return Some((SegmentNo(expected), SegmentNo(number.0 - 1), *stored));
+        }
+        expected = number.0 + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pitfall_09_only_what_is_missing_between_the_backup_and_the_end_is_a_gap() {
+        let segments = |numbers: &[u64]| -> BTreeMap<SegmentNo, Timestamp> {
+            let at = |number: u64| Timestamp::from_second(number as i64).unwrap();
+            numbers.iter().map(|number| (SegmentNo(*number), at(*number))).collect()
+        };
+        let found = |numbers: &[u64], from| {
+            gap(&segments(numbers), SegmentNo(from))
+                .map(|(first, last, at)| (first.0, last.0, at.as_second()))
+        };
+        assert_eq!(found(&[3, 4, 7, 9], 4), Some((5, 6, 7)));
+        assert_eq!(found(&[3, 4, 7], 2), Some((2, 2, 3)));
+        // What lies before the backup is nobody's business, nor what is still to come.
+        for (numbers, from) in [(&[1, 3, 4, 5][..], 3), (&[3, 4], 5), (&[3, 4], 9), (&[], 1)] {
+            assert_eq!(found(numbers, from), None, "{numbers:?} from {from}");
+        }
+    }
+}
