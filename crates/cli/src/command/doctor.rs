@@ -82,7 +82,7 @@ pub(crate) fn run(global: &Global, order: &Doctor, environment: &Environment, fa
         None
     });
     let configuration = configuration.unwrap_or_default();
-    let (found, opened) = repository(global, &configuration, environment, face);
+    let (found, opened) = look_at_repository(global, &configuration, environment, face);
     findings.extend(found);
     findings.extend(server::look(&order.server, opened.as_ref(), environment, face));
     let bin_dir = order.server.pg_bin_dir.as_deref();
@@ -99,7 +99,7 @@ pub(crate) fn run(global: &Global, order: &Doctor, environment: &Environment, fa
 }
 
 /// The repository that is named, or that of the only tenant that is configured, and the stores that it is in.
-fn repository(
+fn look_at_repository(
     global: &Global,
     configuration: &Configuration,
     environment: &Environment,

@@ -1,7 +1,7 @@
 //! Whether the archive has all of the log since an earlier backup.
 //!
-//! An increment would be whole all the same, but nothing leads from the backup before to it. One listing, of names alone, of one
-//! timeline.
+//! An increment would be whole all the same, but nothing leads from the backup before to it. One listing of names, while the
+//! server makes its checkpoint.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -19,60 +19,64 @@ const SETTLES: Duration = Duration::from_secs(5);
 /// Later segments that were stored longer ago were not uploaded beside it.
 const YOUNG: SignedDuration = SignedDuration::from_mins(2);
 
-/// The archived segments of a timeline.
+/// The archived segments of a cluster, and when each was stored.
+type Segments = BTreeMap<(Timeline, SegmentNo), Timestamp>;
+
+/// What is archived of a cluster.
 pub(super) struct ArchivedLog<'a> {
     repository: &'a Repository,
     system_id: SystemId,
-    timeline: Timeline,
     size: SegmentSize,
-    segments: BTreeMap<SegmentNo, Timestamp>,
+    segments: Segments,
 }
 
 impl<'a> ArchivedLog<'a> {
-    /// Ask for their names.
+    /// Ask for the names.
     ///
     /// # Errors
     /// When the store cannot list.
-    pub(super) fn list(
-        repository: &'a Repository,
-        (system_id, timeline): (SystemId, Timeline),
-        size: SegmentSize,
-    ) -> Result<Self> {
-        let stored = repository.list_wal(system_id, Some(timeline))?;
+    pub(super) fn list(repository: &'a Repository, system_id: SystemId, size: SegmentSize) -> Result<Self> {
+        let stored = repository.list_wal(system_id, None)?;
         let numbered = stored.into_iter().filter_map(|stored| match stored.file.name {
-            WalName::Segment(name) => Some((name.number(size)?, Timestamp::try_from(stored.modified).ok()?)),
+            WalName::Segment(name) => {
+                Some(((name.timeline, name.number(size)?), Timestamp::try_from(stored.modified).ok()?))
+            }
             _ => None,
         });
         let segments = numbered.collect();
-        Ok(Self { repository, system_id, timeline, size, segments })
+        Ok(Self { repository, system_id, size, segments })
     }
 
-    /// The first and the last segment that are missing between `start` and the end of the archive. Nothing where the archive
+    /// The first and the last segment that are missing between `start` and the end of the timeline's archive. Nothing where that
     /// ends before `start`: it may only be late.
     ///
     /// # Errors
     /// When the store cannot list.
-    pub(super) fn gap_behind(mut self, start: Lsn) -> Result<Option<(SegmentName, SegmentName)>> {
-        let from = self.size.segment_of(start);
+    pub(super) fn gap_behind(
+        mut self,
+        timeline: Timeline,
+        start: Lsn,
+    ) -> Result<Option<(SegmentName, SegmentName)>> {
+        let from = (timeline, self.size.segment_of(start));
         if let Some((_, _, since)) = gap(&self.segments, from)
             && Timestamp::now().duration_since(since) < YOUNG
         {
             sleep(SETTLES);
-            let Self { repository, system_id, timeline, size, .. } = self;
-            self = Self::list(repository, (system_id, timeline), size)?;
+            self = Self::list(self.repository, self.system_id, self.size)?;
         }
-        let name = |number| SegmentName::new(self.timeline, number, self.size);
+        let name = |number| SegmentName::new(timeline, number, self.size);
         Ok(gap(&self.segments, from).map(|(first, last, _)| (name(first), name(last))))
     }
 }
 
-/// The first segments that are missing from `from` on, and when the one behind them was stored.
+/// The first segments of the timeline that are missing from `from` on, and when the one behind them was stored.
 fn gap(
-    segments: &BTreeMap<SegmentNo, Timestamp>,
-    from: SegmentNo,
+    segments: &Segments,
+    (timeline, from): (Timeline, SegmentNo),
 ) -> Option<(SegmentNo, SegmentNo, Timestamp)> {
     let mut expected = from.0;
-    for (number, stored) in segments.range(from..) {
+    let end = (timeline, SegmentNo(u64::MAX));
+    for ((_, number), stored) in segments.range((timeline, from)..=end) {
         if number.0 > expected {
             return Some((SegmentNo(expected), SegmentNo(number.0 - 1), *stored));
         }
@@ -87,12 +91,14 @@ mod tests {
 
     #[test]
     fn pitfall_09_only_what_is_missing_between_the_backup_and_the_end_is_a_gap() {
-        let segments = |numbers: &[u64]| -> BTreeMap<SegmentNo, Timestamp> {
+        let segments = |numbers: &[u64]| -> Segments {
             let at = |number: u64| Timestamp::from_second(number as i64).unwrap();
-            numbers.iter().map(|number| (SegmentNo(*number), at(*number))).collect()
+            let own = numbers.iter().map(|number| ((Timeline(2), SegmentNo(*number)), at(*number)));
+            // Other timelines have their own.
+            own.chain([1, 3].map(|timeline| ((Timeline(timeline), SegmentNo(20)), at(20)))).collect()
         };
         let found = |numbers: &[u64], from| {
-            gap(&segments(numbers), SegmentNo(from))
+            gap(&segments(numbers), (Timeline(2), SegmentNo(from)))
                 .map(|(first, last, at)| (first.0, last.0, at.as_second()))
         };
         assert_eq!(found(&[3, 4, 7, 9], 4), Some((5, 6, 7)));

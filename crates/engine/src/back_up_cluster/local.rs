@@ -47,15 +47,18 @@ const SUMMARIZER_POLL: Duration = Duration::from_millis(20);
 
 /// Read the data directory of `begun` on this machine.
 pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
-    let Begun { server, facts, source, order, .. } = begun;
-    let label = format!("mainstay {}", order.source);
-    let mut mode = BackupMode::start(server, &label, source.fast, &order.cancel)?;
-    // The directory has the slot that the server has just made for this session, or it is another server's.
-    if mode.slot().is_some_and(|slot| !data.join("pg_replslot").join(slot).is_dir()) {
-        return Err(elsewhere(facts));
-    }
-    let marker = marker::read(data);
-    let earlier = if source.full { None } else { find_earlier(begun, &mode, marker.as_deref())? };
+    let Begun { facts, writing, .. } = begun;
+    // The archive is asked while the server makes its checkpoint.
+    let archived = || ArchivedLog::list(&writing.repository, facts.system_id, facts.segment_size());
+    let (mut mode, earlier) = match begun.source.full {
+        true => begin(begun, data)?,
+        false => {
+            let (begin, archived) = both(|| begin(begun, data), archived);
+            let (mode, earlier) = begin?;
+            let whole = earlier.map(|earlier| without_gap(begun, earlier, archived?)).transpose()?;
+            (mode, whole.flatten())
+        }
+    };
     let changes = match &earlier {
         Some(earlier) if facts.summarizes => changes(begun, &mut mode, earlier)?,
         _ => None,
@@ -68,20 +71,26 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
     Ok(Saved { link, seen, stopped, stopped_at, marker, earlier })
 }
 
-/// The backup that this one can be an increment of, with all of the log between them where that is archived.
-fn find_earlier(begun: &Begun<'_>, mode: &BackupMode, marker: Option<&str>) -> Result<Option<Earlier>> {
-    let Begun { facts, writing, source, order, .. } = begun;
-    let (timeline, start) = (mode.timeline(), mode.start_lsn());
-    let whose = (facts.system_id, timeline);
-    let (earlier, archived) = both(
-        || Earlier::find(writing, order, facts, marker),
-        || ArchivedLog::list(&writing.repository, whose, facts.segment_size()),
-    );
-    let Some(earlier) = earlier?.filter(|earlier| earlier.leads_to(timeline, start)) else { return Ok(None) };
-    let Some((first, last)) = archived?.gap_behind(earlier.manifest.start_lsn)? else {
-        return Ok(Some(earlier));
-    };
-    (source.tell)(&format!(
+/// A cluster in backup mode, and the backup that this one can be an increment of.
+fn begin(begun: &Begun<'_>, data: &Path) -> Result<(BackupMode, Option<Earlier>)> {
+    let Begun { server, facts, writing, source, order } = begun;
+    let label = format!("mainstay {}", order.source);
+    let mode = BackupMode::start(server, &label, source.fast, &order.cancel)?;
+    // The directory has the slot that the server has just made for this session, or it is another server's.
+    if mode.slot().is_some_and(|slot| !data.join("pg_replslot").join(slot).is_dir()) {
+        return Err(elsewhere(facts));
+    }
+    let marker = marker::read(data);
+    let earlier = if source.full { None } else { Earlier::find(writing, order, facts, marker.as_deref())? };
+    let earlier = earlier.filter(|earlier| earlier.leads_to(mode.timeline(), mode.start_lsn()));
+    Ok((mode, earlier))
+}
+
+/// The same backup, if the archive has all of the log since then; else that is told.
+fn without_gap(begun: &Begun<'_>, earlier: Earlier, archived: ArchivedLog<'_>) -> Result<Option<Earlier>> {
+    let ClusterManifest { timeline, start_lsn, .. } = earlier.manifest;
+    let Some((first, last)) = archived.gap_behind(timeline, start_lsn)? else { return Ok(Some(earlier)) };
+    (begun.source.tell)(&format!(
         "WAL is missing in the archive, {first} to {last}: no earlier backup leads past it, so this is a full one"
     ));
     Ok(None)
