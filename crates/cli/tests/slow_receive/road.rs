@@ -69,6 +69,8 @@ fn a_gap_is_refused_unless_it_is_accepted() {
     let server = &scene.server;
     server.psql("CREATE TABLE t (x int)");
     let mut receiver = scene.receive(&FLAGS);
+    // Else the slot may begin behind the work.
+    receiver.says("receiving timeline 1 from");
     server.psql(WORK);
     receiver.says("archived 0000000100000000");
     assert_eq!(receiver.stop(), Some(0));
