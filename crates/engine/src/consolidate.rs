@@ -232,7 +232,8 @@ fn outcome(record: &BackupRecord, plan: &ConsolidatePlan, seen: &Seen, order: &O
             format!("link={}", link_name(0)),
             format!("{CONSOLIDATED}={}", record.id),
         ],
-        incomplete: record.incomplete,
+        // What is taken over unread is as good as it was found to be.
+        incomplete: !record.is_good(),
         files: FileCounts { new: seen.files - plan.merged, changed: plan.merged, unmodified: 0 },
     }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive_wal::{Archived, LocalWal, archive_content, verify_same};
 use crate::error::{EngineError, Result};
-use crate::expire_wal::{Needs, plan_expire};
+use crate::expire_wal::{Need, Needs, plan_expire};
 use crate::fetch_wal::load_exactly;
 use crate::wal_error::WalError;
 use crate::wal_owner::carry_over;
@@ -193,8 +193,16 @@ impl WalRoad<'_> {
 
     fn survey_cluster(&self, system_id: SystemId, which: &Which) -> Result<Survey> {
         let mut stored = self.from.list_wal(system_id, None)?;
+        // What prune may have taken there: nothing that the newest base backup leads to, and nothing that one is made of.
+        let mut prunable = HashSet::new();
         if let Which::Of(needs) = which {
             let needs = needs.get(&system_id.0).map_or(&[][..], Vec::as_slice);
+            let newest = needs.iter().filter_map(|need| need.position).map(|position| position.stop).max();
+            let leads_on = |need: &Need| need.position.map(|position| position.stop) == newest;
+            let strict: Vec<_> =
+                needs.iter().map(|need| Need { leads_on: leads_on(need), ..*need }).collect();
+            let may_be_gone = plan_expire(&stored, &strict, Timestamp::MAX);
+            prunable.extend(may_be_gone.into_iter().map(|one| one.file.name.clone()));
             let needless = plan_expire(&stored, needs, Timestamp::MAX);
             let needless: HashSet<_> = needless.into_iter().map(|one| one.file.name.clone()).collect();
             stored.retain(|one| !needless.contains(&one.file.name));
@@ -204,6 +212,10 @@ impl WalRoad<'_> {
         let noted = self.noted(system_id)?;
         let mut survey = Survey { system_id, there, open: BTreeMap::new(), skipped: 0, gone: 0 };
         for one in stored {
+            if self.is_mirror {
+                // Whose it is is looked at for each timeline, also where no file is new.
+                survey.open.entry(one.file.name.timeline()).or_default();
+            }
             let noted = noted.get(&one.file.name.to_string()).filter(|(file, _)| file.from == one.size);
             match (noted, survey.there.get(&one.file.name)) {
                 (Some((file, is_compared)), Some(size))
@@ -211,7 +223,7 @@ impl WalRoad<'_> {
                 {
                     survey.skipped += 1;
                 }
-                (Some(_), None) if !self.is_mirror => survey.gone += 1,
+                (Some(_), None) if !self.is_mirror && prunable.contains(&one.file.name) => survey.gone += 1,
                 _ => survey.open.entry(one.file.name.timeline()).or_default().push(one),
             }
         }

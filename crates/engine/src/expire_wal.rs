@@ -188,7 +188,7 @@ fn candidates(repository: &Repository) -> Result<Vec<Candidate>> {
     // Who is deleted or comes back meanwhile is in one of the three.
     let before = repository.deleted_snapshots()?;
     let live = repository.load_snapshots()?;
-    let deleted = before.into_iter().chain(repository.deleted_snapshots()?).map(|one| one.snapshot);
+    let deleted = before.into_iter().chain(repository.deleted_snapshots()?);
     let listed = repository.list(FileKind::Snapshot)?.into_iter();
     let received: HashMap<Digest, Timestamp> =
         listed.filter_map(|one| Some((one.id, one.modified.try_into().ok()?))).collect();
@@ -200,7 +200,8 @@ fn candidates(repository: &Repository) -> Result<Vec<Candidate>> {
         let one = Candidate::of(snapshot, ended, true)?;
         Some(Candidate { is_good: one.is_good && !bad.contains(id), ..one })
     });
-    let deleted = deleted.filter_map(|snapshot| Candidate::of(&snapshot, snapshot.time, false));
+    // What a client says of the time is a claim; when it was deleted it had ended.
+    let deleted = deleted.filter_map(|one| Candidate::of(&one.snapshot, one.deleted_at, false));
     Ok(live.chain(deleted).collect())
 }
 
@@ -222,7 +223,9 @@ fn plan_needs(log: &Log, candidates: &[&Candidate], options: &ExpireOptions<'_>)
         };
         let begin = options.now.checked_sub(window).unwrap_or(Timestamp::MIN);
         let live = good.iter().copied().filter(|number| candidates[*number].is_live).collect();
-        for numbers in [live, good] {
+        // Where only bad ones lead, they are what there is.
+        let all = numbers.iter().copied().filter(|number| candidates[*number].position.is_some()).collect();
+        for numbers in [live, good, all] {
             let lead = |number: &usize| -> Option<BaseBackup> {
                 let one = candidates[*number];
                 Some(log.lead(one.position.as_ref()?, one.ended))
@@ -230,7 +233,11 @@ fn plan_needs(log: &Log, candidates: &[&Candidate], options: &ExpireOptions<'_>)
             let bases: Vec<_> = numbers.iter().filter_map(lead).collect();
             let planned = numbers.iter().zip(plan_window(&bases, begin));
             leading.extend(planned.filter(|(_, is_needed)| *is_needed).map(|(number, _)| *number));
-            leading.extend(numbers.iter().copied().max_by_key(|number| candidates[*number].ended));
+            // The newest, by the time of the store and by its place: of a deleted one the first says too little.
+            let time = |number: &usize| (candidates[*number].is_live, candidates[*number].ended);
+            let place = |number: &usize| candidates[*number].position.map(|position| position.stop);
+            leading.extend(numbers.iter().copied().max_by_key(time));
+            leading.extend(numbers.iter().copied().max_by_key(place));
         }
     }
     let need = |(number, one): (usize, &&Candidate)| Need {

@@ -128,8 +128,8 @@ pub fn needed(
     begin: Timestamp,
 ) -> Result<HashSet<Digest>> {
     let (mut logs, mut needed) = (HashMap::new(), HashSet::new());
-    let mut sources: BTreeMap<_, Vec<(Digest, BaseBackup)>> = BTreeMap::new();
-    for record in records.iter().filter(|record| record.kind == BackupKind::Cluster && record.is_good()) {
+    let mut sources: BTreeMap<_, Vec<(Digest, BaseBackup, bool)>> = BTreeMap::new();
+    for record in records.iter().filter(|record| record.kind == BackupKind::Cluster) {
         let Some(id) = record.snapshot else { continue };
         let snapshot = match repository.load_snapshot(&id) {
             Err(RepoError::Store(error)) if error.is_not_found() => continue,
@@ -148,12 +148,16 @@ pub fn needed(
         };
         let source = (record.tenant.to_string(), record.source.to_string());
         let lead = log.lead(&position, ended(record));
-        sources.entry(source).or_default().push((id, lead));
+        sources.entry(source).or_default().push((id, lead, record.is_good()));
     }
-    for (ids, bases) in sources.into_values().map(|of_one| of_one.into_iter().unzip::<_, _, Vec<_>, Vec<_>>())
-    {
-        let planned = ids.into_iter().zip(plan_window(&bases, begin));
-        needed.extend(planned.filter(|(_, is_needed)| *is_needed).map(|(id, _)| id));
+    for of_one in sources.into_values() {
+        // The good ones by themselves, and with the bad ones: where those alone lead, they are what there is.
+        for with_bad in [false, true] {
+            let chosen = of_one.iter().filter(|(_, _, is_good)| with_bad || *is_good);
+            let (ids, bases): (Vec<_>, Vec<_>) = chosen.map(|(id, base, _)| (*id, base.clone())).unzip();
+            let planned = ids.into_iter().zip(plan_window(&bases, begin));
+            needed.extend(planned.filter(|(_, is_needed)| *is_needed).map(|(id, _)| id));
+        }
     }
     Ok(needed)
 }

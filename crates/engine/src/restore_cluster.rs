@@ -98,8 +98,7 @@ impl Prepared {
     /// # Errors
     /// [`EngineError::Refused`].
     pub fn verify_places(&self, order: &ClusterOrder<'_>) -> Result<()> {
-        refuse_running(&order.place)?;
-        sites::verify_destinations(&self.plan.destinations, order.delta)
+        verify_places(&self.plan.destinations, &self.plan, order)
     }
 }
 
@@ -119,8 +118,7 @@ pub fn restore(
     for (now, then) in destinations.iter_mut().zip(&prepared.plan.destinations) {
         now.bytes = then.bytes;
     }
-    refuse_running(&order.place)?;
-    sites::verify_destinations(&destinations, order.delta)?;
+    verify_places(&destinations, &prepared.plan, order)?;
     order.progress.begin("restoring", prepared.plan.bytes);
     let written = write_all(repository, index, prepared, &destinations, order);
     let what = || format!("a part of the cluster in {}, which no server starts on", order.place.display());
@@ -174,6 +172,12 @@ fn existing(destination: &Destination, order: &ClusterOrder<'_>) -> Result<Optio
     let real =
         std::fs::canonicalize(place).map_err(EngineError::io(format!("looking for {}", place.display())))?;
     Ok(Some(Walk::open(&real, Excludes::nothing(), Arc::clone(&order.owners))?.root()))
+}
+
+fn verify_places(destinations: &[Destination], plan: &ClusterPlan, order: &ClusterOrder<'_>) -> Result<()> {
+    refuse_running(&order.place)?;
+    sites::verify_destinations(destinations, order.delta)?;
+    sites::refuse_zeros(destinations, &plan.left_out, order.delta)
 }
 
 /// A server that runs on the files writes them, too.

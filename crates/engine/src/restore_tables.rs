@@ -44,8 +44,9 @@ pub fn prepare(
 ) -> Result<TablesPlan> {
     let target = Server::open(order.clients.newest()?, &order.session)?;
     put_in::verify_database(&target, &order.into)?;
-    let there = target.relations(&order.into)?;
-    let existing = order.tables.iter().filter(|table| there.contains(table)).cloned().collect();
+    // With their parts: those go with them.
+    let existing = target.family(&order.into, &order.tables)?.relations;
+    let existing = existing.into_iter().map(|relation| relation.name).collect();
     let place = order.work_dir.join("mainstay-tables");
     let look = |is_partial| {
         let order = order.cluster(&place, is_partial);

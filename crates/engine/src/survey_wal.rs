@@ -145,12 +145,23 @@ impl SurveyedWal {
         !ends.any(|range| range.last >= needed)
     }
 
+    /// When the end of the log was stored on the timeline that this base backup leads to, and not on one that somebody else
+    /// still writes; where it leads nowhere, on those that it could lead to.
+    pub fn end_stored_after(&self, base: &str) -> Option<Timestamp> {
+        let status = &self.status;
+        if let Some((last, _)) = status.ends.get(base) {
+            return status.end_stored_of(|timeline| timeline == *last);
+        }
+        let first = self.bases.iter().find(|one| one.id == base).map(|one| one.timeline);
+        status.end_stored_of(|timeline| Some(timeline) >= first)
+    }
+
     /// Whether what is missing will stay so: what is behind it was there for a while.
     pub fn is_settled(&self, now: Timestamp) -> bool {
         let is_young = |time: Timestamp| now.duration_since(time) < YOUNG;
         let gaps = self.status.list_open_gaps().any(|(_, gap)| is_young(gap.since));
         let bases =
-            self.bases.iter().any(|base| !self.status.reached.contains(&base.id) && is_young(base.at));
+            self.bases.iter().any(|base| !self.status.ends.contains_key(&base.id) && is_young(base.at));
         !gaps && !bases
     }
 }

@@ -181,11 +181,13 @@ pub fn carry_over(from: &Repository, to: &Repository, system_id: SystemId, timel
     loop {
         let there = all_owners(to, system_id, timeline)?;
         let number = match there.last_key_value() {
-            // It is the same, or somebody has taken over there since.
-            Some(_) if had(&there, last) => return Ok(()),
+            Some((_, owner)) if owner.token == last.token => return Ok(()),
+            // This very record is there, and somebody has taken over there since.
+            Some(_) if there.values().any(|one| one == last) => return Ok(()),
             None => 1,
-            // Somebody has taken over here since.
+            // Somebody has taken over here since, it may be one who had it before.
             Some((number, owner)) if had(&here, owner) => number + 1,
+            Some(_) if had(&there, last) => return Ok(()),
             Some((_, owner)) => {
                 let (place, owner, other) = (to.store().location(), owner.describe(), last.describe());
                 return Err(WalError::OwnersDiffer { system_id, timeline, place, owner, other }.into());

@@ -4,7 +4,7 @@
 //! Form: a timeline begins in the segment in which it left its parent, and that segment is its own; of the parent all before
 //! it is needed. A gap counts as healed once a base backup begins behind it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use model::lsn::{Lsn, SystemId, Timeline};
@@ -97,8 +97,9 @@ pub struct ClusterStatus {
     pub timelines: Vec<TimelineStatus>,
     /// The points in time that it can come back to.
     pub windows: Vec<Window>,
-    /// Ids of the base backups from which the archive goes on.
-    pub reached: BTreeSet<String>,
+    /// Of each base backup from which the archive goes on, by its id: the last timeline that it leads to, and when the last
+    /// segment that is reached there was stored.
+    pub ends: BTreeMap<String, (Timeline, Timestamp)>,
     /// Segments that were archived in an hour, of the last day.
     pub segments_per_hour: f64,
     /// Bytes that were stored in an hour, of the last day.
@@ -121,7 +122,13 @@ impl ClusterStatus {
 
     /// When the end of the archive was stored. What is filled in behind it later, and histories, are no progress.
     pub fn end_stored(&self) -> Option<Timestamp> {
-        self.timelines.iter().filter_map(|timeline| timeline.ranges.last()).map(|range| range.to).max()
+        self.end_stored_of(|_| true)
+    }
+
+    /// The same of some timelines alone.
+    pub fn end_stored_of(&self, is_meant: impl Fn(Timeline) -> bool) -> Option<Timestamp> {
+        let meant = self.timelines.iter().filter(|one| is_meant(one.timeline));
+        meant.filter_map(|one| one.ranges.last()).map(|range| range.to).max()
     }
 }
 
@@ -156,11 +163,11 @@ pub fn plan_status(system_id: SystemId, stored: &[StoredWal], facts: &Facts<'_>)
     });
     let timelines: Vec<_> = timelines.collect();
     let (segments_per_hour, stored_per_hour) = growth(stored, facts.now);
-    let (windows, reached) = windows_of(&ranges, facts);
+    let (windows, ends) = windows_of(&ranges, facts);
     ClusterStatus {
         system_id,
         windows,
-        reached,
+        ends,
         newest: timelines.iter().map(|timeline| timeline.newest).max(),
         timelines,
         segments_per_hour,
@@ -224,18 +231,19 @@ fn is_behind(base: &BaseBackup, timeline: Timeline, segment: SegmentNo, facts: &
     is_later && (base.timeline == timeline || is_child())
 }
 
-/// The windows of each timeline: where each base backup leads to on it; and the base backups that lead somewhere.
+/// The windows of each timeline: where each base backup leads to on it; and where those that lead somewhere end.
 fn windows_of(
     ranges: &BTreeMap<Timeline, Vec<WalRange>>,
     facts: &Facts<'_>,
-) -> (Vec<Window>, BTreeSet<String>) {
-    let (mut windows, mut reached): (Vec<Window>, _) = (vec![], BTreeSet::new());
+) -> (Vec<Window>, BTreeMap<String, (Timeline, Timestamp)>) {
+    let (mut windows, mut ends): (Vec<Window>, _) = (vec![], BTreeMap::new());
+    // In the order of their numbers: a later one takes the place of an earlier one.
     for timeline in ranges.keys() {
         let mut bases: Vec<_> = facts.bases.iter().collect();
         bases.sort_by_key(|base| base.stop);
         for base in bases {
             let Some((to, until)) = reach(base, *timeline, ranges, facts) else { continue };
-            reached.insert(base.id.clone());
+            ends.insert(base.id.clone(), (*timeline, until));
             let is_known = |window: &Window| window.timeline == *timeline && window.to == to;
             if !windows.iter().any(is_known) {
                 let (id, from, since) = (base.id.clone(), base.stop, base.at);
@@ -243,7 +251,7 @@ fn windows_of(
             }
         }
     }
-    (windows, reached)
+    (windows, ends)
 }
 
 /// How far one comes from a base backup on the way to a timeline, if it comes to it.
@@ -365,7 +373,7 @@ mod tests {
         assert_eq!((gaps(&after), after.open_gaps()), (vec![(1, 6, 6, true)], 0));
         let expected = vec![(1, "a", lsn(4, 400), lsn(6, 0)), (1, "b", lsn(8, 400), lsn(10, 0))];
         assert_eq!(windows(&after), expected);
-        assert_eq!(after.reached.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(after.ends.keys().map(String::as_str).collect::<Vec<_>>(), ["a", "b"]);
         // It is seen since what is behind it is there.
         assert_eq!(before.list_open_gaps().next().unwrap().1.since.as_second(), 1_000_000 + 7 * 60);
         // One that begins within the gap is worth nothing.
@@ -415,6 +423,21 @@ mod tests {
         let status = judged(&filled, &[], &[]);
         assert_eq!(status.end_stored().unwrap().as_second(), 1_000_000 + 5 * 60);
         assert!(status.newest > status.end_stored());
+    }
+
+    #[test]
+    fn what_an_old_primary_still_archives_is_no_progress_of_the_new_one() {
+        let at = |number: i64| Timestamp::from_second(1_000_000 + number * 60).unwrap();
+        let both = [stored(1, 1..20), stored(2, 5..9)].concat();
+        let bases = [base("old", 1, 6), base("new", 2, 6)];
+        let status = judged(&both, &[(2, 1, lsn(5, 1000))], &bases);
+        assert_eq!(status.ends["new"], (Timeline(2), at(8)));
+        assert_eq!(status.ends["old"], (Timeline(1), at(19)));
+        assert_eq!(status.end_stored_of(|timeline| timeline == Timeline(2)), Some(at(8)));
+        assert_eq!(status.end_stored(), Some(at(19)));
+        // One from before the fork leads to the later timeline.
+        let status = judged(&both, &[(2, 1, lsn(5, 1000))], &[base("before", 1, 2)]);
+        assert_eq!(status.ends["before"], (Timeline(2), at(8)));
     }
 
     #[test]

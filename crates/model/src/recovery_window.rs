@@ -5,7 +5,7 @@
 //! in the window one is enough: the newest that had ended when the window begins; where none had, the first. Without a
 //! gap and without another timeline that is one backup.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -52,13 +52,21 @@ pub fn plan_window(bases: &[BaseBackup], begin: Timestamp) -> Vec<bool> {
             needed[*number] = true;
         }
     }
+    // An archiver that stands still may go on, and its WAL then leads from here: the newest that had ended by then stays,
+    // wherever it leads today.
+    let clusters: BTreeSet<u64> = bases.iter().map(|base| base.cluster).collect();
+    for cluster in clusters {
+        let had_ended =
+            bases.iter().enumerate().filter(|(_, base)| base.cluster == cluster && base.ended <= begin);
+        if let Some((number, _)) = had_ended.max_by_key(|(number, base)| (base.ended, base.stop, *number)) {
+            needed[number] = true;
+        }
+    }
     needed
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -88,14 +96,14 @@ mod tests {
         assert_eq!(needed(6), [false, false, true, false, false]);
         assert_eq!(needed(9), [false, false, false, false, true]);
         assert_eq!(needed(0), [true, false, false, false, false], "the window is not full yet");
-        assert_eq!(needed(11), [false; 5], "nothing of it is in the window");
+        assert_eq!(needed(11), [false, false, false, false, true], "what is to come may lead on from it");
     }
 
     #[test]
     fn behind_a_gap_the_first_backup_is_needed_too() {
         let all = [base(1, 1, &[(1, 4, 4)]), base(6, 6, &[(1, 10, 10)]), base(8, 8, &[(1, 10, 10)])];
         assert_eq!(plan_window(&all, minute(3)), [true, true, false]);
-        assert_eq!(plan_window(&all, minute(5)), [false, true, false]);
+        assert_eq!(plan_window(&all, minute(5)), [true, true, false], "the gap may yet be filled");
         assert_eq!(plan_window(&all, minute(9)), [false, false, true]);
     }
 
@@ -105,7 +113,7 @@ mod tests {
         let roads = [(1, 6, 6), (2, 7, 10)];
         let all = [base(2, 2, &roads), base(5, 5, &roads[..1]), base(6, 9, &roads[1..])];
         assert_eq!(plan_window(&all, minute(5)), [true, true, false]);
-        assert_eq!(plan_window(&all, minute(7)), [true, false, false]);
+        assert_eq!(plan_window(&all, minute(7)), [true, true, false]);
         assert_eq!(plan_window(&all, minute(9)), [false, false, true]);
         let other = BaseBackup { cluster: 2, ..base(1, 8, &[(1, 10, 10)]) };
         assert_eq!(plan_window(&[all[0].clone(), other], minute(7)), [true, true]);

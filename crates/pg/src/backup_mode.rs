@@ -57,6 +57,8 @@ pub struct ClusterFacts {
     /// Bytes of a segment of WAL.
     segment_size: u64,
     page_size: u64,
+    /// Whether files of some of its databases may be zeros.
+    is_partial: bool,
     /// `wal_level`.
     pub wal_level: String,
     /// Its tablespaces.
@@ -107,6 +109,12 @@ pub enum BackupModeError {
     /// Its WAL does not suffice.
     #[error("the server's wal_level is minimal, which allows no backup of a running cluster")]
     WalLevel,
+    /// Some of it may be zeros.
+    #[error(
+        "ignore_invalid_pages is on, as after a restore of some databases alone: those that were left out are zeros \
+         here; drop them, ALTER SYSTEM RESET ignore_invalid_pages, and restart"
+    )]
+    Partial,
 }
 
 const FACTS: &str = r"
@@ -123,6 +131,7 @@ SELECT pg_catalog.json_build_object(
  'segment_size', pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),
  'page_size', pg_catalog.current_setting('block_size')::bigint,
  'wal_level', pg_catalog.current_setting('wal_level'),
+ 'is_partial', coalesce(pg_catalog.current_setting('ignore_invalid_pages', true), 'off') = 'on',
  'tablespaces', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
      'oid', oid::bigint, 'location', pg_catalog.pg_tablespace_location(oid)) ORDER BY oid), '[]')
      FROM pg_catalog.pg_tablespace WHERE pg_catalog.pg_tablespace_location(oid) <> ''));
@@ -161,6 +170,9 @@ impl ClusterFacts {
         }
         if facts.wal_level == "minimal" {
             return Err(BackupModeError::WalLevel);
+        }
+        if facts.is_partial {
+            return Err(BackupModeError::Partial);
         }
         SegmentSize::new(facts.segment_size).ok_or(BackupModeError::SegmentSize(facts.segment_size))?;
         Ok(facts)

@@ -51,6 +51,8 @@ pub struct Family {
     pub foreign_keys: Vec<ForeignKey>,
     /// Tablespaces that they and their indexes are in.
     pub tablespaces: Vec<String>,
+    /// Their indexes, and the sequences that go with them.
+    pub belongings: Vec<TableName>,
 }
 
 /// A database of a server.
@@ -62,11 +64,15 @@ pub struct Numbered {
     pub name: String,
 }
 
+/// Kinds of `pg_class` that could be meant by a table's name, and with those that have a name beside them.
+const TABLES: &str = "rpvmSf";
+const ALL_NAMES: &str = "rpvmSfiI";
+
 const RELATIONS: &str = r"
 SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('schema', n.nspname, 'name', c.relname)
   ORDER BY n.nspname, c.relname), '[]')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema';
+WHERE pg_catalog.strpos(:'kinds', c.relkind::text) > 0 AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema';
 ";
 
 /// `:'tables'` is JSON, a list of schemas and names.
@@ -94,13 +100,24 @@ SELECT pg_catalog.json_build_object(
   JOIN pg_catalog.pg_class t ON t.oid = k.confrelid JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace),
 'tablespaces', (SELECT coalesce(pg_catalog.json_agg(DISTINCT s.spcname), '[]') FROM pg_catalog.pg_tablespace s
   WHERE s.oid IN (SELECT reltablespace FROM named UNION SELECT x.reltablespace FROM named
-    JOIN pg_catalog.pg_index i ON i.indrelid = named.oid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid)));
+    JOIN pg_catalog.pg_index i ON i.indrelid = named.oid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid)),
+'belongings', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('schema', bn.nspname, 'name', b.relname)), '[]')
+  FROM pg_catalog.pg_class b JOIN pg_catalog.pg_namespace bn ON bn.oid = b.relnamespace WHERE b.oid IN (
+    SELECT i.indexrelid FROM named JOIN pg_catalog.pg_index i ON i.indrelid = named.oid
+    UNION SELECT d.objid FROM named JOIN pg_catalog.pg_depend d ON d.refobjid = named.oid
+    WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.classid = d.refclassid AND d.deptype IN ('a', 'i')
+      AND b.relkind = 'S')));
 ";
 
 impl Server {
     /// The names of everything in a database that could be meant by a table's name.
     pub fn relations(&self, database: &str) -> Result<Vec<TableName>, QueryError> {
-        self.psql_in(database)?.ask("tables", RELATIONS, &[])
+        self.psql_in(database)?.ask("tables", RELATIONS, &[("kinds", TABLES)])
+    }
+
+    /// The names that a new table or index cannot have.
+    pub fn taken_names(&self, database: &str) -> Result<Vec<TableName>, QueryError> {
+        self.psql_in(database)?.ask("names", RELATIONS, &[("kinds", ALL_NAMES)])
     }
 
     /// These tables with all that are parts of them or inherit from them. Names that are not there are left out.

@@ -17,6 +17,8 @@ const PAGE_LEN: usize = 8192;
 const SHORT_HEADER_LEN: usize = 24;
 const LONG_HEADER_LEN: usize = 40;
 const RECORD_HEADER_LEN: usize = 24;
+/// The page begins with the rest of a record; without that, what it says of such a rest is nothing.
+const GOES_ON: u16 = 0x0001;
 /// The page has the long header.
 const LONG_HEADER: u16 = 0x0002;
 /// Bytes of a record that are looked at, at most: a place has 1,023.
@@ -36,6 +38,9 @@ const LONG_MAIN: u8 = 254;
 const ORIGIN: u8 = 253;
 const TOP_TRANSACTION: u8 = 252;
 
+/// Where a tablespace is whose record cannot be read: a server may read it otherwise.
+const HIDDEN_PLACE: &str = "a place that its record hides";
+
 /// 2000-01-01, from which servers count their microseconds.
 const EPOCH_S: i64 = 946_684_800;
 
@@ -51,7 +56,7 @@ pub enum Record {
     NewTablespace {
         /// Where the record begins.
         lsn: Lsn,
-        /// Its number.
+        /// Its number; zero where the record hides it.
         oid: u32,
         /// Its directory; empty where that is in the data directory itself.
         place: String,
@@ -90,7 +95,8 @@ impl RecordWalk {
     fn page(&mut self, at: u64, page: &[u8], met: &mut dyn FnMut(Record)) -> bool {
         let flags = u16::from_le_bytes([page[2], page[3]]);
         let mut position = if flags & LONG_HEADER != 0 { LONG_HEADER_LEN } else { SHORT_HEADER_LEN };
-        let goes_on = u32::from_le_bytes([page[16], page[17], page[18], page[19]]) as usize;
+        let rest = u32::from_le_bytes([page[16], page[17], page[18], page[19]]) as usize;
+        let goes_on = if flags & GOES_ON != 0 { rest } else { 0 };
         let expected = self.record.map_or(0, |(_, len)| self.left - (aligned(len) - len));
         if goes_on != expected {
             // A record that its writer never finished, or one that began before the first segment.
@@ -144,15 +150,20 @@ fn met_whole(lsn: Lsn, len: usize, seen: &[u8]) -> Option<Record> {
             Some(Record::Commit { at })
         }
         (TABLESPACES, CREATE) => {
-            let main = main_part(seen, len)?;
-            let oid = u32::from_le_bytes(*main.first_chunk()?);
-            let place = main.get(4..)?;
-            let end = place.iter().position(|byte| *byte == 0).unwrap_or(place.len());
-            let place = String::from_utf8_lossy(&place[..end]).into_owned();
+            let made = main_part(seen, len).and_then(tablespace);
+            let (oid, place) = made.unwrap_or_else(|| (0, HIDDEN_PLACE.to_owned()));
             Some(Record::NewTablespace { lsn, oid, place })
         }
         _ => None,
     }
+}
+
+/// Number and directory of a tablespace that was made.
+fn tablespace(main: &[u8]) -> Option<(u32, String)> {
+    let oid = u32::from_le_bytes(*main.first_chunk()?);
+    let place = main.get(4..)?;
+    let end = place.iter().position(|byte| *byte == 0)?;
+    Some((oid, String::from_utf8_lossy(&place[..end]).into_owned()))
 }
 
 /// The main part of a record that has no blocks, as far as it was looked at.
@@ -220,7 +231,7 @@ mod tests {
     fn new_page(at: u64, goes_on: u32) -> Vec<u8> {
         let is_first = at.is_multiple_of(SEGMENT as u64);
         let mut page = vec![0; if is_first { LONG_HEADER_LEN } else { SHORT_HEADER_LEN }];
-        page[2] = if is_first { 2 } else { 0 };
+        page[2] = if is_first { 2 } else { 0 } | u8::from(goes_on > 0);
         page[16..20].copy_from_slice(&goes_on.to_le_bytes());
         page
     }
@@ -260,6 +271,29 @@ mod tests {
             assert_eq!((*oid, at), (77, &place));
             assert!(lsn.0 > start && lsn.0.is_multiple_of(8));
         }
+    }
+
+    #[test]
+    fn a_tablespace_whose_record_hides_it_is_one_all_the_same() {
+        let hidden = |found: &[Record]| {
+            let [Record::NewTablespace { oid: 0, place, .. }] = found else { return false };
+            place == HIDDEN_PLACE
+        };
+        for main in [&b""[..], b"\x4d\0\0\0", b"\x4d\0\0\0/srv/unended"] {
+            assert!(hidden(&met(0, &log(0, &[record(TABLESPACES, CREATE, main)]))), "{main:?}");
+        }
+        // Behind what is no main part.
+        let mut block = record(TABLESPACES, CREATE, b"\x4d\0\0\0/srv\0");
+        block[RECORD_HEADER_LEN] = 0;
+        assert!(hidden(&met(0, &log(0, &[block]))));
+    }
+
+    #[test]
+    fn a_page_goes_on_with_a_record_only_where_its_flag_says_so() {
+        let (committed, commit) = commit("2026-11-30T03:00:00Z");
+        let mut segments = log(0, &[committed]);
+        segments[0][16..20].copy_from_slice(&5000u32.to_le_bytes());
+        assert_eq!(met(0, &segments), [commit]);
     }
 
     #[test]

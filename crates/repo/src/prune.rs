@@ -100,6 +100,9 @@ pub struct PruneReport {
     /// The packs that are gone, whether their blobs moved or not.
     #[serde(skip)]
     pub gone_packs: Vec<Digest>,
+    /// Whether this machine's clock and the store's are so far apart that nothing was done.
+    #[serde(skip)]
+    pub is_clock_wrong: bool,
 }
 
 /// A decision with what it was made from.
@@ -327,6 +330,7 @@ impl Decision {
             in_use_by: None,
             next_step: plan.next_step(now),
             gone_packs: plan.repack.iter().chain(&plan.remove).copied().collect(),
+            is_clock_wrong: plan.is_clock_wrong,
         }
     }
 
@@ -339,6 +343,7 @@ impl Decision {
             waiting: self.plan.marks.len(),
             waiting_bytes: self.survey.uses.iter().filter(marked).map(|pack| pack.size).sum(),
             kept_bytes: bytes,
+            is_clock_wrong: self.plan.is_clock_wrong,
             ..PruneReport::default()
         }
     }

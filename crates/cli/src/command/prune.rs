@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::progress::Progress;
 use model::size::ByteSize;
 use repo::Repository;
+use repo::lease::Lease;
 use repo::prune::{PruneOptions, PruneReport, prune};
 use serde_json::json;
 
@@ -30,19 +31,27 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
     };
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
-    let windows = Windows::of(global, order, &repository)?;
+    let url = place::address(global, environment)?;
+    let windows = Windows::of(global, order, &repository, &url)?;
     let progress = Progress::new();
     let line = ProgressLine::start(face, &progress);
-    let report =
-        prune(&repository, &options, &place::identity(environment), Timestamp::now(), &progress, &cancel);
-    let report = report?;
+    let identity = place::identity(environment);
+    let report = prune(&repository, &options, &identity, Timestamp::now(), &progress, &cancel)?;
     // What a base backup that can come back would need goes when that one is gone.
     let now = Timestamp::now();
     let until = now - options.cooling_off;
     let window = |tenant: &str, source: &str| windows.of_source(tenant, source);
     let expire = ExpireOptions { until, window: &window, now, dry_run: order.dry_run };
-    let wal = expire_wal(&repository, &expire, &cancel)?;
-    let url = place::address(global, environment)?;
+    // Ages say nothing under a wrong clock, and beside somebody at work nobody knows what will be needed.
+    let is_sure = !report.is_clock_wrong && report.in_use_by.is_none();
+    let wal = match (is_sure, order.dry_run) {
+        (true, true) => expire_wal(&repository, &expire, &cancel)?,
+        (true, false) => {
+            let _alone = Lease::exclusive(&repository, "prune", &identity)?;
+            expire_wal(&repository, &expire, &cancel)?
+        }
+        (false, _) => ExpiredWal::default(),
+    };
     // What is done is done, whoever may look at it afterwards.
     let older =
         older::look(&url, &report.gone_packs, environment, &progress, &cancel).unwrap_or_else(|error| {
@@ -71,12 +80,12 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
 enum Windows {
     /// As was said for this run.
     Said(SignedDuration),
-    /// As the configuration says of a tenant's source; of others nothing is known, and their WAL stays.
+    /// As the configuration says of a tenant's source in this repository; of others nothing is known, and their WAL stays.
     Configured(HashMap<(String, String), SignedDuration>),
 }
 
 impl Windows {
-    fn of(global: &Global, order: &Prune, repository: &Repository) -> Result<Self> {
+    fn of(global: &Global, order: &Prune, repository: &Repository, url: &str) -> Result<Self> {
         if let Some(window) = &order.keep_wal_within {
             return Ok(Self::Said(duration(window)?));
         }
@@ -87,7 +96,11 @@ impl Windows {
         }
         for tenant in configured::load_if_any(global)?.iter().flat_map(|all| &all.tenants) {
             for source in &tenant.sources {
-                let window = source.retention.as_ref().and_then(|policy| policy.value.keep_wal_within);
+                // What is said of one repository is not said of another, such as a mirror that keeps more.
+                let is_meant = tenant.repository.url.value == url
+                    || source.copies.value.iter().any(|copy| copy.url.value == url);
+                let retention = source.retention.as_ref().filter(|_| is_meant);
+                let window = retention.and_then(|policy| policy.value.keep_wal_within);
                 let name = (tenant.name.to_string(), source.name.to_string());
                 windows.extend(window.map(|window| (name, window)));
             }

@@ -57,18 +57,24 @@ fn pitfall_19_a_copy_recovers_to_the_end_and_a_window_leaves_older_backups_their
         done["wal"]["files"].as_u64().unwrap()
     };
     let config = room.path("mainstay.toml");
-    let configured = |window: &str| {
+    let repository = room.path("repository").display().to_string();
+    let configured = |url: &str, window: &str| {
         let text = format!(
-            "[tenants.acme]\nrepository = {{ url = \"/nowhere\", password = \"${{MAINSTAY_PASSWORD}}\" }}\n\
+            "[tenants.acme]\nrepository = {{ url = \"{url}\", password = \"${{MAINSTAY_PASSWORD}}\" }}\n\
              [tenants.acme.sources.cluster]\ncluster = \"postgresql:///\"\n\
              retention = {{ keep_last = 2, keep_wal_within = \"{window}\" }}\n"
         );
         fs::write(&config, text).unwrap();
         removed(&["--dry-run", "--config", config.to_str().unwrap()])
     };
-    let before = configured("1h");
-    let between_them = configured("0s");
+    let before = configured(&repository, "1h");
+    let between_them = configured(&repository, "0s");
     assert!(between_them >= before + 2, "{before} {between_them}");
+    assert_eq!(
+        configured("/nowhere", "0s"),
+        before,
+        "what is said of another repository is not said of this one"
+    );
     assert_eq!(removed(&["--keep-wal-within", "0s"]), between_them);
     assert_eq!(removed(&["--keep-wal-within", "0s"]), 0);
 

@@ -59,12 +59,7 @@ fn t14_the_doctor_names_what_keeps_wal_from_coming_and_touches_no_foreign_comman
     let settings = || fs::read(server.directory.join("postgresql.auto.conf")).unwrap();
     let before = settings();
     let ran = doctor().exits(2);
-    has(
-        &ran,
-        "wal",
-        "problem",
-        "archive_command is another's: 'env API_TOKEN=… cp %p /nonexistent/%f'; it is left as it is",
-    );
+    has(&ran, "wal", "problem", "archive_command is another's: 'env …'; it is left as it is");
     has(&ran, "wal", "problem", "the archiver fails: 0000000100000000");
     assert!(settings() == before && !ran.text().contains("hunter2"), "{}", ran.text());
 

@@ -130,6 +130,20 @@ pub(super) fn verify_destinations(destinations: &[Destination], delta: bool) -> 
     Ok(())
 }
 
+/// Databases that are left out may be whole where something is already.
+///
+/// # Errors
+/// [`EngineError::Refused`].
+pub(super) fn refuse_zeros(destinations: &[Destination], left_out: &[String], delta: bool) -> Result<()> {
+    if !delta || left_out.is_empty() || !destinations.iter().any(|one| one.is_occupied) {
+        return Ok(());
+    }
+    Err(EngineError::Refused(format!(
+        "{} would be overwritten with zeros: restore some databases alone into an empty directory",
+        left_out.join(", ")
+    )))
+}
+
 /// Make the places, and open them. Nobody but us looks into them from the beginning.
 ///
 /// # Errors
@@ -178,6 +192,13 @@ mod tests {
         assert!(refused(&on(101, 2)));
         let taken = Destination { is_occupied: true, ..destination(None, "/d", 200, 1) };
         assert!(refused(std::slice::from_ref(&taken)));
-        assert!(verify_destinations(&[taken], true).is_ok(), "what is there is written over");
+        assert!(
+            verify_destinations(std::slice::from_ref(&taken), true).is_ok(),
+            "what is there is written over"
+        );
+        let others = ["other".to_owned()];
+        assert!(refuse_zeros(std::slice::from_ref(&taken), &[], true).is_ok());
+        assert!(refuse_zeros(&[taken], &others, true).is_err(), "with zeros it is not");
+        assert!(refuse_zeros(&on(40, 1), &others, true).is_ok());
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pg::archive::{ArchiveEntry, list_of};
-use pg::relations::{ForeignKey, TableName};
+use pg::relations::{Family, ForeignKey, TableName};
 use pg::restore::{RestoreOptions, restore_file};
 use pg::server::Server;
 use tempfile::NamedTempFile;
@@ -20,7 +20,7 @@ use crate::near::nearest;
 use crate::restore_dump::format_minor;
 
 /// Entries of an archive that make something with a name of its own.
-const MAKE: [&str; 5] = ["TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE"];
+const MAKE: [&str; 6] = ["TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "FOREIGN TABLE", "INDEX"];
 
 /// That the database is there.
 pub(super) fn verify_database(server: &Server, name: &str) -> Result<()> {
@@ -40,8 +40,9 @@ pub(super) fn put_in(taken: &Taken, order: &TablesOrder<'_>, file: &Path) -> Res
     let summary = &taken.summary;
     let target = Server::open(order.clients.newest()?, &order.session)?;
     let client = order.clients.for_restore(format_minor(&summary.archive_version), target.version())?;
-    let there: BTreeSet<TableName> = target.relations(&order.into)?.into_iter().collect();
-    refuse_existing(taken, &there, order)?;
+    let there: BTreeSet<TableName> = target.taken_names(&order.into)?.into_iter().collect();
+    let may_go = may_go(&target, order)?;
+    refuse_existing(taken, &there, &may_go, order)?;
     let lacking = lacking(taken, &there);
     for key in &lacking {
         let ForeignKey { table, name, to } = key;
@@ -55,7 +56,8 @@ pub(super) fn put_in(taken: &Taken, order: &TablesOrder<'_>, file: &Path) -> Res
         (order.tell)("the server lacks a tablespace of theirs: they go into the database's own");
     }
     let options = RestoreOptions {
-        clean: order.clean,
+        // Where none of the tables is there, nothing that is there is one of theirs.
+        clean: !may_go.is_empty(),
         single_transaction: true,
         no_owner: order.no_owner_no_acl,
         no_acl: order.no_owner_no_acl,
@@ -81,10 +83,29 @@ fn name_of(entry: &ArchiveEntry) -> TableName {
     TableName { schema: entry.namespace.clone(), name: entry.tag.clone() }
 }
 
-/// Sequences and parts come with tables that were asked for, and may be there although those are not.
-fn refuse_existing(taken: &Taken, there: &BTreeSet<TableName>, order: &TablesOrder<'_>) -> Result<()> {
+/// What may be dropped: the tables that were asked for, as they are in the database now, with their parts and belongings.
+fn may_go(target: &Server, order: &TablesOrder<'_>) -> Result<BTreeSet<TableName>> {
+    if !order.clean {
+        return Ok(BTreeSet::new());
+    }
+    let Family { relations, belongings, .. } = target.family(&order.into, &order.tables)?;
+    Ok(relations.into_iter().map(|relation| relation.name).chain(belongings).collect())
+}
+
+/// Sequences, indexes and parts come with tables that were asked for, and their names may be those of something else by now:
+/// a part that was detached since and lives on, say.
+fn refuse_existing(
+    taken: &Taken,
+    there: &BTreeSet<TableName>,
+    may_go: &BTreeSet<TableName>,
+    order: &TablesOrder<'_>,
+) -> Result<()> {
     let makes = taken.summary.entries.iter().filter(|entry| MAKE.contains(&entry.desc.as_str()));
-    match makes.map(name_of).find(|name| there.contains(name) && !order.clean) {
+    match makes.map(name_of).find(|name| there.contains(name) && !may_go.contains(name)) {
+        Some(name) if order.clean => Err(EngineError::Refused(format!(
+            "{name} is in database {:?}, and is no part of what was named there: drop or rename it, or name another database",
+            order.into
+        ))),
         Some(name) => Err(EngineError::Refused(format!("{name} is in database {:?} already", order.into))),
         None => Ok(()),
     }
@@ -130,7 +151,7 @@ fn temporary(bytes: &[u8]) -> Result<NamedTempFile> {
 #[cfg(test)]
 mod tests {
     use pg::archive::{ArchiveSummary, Compression, Section};
-    use pg::relations::{Family, Relation};
+    use pg::relations::Relation;
 
     use super::*;
 
@@ -170,6 +191,7 @@ mod tests {
                 relations: vec![relation("orders", false), relation("part", true)],
                 foreign_keys: vec![key("of_customer", "customers"), key("of_itself", "orders")],
                 tablespaces: vec![],
+                belongings: vec![],
             },
             summary: ArchiveSummary {
                 archive_version: "1.14".to_owned(),

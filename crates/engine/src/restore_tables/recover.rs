@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -78,11 +78,18 @@ impl<'a> Recovering<'a> {
         prepared.verify_places(&wanted)?;
         restore_cluster::restore(repository, index, &prepared, &wanted)?;
         let data = workplace.data();
-        cut_links(&data).map_err(EngineError::io(format!("looking into {}", data.display())))?;
+        let looking = || EngineError::io(format!("looking into {}", workplace.path().display()));
+        cut_links(&data).map_err(looking())?;
+        let spaces = workplace.spaces();
+        if let Some(link) = way_out(&data, &spaces).map_err(looking())? {
+            return Err(EngineError::Refused(format!(
+                "{} is a link in the backup, and a throw-away server would write where it leads",
+                link.display()
+            )));
+        }
         let conf = order.recovery(&workplace.run(), is_partial).auto_conf(b"");
         let conf = conf.map_err(|error| EngineError::Unsuitable(error.to_string()))?;
         fs::write(data.join(AUTO_CONF), conf).map_err(EngineError::io(format!("writing {AUTO_CONF}")))?;
-        let spaces = workplace.spaces();
         if spaces.exists() {
             give_away(&spaces).map_err(EngineError::io(format!("giving {} away", spaces.display())))?;
         }
@@ -224,9 +231,64 @@ fn cut_links(data: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A link that is left below the data directory or its tablespaces, beside those to the tablespaces.
+fn way_out(data: &Path, spaces: &Path) -> std::io::Result<Option<PathBuf>> {
+    let spaces = std::path::absolute(spaces)?;
+    let links = data.join("pg_tblspc");
+    let is_ours = |link: &Path| {
+        let place = link.file_name().map(|number| spaces.join(number));
+        link.parent() == Some(&*links) && fs::read_link(link).ok() == place
+    };
+    match other_link(data, &is_ours)? {
+        None if spaces.exists() => other_link(&spaces, &is_ours),
+        found => Ok(found),
+    }
+}
+
+/// The first link below a directory that is not one of ours.
+fn other_link(below: &Path, is_ours: &dyn Fn(&Path) -> bool) -> std::io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(below)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_symlink() && !is_ours(&path) {
+            return Ok(Some(path));
+        }
+        if kind.is_dir()
+            && let Some(found) = other_link(&path, is_ours)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+
+    #[test]
+    fn no_link_leads_out_of_the_private_place() {
+        let place = tempfile::tempdir().unwrap();
+        let (data, spaces) = (place.path().join("data"), place.path().join("spaces"));
+        fs::create_dir_all(data.join("pg_tblspc")).unwrap();
+        fs::create_dir_all(data.join("base/5")).unwrap();
+        assert_eq!(way_out(&data, &spaces).unwrap(), None);
+        fs::create_dir_all(spaces.join("16385/PG_15/5")).unwrap();
+        symlink(spaces.join("16385"), data.join("pg_tblspc/16385")).unwrap();
+        assert_eq!(way_out(&data, &spaces).unwrap(), None);
+        for (link, to) in [
+            (data.join("base/5/1259"), PathBuf::from("/etc/passwd")),
+            (data.join("pg_tblspc/16386"), PathBuf::from("/srv")),
+            (data.join("pg_tblspc/16387"), spaces.join("..")),
+            (spaces.join("16385/PG_15/5/1"), spaces.join("16385")),
+        ] {
+            symlink(to, &link).unwrap();
+            assert_eq!(way_out(&data, &spaces).unwrap().as_ref(), Some(&link));
+            fs::remove_file(&link).unwrap();
+        }
+    }
 
     #[test]
     fn missing_pages_of_databases_that_are_zeros_are_no_loss_and_all_others_are() {

@@ -1,8 +1,10 @@
 //! A server for a moment on files that came back from a backup: it recovers them, and can then be asked.
 //!
-//! Nothing of what its cluster was configured to do is done: it reads settings of ours alone, loads no libraries, runs no
-//! jobs, follows no publisher, archives nothing, and listens on no network, but on a socket in a directory of its own, where
-//! whoever may look into that is believed. Invariant: the process is gone when this value is; the files stay.
+//! Nothing of what its cluster was configured to do is done: it reads settings of ours alone, preloads no libraries, runs
+//! no jobs, follows no publisher, archives nothing, and listens on no network, but on a socket in a directory of its own,
+//! where whoever may look into that is believed. It loads those libraries alone that the types and functions of the tables
+//! need; so a cluster that was taken over may run its code here, with the rights of the user who restores. Invariant: the
+//! process is gone when this value is; the files stay.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -92,7 +94,7 @@ impl RestoredServer {
         Ok(status.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
     }
 
-    /// How to reach it as `role`. Whatever the cluster says of its roles and databases, no library is loaded.
+    /// How to reach it as `role`. Whatever the cluster says of its roles and databases, no library is preloaded.
     ///
     /// # Errors
     /// For names with NUL.

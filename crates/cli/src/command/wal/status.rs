@@ -60,7 +60,8 @@ fn judge(found: &[Found], order: &WalStatus, now: Timestamp) -> Result<()> {
     }
     let Some(lag_max) = order.max_lag else { return Ok(()) };
     for status in found.iter().map(|found| &found.survey.status) {
-        let lag = status.newest.map(|newest| now.duration_since(newest));
+        // Histories, and what is filled in later, are no progress.
+        let lag = status.end_stored().or(status.newest).map(|end| now.duration_since(end));
         if lag.is_some_and(|lag| lag.as_secs_f64() > lag_max.as_secs_f64()) {
             let seconds = lag.unwrap_or_default().as_secs();
             let words = format!("nothing of the cluster {} was archived for {seconds} s", status.system_id);

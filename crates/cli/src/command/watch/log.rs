@@ -65,9 +65,11 @@ fn look(
     Ok(Some(seen(&survey, newest)))
 }
 
+/// By where the newest base backup leads: an old primary may still archive on its own timeline, to which it does not.
 fn seen(survey: &SurveyedWal, newest: &BackupRecord) -> SeenWal {
     let status = &survey.status;
-    let ends = status.windows.iter().map(|window| window.until);
+    let base = newest.id.as_str();
+    let end = status.ends.get(base).map(|(_, until)| *until);
     let gaps = status.list_open_gaps().map(|(timeline, gap)| {
         let name = |number| survey.name(timeline, number);
         format!("{} to {}", name(gap.first), name(gap.last))
@@ -75,10 +77,10 @@ fn seen(survey: &SurveyedWal, newest: &BackupRecord) -> SeenWal {
     SeenWal {
         base: newest.id.to_string(),
         base_at: newest.created_at,
-        is_reached: status.reached.contains(newest.id.as_str()),
-        is_behind: survey.is_behind(newest.id.as_str()),
-        newest: status.end_stored(),
-        restorable: ends.chain([newest.created_at]).max().unwrap_or(newest.created_at),
+        is_reached: end.is_some(),
+        is_behind: survey.is_behind(base),
+        newest: survey.end_stored_after(base),
+        restorable: end.map_or(newest.created_at, |until| until.max(newest.created_at)),
         gaps: gaps.collect(),
         lost_timelines: survey.without_history().into_iter().map(|timeline| timeline.0).collect(),
     }

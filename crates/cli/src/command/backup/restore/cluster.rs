@@ -56,7 +56,7 @@ pub(super) fn run(
     let owners = if order.numeric_owner { owners.by_number() } else { owners };
     let tell = |words: &str| face.warn(words);
     let progress = Progress::new();
-    let wanted = ClusterOrder {
+    let mut wanted = ClusterOrder {
         place,
         moves: order.recovery.tablespace.clone(),
         spaces: None,
@@ -69,6 +69,7 @@ pub(super) fn run(
         cancel: cancel.clone(),
     };
     let prepared = prepare(repository, &index, record, &wanted)?;
+    wanted.recovery.is_partial = !prepared.plan.left_out.is_empty();
     let server = Server::find(prepared.plan.major, order.server.pg_bin_dir.as_deref(), environment)?;
     show_plan(&chosen, &prepared.plan, &wanted, server.as_ref(), order.dry_run, face);
     chosen.verify(&target)?;
@@ -85,7 +86,7 @@ pub(super) fn run(
     drop(line);
     let report = report.map_err(|error| with_hint(error.into(), order))?;
     face.note(&next_steps(&wanted.place, &target, order, server.as_ref()));
-    if !order.database.is_empty() {
+    if wanted.recovery.is_partial {
         face.note(&without_others(&prepared.plan.left_out));
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -145,7 +146,8 @@ fn recovery(
         standby: order.recovery.standby,
         restore_command: restore_command(&program, &arguments),
         continue_archiving: order.recovery.continue_archiving,
-        is_partial: !order.database.is_empty(),
+        // Known when all of the backup was looked at.
+        is_partial: false,
     })
 }
 
