@@ -51,18 +51,7 @@ impl StoredFile {
     /// # Errors
     /// [`RepoError::MissingBlob`], or a length that is not the recorded one.
     pub fn of(repository: &Arc<Repository>, index: &Arc<Index>, node: Node) -> Result<Self> {
-        let mut starts = Vec::with_capacity(node.content.len() + 1);
-        let mut end = 0;
-        for id in &node.content {
-            starts.push(end);
-            end += u64::from(index.require(BlobKind::Data, id)?.plain_length());
-        }
-        starts.push(end);
-        if end != node.entry.metadata.size {
-            let name = String::from_utf8_lossy(&node.entry.name).into_owned();
-            let reason = format!("its pieces have {end} bytes, {} were recorded", node.entry.metadata.size);
-            return Err(RepoError::damaged(name, reason).into());
-        }
+        let starts = starts_of(&node, index)?;
         Ok(Self {
             repository: Arc::clone(repository),
             index: Arc::clone(index),
@@ -164,4 +153,23 @@ pub(crate) fn damage(error: std::io::Error) -> EngineError {
         Ok(error) => error.into(),
         Err(cause) => EngineError::Io { what: "reading the dump".to_owned(), cause },
     }
+}
+
+/// Where each blob of a stored file begins in it, and the end of the last.
+///
+/// # Errors
+/// [`RepoError::MissingBlob`], or a length that is not the recorded one.
+pub(crate) fn starts_of(node: &Node, index: &Index) -> Result<Vec<u64>> {
+    let (mut starts, mut end) = (Vec::with_capacity(node.content.len() + 1), 0);
+    for id in &node.content {
+        starts.push(end);
+        end += u64::from(index.require(BlobKind::Data, id)?.plain_length());
+    }
+    starts.push(end);
+    if end != node.entry.metadata.size {
+        let name = String::from_utf8_lossy(&node.entry.name).into_owned();
+        let reason = format!("its pieces have {end} bytes, {} were recorded", node.entry.metadata.size);
+        return Err(RepoError::damaged(name, reason).into());
+    }
+    Ok(starts)
 }

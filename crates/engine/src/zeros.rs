@@ -1,5 +1,8 @@
 //! Zeros in what is to be written: where they are long enough, a file is better left with a hole.
 
+use files::error::Error;
+use files::write::FileWriter;
+
 /// Zeros are looked for in steps of a page.
 const PAGE: usize = 4 << 10;
 /// A stretch of zeros that is worth a hole.
@@ -28,6 +31,30 @@ pub(crate) fn zero_runs(offset: u64, bytes: &[u8]) -> impl Iterator<Item = (usiz
         }
         None
     })
+}
+
+/// Write `bytes` at `offset`, but for long stretches of zeros: where something was before they become holes, and a new file
+/// has holes there already.
+pub(crate) fn write_around_zeros(
+    writer: &FileWriter,
+    is_new: bool,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let mut done = 0;
+    for (start, end) in zero_runs(offset, bytes) {
+        if start > done {
+            writer.write_at(offset + done as u64, &bytes[done..start])?;
+        }
+        if !is_new {
+            writer.write_hole(offset + start as u64, (end - start) as u64)?;
+        }
+        done = end;
+    }
+    if done < bytes.len() {
+        writer.write_at(offset + done as u64, &bytes[done..])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

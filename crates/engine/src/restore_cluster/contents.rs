@@ -18,7 +18,7 @@ use repo::sha256;
 use super::order::ClusterOrder;
 use super::window::{FileTask, Part, Use, Way};
 use crate::error::Result;
-use crate::zeros::zero_runs;
+use crate::zeros::{write_around_zeros, zero_runs};
 
 /// Parts that are hashed together, which takes less time than one after the other: twice the messages of [`sha256`].
 const TOGETHER: usize = 6;
@@ -120,7 +120,7 @@ pub(super) fn write_use(target: &Target, file: &FileTask, place: &Use, blob: &[u
         return write_whole(target, file, bytes);
     }
     let writer = writer(target, file)?;
-    write_around_zeros(&writer, file, place.to, bytes)?;
+    write_around_zeros(&writer, file.way != Way::Patch, place.to, bytes)?;
     // Given back before the count goes down: who sees it at zero has the writer alone.
     drop(writer);
     match file.left.fetch_sub(1, Ordering::SeqCst) {
@@ -164,21 +164,4 @@ fn finish(file: &FileTask) -> Result<()> {
         Some(writer) => Ok(writer.finish(&file.entry.metadata)?),
         None => Ok(()),
     }
-}
-
-fn write_around_zeros(writer: &FileWriter, file: &FileTask, offset: u64, bytes: &[u8]) -> Result<()> {
-    let mut done = 0;
-    for (start, end) in zero_runs(offset, bytes) {
-        if start > done {
-            writer.write_at(offset + done as u64, &bytes[done..start])?;
-        }
-        if file.way == Way::Patch {
-            writer.write_hole(offset + start as u64, (end - start) as u64)?;
-        }
-        done = end;
-    }
-    if done < bytes.len() {
-        writer.write_at(offset + done as u64, &bytes[done..])?;
-    }
-    Ok(())
 }

@@ -20,6 +20,7 @@ use repo::{BlobKind, RepoError};
 use super::links::Draft;
 use super::page_map::{Version, merge};
 use crate::error::Result;
+use crate::stored_file::starts_of;
 
 /// Files of one window.
 const FILES_MAX: usize = 16 << 10;
@@ -222,18 +223,7 @@ struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     fn new(node: &'a Node, index: &Index) -> Result<Self> {
-        let (mut starts, mut end) = (Vec::with_capacity(node.content.len() + 1), 0);
-        for id in &node.content {
-            starts.push(end);
-            end += u64::from(index.require(BlobKind::Data, id)?.plain_length());
-        }
-        starts.push(end);
-        if end != node.entry.metadata.size {
-            let name = String::from_utf8_lossy(&node.entry.name).into_owned();
-            let reason = format!("its pieces have {end} bytes, {} were recorded", node.entry.metadata.size);
-            return Err(RepoError::damaged(name, reason).into());
-        }
-        Ok(Self { ids: &node.content, starts })
+        Ok(Self { ids: &node.content, starts: starts_of(node, index)? })
     }
 
     /// The parts of `len` bytes from `from` on, which go to `to`. Bounded by the file: headers were compared with its length.

@@ -18,7 +18,7 @@ use repo::index::Index;
 use super::order::{Counts, Notice, RestoreOrder};
 use super::window::{FilePlan, Way};
 use crate::error::Result;
-use crate::zeros::zero_runs;
+use crate::zeros::{write_around_zeros, zero_runs};
 
 /// Decide how `file` comes to be, given what is at its path.
 pub(super) fn inspect(
@@ -99,7 +99,7 @@ pub(super) fn write_piece(
     if is_zero {
         write_zeros(&writer, file, offset, bytes.len() as u64)?;
     } else {
-        write_around_zeros(&writer, file, offset, bytes)?;
+        write_around_zeros(&writer, file.way != Way::Patch, offset, bytes)?;
     }
     // Given back before the count goes down: who sees it at zero has the writer alone.
     drop(writer);
@@ -155,19 +155,4 @@ fn write_zeros(writer: &FileWriter, file: &FilePlan, offset: u64, len: u64) -> R
         Way::Patch => Ok(writer.write_hole(offset, len)?),
         _ => Ok(()),
     }
-}
-
-fn write_around_zeros(writer: &FileWriter, file: &FilePlan, offset: u64, bytes: &[u8]) -> Result<()> {
-    let mut done = 0;
-    for (start, end) in zero_runs(offset, bytes) {
-        if start > done {
-            writer.write_at(offset + done as u64, &bytes[done..start])?;
-        }
-        write_zeros(writer, file, offset + start as u64, (end - start) as u64)?;
-        done = end;
-    }
-    if done < bytes.len() {
-        writer.write_at(offset + done as u64, &bytes[done..])?;
-    }
-    Ok(())
 }
