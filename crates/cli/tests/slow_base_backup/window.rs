@@ -89,3 +89,33 @@ fn pitfall_19_a_copy_recovers_to_the_end_and_a_window_leaves_older_backups_their
     assert_eq!(rows(&room, &server, "first", &[], &first), "one");
     assert_eq!(rows(&room, &server, "second", &[], &second), "one,two,three,four,five");
 }
+
+#[test]
+fn every_place_that_gets_base_backups_gets_the_wal_behind_them() {
+    let room = Room::new();
+    let server = server(&installed()[0]);
+    archive_into(&room, &server);
+    let other = room.path("other");
+    let there = ["-r", other.to_str().unwrap()];
+    room.run_as_server(&server, &[&there[..], &["init", "--no-recovery-key"]].concat()).ok();
+    let here = room.path("repository");
+    let dests = ["--dest", here.to_str().unwrap(), "--dest", there[1], "--json"];
+    let create = |place: &[&str]| -> serde_json::Value {
+        let create = ["backup", "create", "acme", "--cluster"];
+        let done = room.run_as_server(&server, &[&create[..], place].concat()).ok();
+        serde_json::from_str(&done.text()).unwrap()
+    };
+    say(&server, "one");
+    let first = create(&dests);
+    let first = first["record"]["id"].as_str().unwrap();
+    say(&server, "two");
+    wait_archived(&server);
+    say(&server, "three");
+    wait_archived(&server);
+    let copied = create(&dests);
+    let copies = copied["copies"].as_array().unwrap();
+    assert_eq!((copies.len(), &copies[0]["backups"]), (1, &1.into()), "{copied}");
+    assert!(copies[0]["walFiles"].as_u64().unwrap() >= 2, "{copied}");
+    room.run_as_server(&server, &[&there[..], &["wal", "status"]].concat()).ok();
+    assert_eq!(rows(&room, &server, "copied", &there, first), "one,two,three");
+}
