@@ -110,7 +110,8 @@ fn every_place_that_gets_base_backups_gets_the_wal_behind_them() {
     let first = first["record"]["id"].as_str().unwrap();
     say(&server, "two");
     wait_archived(&server);
-    say(&server, "three");
+    let [_, behind_three, lsn] = say(&server, "three");
+    let segment = server.psql(&format!("SELECT pg_walfile_name('{lsn}')"));
     wait_archived(&server);
     let copied = create(&dests);
     let copies = copied["copies"].as_array().unwrap();
@@ -118,4 +119,14 @@ fn every_place_that_gets_base_backups_gets_the_wal_behind_them() {
     assert!(copies[0]["walFiles"].as_u64().unwrap() >= 2, "{copied}");
     room.run_as_server(&server, &[&there[..], &["wal", "status"]].concat()).ok();
     assert_eq!(rows(&room, &server, "copied", &there, first), "one,two,three");
+
+    // Objects of a copy are of today; when what they hold was committed is in the log itself.
+    let system_id = server.psql("SELECT system_identifier FROM pg_control_system()");
+    fs::remove_file(other.join(format!("wal/{system_id}/00000001/{segment}"))).unwrap();
+    let nowhere = room.path("nowhere");
+    let restore =
+        ["backup", "restore", first, "--to", nowhere.to_str().unwrap(), "--target-time", &behind_three];
+    let refused = room.run_as_server(&server, &[&there[..], &restore[..]].concat()).exits(6);
+    assert!(refused.stderr.contains(&format!("the archive lacks {segment}")), "{}", refused.stderr);
+    assert!(!nowhere.exists());
 }
