@@ -118,6 +118,7 @@ mod choose;
 mod marker;
 mod log;
 mod local;
+mod receive;
 mod stream;
 
 use earlier::Earlier;
