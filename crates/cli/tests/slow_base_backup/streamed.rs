@@ -84,6 +84,10 @@ fn one_chain(major: u32) {
             "the mark itself is in no backup"
         );
     }
+    let there = server.psql("SELECT pg_relation_filepath('there')");
+    let (folder, name) = there.rsplit_once('/').unwrap();
+    let increment = chain.join("01").join(folder).join(format!("INCREMENTAL.{name}"));
+    assert!(increment.is_file(), "the server finds what is in a tablespace in the manifest that we wrote");
     let combined = place.path().join("combined");
     let mut arguments: Vec<&str> = links.iter().map(String::as_str).collect();
     arguments.extend(["-o", combined.to_str().unwrap()]);
@@ -199,6 +203,11 @@ fn where_the_server_or_its_history_is_in_doubt_a_stream_is_full_and_says_why() {
     fs::write(&mark, "0123456789abcdef0123456789abcdef").unwrap();
     full("the data directory does not bear the mark of the backup before");
     increment(1);
+
+    // What was made a full one out of a chain has its mark, and a manifest that the server takes.
+    increment(2);
+    room.site.run(&["consolidate", "acme/cluster"]).ok();
+    increment(1);
     room.site.assert_sound();
 }
 
@@ -242,6 +251,29 @@ fn an_increment_that_is_cut_while_it_streams_leaves_nothing_and_the_next_one_is_
     load::assert_sound(&revived);
     assert_eq!(revived.psql("postgres", "SELECT count(*) FROM words WHERE word = 'changed'"), "40");
     room.site.assert_sound();
+}
+
+#[test]
+fn pitfall_15_a_server_that_was_promoted_sends_all_of_it_though_it_bears_the_mark() {
+    let Some(bin_dir) = of_major(18) else { return means::lack("PostgreSQL 18 cannot be had here") };
+    let room = Room::new();
+    let server = load::server_with(&bin_dir, &[("summarize_wal", "on")]);
+    assert!(says(&back_up(&room, &server, &STREAM), "full"));
+    assert!(says(&back_up(&room, &server, &STREAM), "increment 1"));
+    let data = server.cluster().data_dir();
+    let pid = fs::read_to_string(data.join("postmaster.pid")).unwrap();
+    let stop = ["-INT", pid.lines().next().unwrap()];
+    assert!(std::process::Command::new("kill").args(stop).status().unwrap().success());
+    until("the server has stopped", || !data.join("postmaster.pid").exists());
+    fs::write(data.join("standby.signal"), "").unwrap();
+    give_to_owner_of(&data.join("standby.signal"), &server);
+    let promoted = Revived::start(&data, &server, &[("summarize_wal", "on"), ("wal_level", "replica")]);
+    promoted.psql("postgres", "SELECT pg_promote()");
+    promoted.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(promoted.psql("postgres", MARKS), "1|0");
+    let program = load::program(&room.site, &server).with("PGPORT", promoted.port().to_string());
+    let ran = program.run(&["backup", "create", "acme", "--cluster", "--via", "stream"]).ok();
+    assert!(says(&ran, "full") && ran.stderr.contains("is on another timeline"), "{}", ran.stderr);
 }
 
 /// The checkpoint is made, and the first bytes are on their way.

@@ -10,7 +10,7 @@ use pg::backup_label::{BACKUP_LABEL, BackupLabel};
 use pg::backup_manifest;
 use pg::backup_mode::Stopped;
 use pg::base_backup::{BaseBackup, Finished, INCREMENTS, Options};
-use pg::replication::{Identity, identify_system};
+use pg::replication::{Identity, identify_system, read_slot};
 use pg::wire::{Conversation, Purpose, WireError};
 use repo::RepoError;
 
@@ -24,6 +24,8 @@ use crate::error::{EngineError, Result};
 
 /// What was asked for, or why it cannot be an increment, in words.
 type Doubtful<T> = std::result::Result<T, String>;
+
+const NO_MARK: &str = "the data directory does not bear the mark of the backup before";
 
 /// Let the server of `begun` send its files.
 pub(super) fn save(begun: &Begun<'_>) -> Result<Saved> {
@@ -53,12 +55,16 @@ fn choose(begun: &Begun<'_>) -> Result<Option<Earlier>> {
         }
         return Ok(None);
     }
-    let may_be = |mark: &str| facts.marks.iter().any(|known| known == mark) || !marker::is_slot(mark);
-    let Some(earlier) = Earlier::find(writing, order, facts, &may_be)? else { return Ok(None) };
     if !facts.summarizes {
-        tell("summarize_wal is off, so the server does not know what changed, and this backup is a full one");
+        if !Earlier::is_first(writing, order)? {
+            tell(
+                "summarize_wal is off, so the server does not know what changed, and this backup is a full one",
+            );
+        }
         return Ok(None);
     }
+    let may_be = |mark: &str| facts.marks.iter().any(|known| known == mark) || !marker::is_slot(mark);
+    let Some(earlier) = Earlier::find(writing, order, facts, &may_be)? else { return Ok(None) };
     let archived = ArchivedLog::list(&writing.repository, facts.system_id, facts.segment_size())?;
     without_gap(begun, earlier, archived)
 }
@@ -81,7 +87,7 @@ fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> 
         }
     }
     if !is_marked(earlier.as_ref(), &receiving) {
-        return Ok(Err("the data directory does not bear the mark of the backup before".to_owned()));
+        return Ok(Err(NO_MARK.to_owned()));
     }
     let (Finished { stop, timeline, manifest }, mut server) = backup.finish()?;
     let makes_increments = server.version() >= INCREMENTS && facts.summarizes;
@@ -113,6 +119,10 @@ fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<BaseBa
         || "the server is on another timeline than at the backup before, or behind it".to_owned();
     if earlier.is_some_and(|earlier| !earlier.leads_to(timeline, flushed)) {
         return Ok(Err(is_elsewhere()));
+    }
+    // Where several hosts are named, the one that sends may be another than the one that was asked.
+    if earlier.is_some_and(|earlier| is_slot_missing(earlier, &mut server)) {
+        return Ok(Err(NO_MARK.to_owned()));
     }
     let parent = match earlier.map(|earlier| manifest_of(begun, earlier)).transpose() {
         Err(error) if error.is_damage() => return Ok(Err(format!("the backup before is damaged: {error}"))),
@@ -149,7 +159,14 @@ fn is_refusal(error: &WireError) -> bool {
     matches!(error, WireError::Server(_)) && !error.is_passing()
 }
 
-/// Whether the data directory has the mark of the backup before. A slot is known from the beginning.
+/// Whether the mark of the backup before is a slot that this server has not.
+fn is_slot_missing(earlier: &Earlier, server: &mut Conversation) -> bool {
+    let mark = earlier.manifest.marker.as_deref().filter(|mark| marker::is_slot(mark));
+    let name = mark.and_then(|mark| mark.parse().ok());
+    name.is_some_and(|name| !matches!(read_slot(server, &name), Ok(Some(_))))
+}
+
+/// Whether the data directory has the mark of the backup before. A slot was asked for at the beginning.
 fn is_marked(earlier: Option<&Earlier>, receiving: &Receiving<'_>) -> bool {
     let mark = earlier.and_then(|earlier| earlier.manifest.marker.as_deref());
     mark.is_none_or(|mark| marker::is_slot(mark) || receiving.marker() == Some(mark.as_bytes()))
