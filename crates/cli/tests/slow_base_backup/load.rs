@@ -40,7 +40,12 @@ pub(crate) fn major(server: &Postgres) -> u32 {
 
 /// pgbench's tables, and a table with an index of its own.
 pub(crate) fn fill(server: &Postgres) {
-    let done = pgbench(server).args(["-i", "-q", "-s", "2"]).output().unwrap();
+    fill_of_scale(server, 2);
+}
+
+/// The same with 15 MB of pgbench's for each step of its scale.
+pub(crate) fn fill_of_scale(server: &Postgres, scale: u32) {
+    let done = pgbench(server).args(["-i", "-q", "-s", &scale.to_string()]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     server.psql("CREATE TABLE words AS SELECT n, md5(n::text) AS word FROM generate_series(1, 20000) AS n");
     server.psql("CREATE INDEX ON words (word)");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use testkit::means;
 use testkit::postgres::{Postgres, of_major};
+use testkit::program::Ran;
 use testkit::revived::{Revived, give_to_owner_of};
 use testkit::site::id_of;
 
@@ -51,13 +52,15 @@ fn road_of(major: u32) {
         return means::lack(&format!("PostgreSQL {major} cannot be had here"));
     };
     let road = Road::new(&bin_dir);
-    let full = road.back_up(&["--name", "main"], "full");
+    let first = road.back_up(&["--name", "main"], "full");
     let stream = ["--name", "streamed", "--via", "stream"];
-    road.back_up(&stream, "full");
+    let told = |ran: &Ran| ran.stderr.contains("sends no increments");
+    assert_eq!(told(&road.back_up(&stream, "full")), major < 17);
     road.server.psql(
         "UPDATE words SET word = 'changed' WHERE n % 500 = 7; INSERT INTO ledger (said) VALUES ('between')",
     );
     let streamed = road.back_up(&stream, if major >= 17 { "increment 1" } else { "full" });
+    assert!(!told(&streamed), "it is told once: {}", streamed.stderr);
     let second = road.back_up(&["--name", "main"], "increment 1");
     road.server.psql_in("shop", "INSERT INTO orders VALUES (0, 'before')");
     let [_, time, _] = say(&road.server, "the mark");
@@ -65,13 +68,14 @@ fn road_of(major: u32) {
     road.server.psql_in("shop", "DELETE FROM orders");
     wait_archived(&road.server);
 
+    let (second, streamed) = (id_of(&second), id_of(&streamed));
+    assert_ne!(id_of(&first), second);
     road.chain_comes_back_at(&second, &time);
     road.stream_comes_back(&streamed);
     road.one_table_comes_back_at(&time);
     road.one_database_comes_back_at(&time);
     road.restic_gives_what_postgresql_starts(&second);
-    assert_ne!(full, second);
-    road.room.site.assert_sound();
+    road.room.site.run(&["check"]).ok();
 }
 
 /// A server of one major that archives into a repository.
@@ -90,7 +94,7 @@ impl Road {
         let server = Postgres::start_with_checksums(bin_dir, &settings);
         server.psql("ALTER SYSTEM SET archive_command = '/bin/true'; SELECT pg_reload_conf()");
         server.psql("CREATE TABLE ledger (id serial PRIMARY KEY, said text)");
-        load::fill(&server);
+        load::fill_of_scale(&server, 1);
         for database in ["shop", "rescue"] {
             server.psql(&format!("CREATE DATABASE {database}"));
         }
@@ -113,13 +117,13 @@ impl Road {
     /// Back up as the server's user, and in the server as a role that has the rights that the book names; what was made is
     /// what was wanted.
     #[track_caller]
-    fn back_up(&self, more: &[&str], wanted: &str) -> String {
+    fn back_up(&self, more: &[&str], wanted: &str) -> Ran {
         let create = ["backup", "create", "acme", "--cluster"];
         let program =
             load::program(&self.room.site, &self.server).with("PGUSER", "backup").with("PGPASSWORD", "b");
         let ran = self.room.run_as_server_by(program, &self.server, &[&create[..], more].concat()).ok();
         assert!(ran.stderr.contains(&format!("cluster: {wanted}")), "{}", ran.stderr);
-        id_of(&ran)
+        ran
     }
 
     /// Restore into a directory of that name.

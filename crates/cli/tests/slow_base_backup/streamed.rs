@@ -216,7 +216,7 @@ fn an_increment_that_is_cut_while_it_streams_leaves_nothing_and_the_next_one_is_
     let Some(bin_dir) = of_major(18) else { return means::lack("PostgreSQL 18 cannot be had here") };
     let room = Room::new();
     let server = load::server_with(&bin_dir, &[("summarize_wal", "on")]);
-    load::fill(&server);
+    load::fill_of_scale(&server, 1);
     assert!(says(&back_up(&room, &server, &STREAM), "full"));
     server.psql("UPDATE words SET word = 'changed' WHERE n % 500 = 7");
     let (ids, marks) = (room.site.ids(), server.psql("SELECT slot_name FROM pg_replication_slots"));
