@@ -46,12 +46,7 @@ pub(super) struct Earlier {
 impl Earlier {
     /// Whether nothing was backed up of the source before.
     pub(super) fn is_first(writing: &Writing, order: &Order) -> Result<bool> {
-        for listed in writing.repository.list(FileKind::Snapshot)? {
-            if is_of(&writing.repository.load_snapshot(&listed.id)?, order) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(newest_first(writing, order)?.next().transpose()?.is_none())
     }
 
     /// The newest backup of the same source that an increment can be made against. `is_marked` says of a mark whether the
@@ -62,18 +57,12 @@ impl Earlier {
         facts: &ClusterFacts,
         is_marked: &dyn Fn(&str) -> bool,
     ) -> Result<Option<Self>> {
-        let repository = &writing.repository;
-        let mut listed = repository.list(FileKind::Snapshot)?;
-        listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
-        for listed in listed {
-            let snapshot = repository.load_snapshot(&listed.id)?;
-            if !is_of(&snapshot, order) {
-                continue;
-            }
+        for backup in newest_first(writing, order)? {
+            let (id, snapshot) = backup?;
             let is_consolidated = snapshot.tag(CONSOLIDATED).is_some();
             // Only the newest one: what came after another would be in neither. One that was made of another, later than it
             // may be, has its mark: it is the newest only as long as that is the directory's.
-            let found = match Self::open(writing, listed.id, &snapshot, facts, is_marked) {
+            let found = match Self::open(writing, id, &snapshot, facts, is_marked) {
                 Err(error) if error.is_damage() => None,
                 found => found?,
             };
@@ -127,6 +116,20 @@ impl Earlier {
     pub(super) fn newest_tree(&self) -> Option<Digest> {
         self.links.last()?.subtree
     }
+}
+
+/// The backups of a source.
+fn newest_first<'a>(
+    writing: &'a Writing,
+    order: &'a Order,
+) -> Result<impl Iterator<Item = Result<(Digest, SnapshotFile)>> + 'a> {
+    let mut listed = writing.repository.list(FileKind::Snapshot)?;
+    listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
+    let load = |id: Digest| Ok((id, writing.repository.load_snapshot(&id)?));
+    let is_ours = |loaded: &Result<(Digest, SnapshotFile)>| {
+        loaded.as_ref().map_or(true, |(_, found)| is_of(found, order))
+    };
+    Ok(listed.into_iter().map(move |listed| load(listed.id)).filter(is_ours))
 }
 
 /// The links in the tree of a snapshot; they must be `00` and so on without a gap.
