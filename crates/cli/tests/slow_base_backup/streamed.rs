@@ -11,7 +11,7 @@ use testkit::program::Ran;
 use testkit::revived::{Revived, give_to_owner_of};
 use testkit::site::id_of;
 
-use crate::failures::until;
+use crate::failures::{copy_of, until};
 use crate::load::{self, Load};
 use crate::room::Room;
 
@@ -274,6 +274,40 @@ fn pitfall_15_a_server_that_was_promoted_sends_all_of_it_though_it_bears_the_mar
     let program = load::program(&room.site, &server).with("PGPORT", promoted.port().to_string());
     let ran = program.run(&["backup", "create", "acme", "--cluster", "--via", "stream"]).ok();
     assert!(says(&ran, "full") && ran.stderr.contains("is on another timeline"), "{}", ran.stderr);
+}
+
+#[test]
+fn pitfall_12_a_standby_streams_increments_of_its_own() {
+    let Some(bin_dir) = of_major(18) else { return means::lack("PostgreSQL 18 cannot be had here") };
+    let room = Room::new();
+    let settings = [("summarize_wal", "on"), ("full_page_writes", "on")];
+    let server = load::server_with(&bin_dir, &settings);
+    load::fill_of_scale(&server, 1);
+    // What a primary's backup left there is no mark of its standby.
+    assert!(says(&back_up(&room, &server, &STREAM), "full"));
+    let standby = Revived::start(&copy_of(&server, room.site.path()), &server, &settings);
+    let program = load::program(&room.site, &server).with("PGPORT", standby.port().to_string());
+    let back_up = || program.run(&["backup", "create", "acme", "--cluster", "--via", "stream"]).ok();
+    assert!(says(&back_up(), "full"));
+    server.psql("UPDATE words SET word = 'changed' WHERE n % 500 = 7; CHECKPOINT");
+    let written = server.psql("SELECT pg_current_wal_flush_lsn()");
+    standby.wait_for(&format!("SELECT pg_last_wal_replay_lsn() >= '{written}'"), "t");
+    // A backup of a standby begins where it could begin anew.
+    standby.psql("postgres", "CHECKPOINT");
+    let increment = back_up();
+    assert!(says(&increment, "increment 1"), "{}", increment.stderr);
+    standby.stop();
+    let data = room.path("restored");
+    let id = id_of(&increment);
+    let restore = ["backup", "restore", &id, "--to", data.to_str().unwrap()];
+    let planned =
+        room.restore(&server, &[&restore[..], &["--target", "immediate", "--dry-run"]].concat()).ok();
+    assert!(planned.stderr.contains("leave the target away"), "{}", planned.stderr);
+    room.restore(&server, &restore).ok();
+    let revived = room.revive(&data, &server);
+    revived.wait_for("SELECT pg_is_in_recovery()", "f");
+    load::assert_sound(&revived);
+    assert_eq!(revived.psql("postgres", "SELECT count(*) FROM words WHERE word = 'changed'"), "40");
 }
 
 /// The checkpoint is made, and the first bytes are on their way.
