@@ -1,8 +1,9 @@
 //! `global/pg_control`: what a cluster knows of itself, and from where it would recover.
 //!
 //! Form: PostgreSQL's `ControlFileData` (source, `catalog/pg_control.h`) as little-endian machines lay it out, in the first
-//! bytes of a file of 8 KiB: version 1300 (PostgreSQL 13 to 17) or 1800 (18), the same but for one more byte in front of
-//! the nonce. Invariant: what is read here passed its own CRC-32C, so a torn one is never taken for another one.
+//! bytes of a file of 8 KiB: version 1300 (PostgreSQL 13 to 16), 1700 (17, where `wal_level` fills a gap that nothing here
+//! asks for) or 1800 (18, one more byte in front of the nonce). Invariant: what is read here passed its own CRC-32C, so a
+//! torn one is never taken for another one.
 
 use model::lsn::{Lsn, SystemId, Timeline};
 use model::wal_name::SegmentSize;
@@ -39,7 +40,7 @@ pub enum ClusterState {
 pub struct ControlFile {
     /// The cluster, as `initdb` numbered it.
     pub system: SystemId,
-    /// Form of this file: 1300 or 1800.
+    /// Form of this file: 1300, 1700 or 1800.
     pub version: u32,
     /// Form of the catalogs: servers of another one do not start on this cluster.
     pub catalog_version: u32,
@@ -104,7 +105,7 @@ impl ControlFile {
         let version = u32_at(fixed, 8);
         // The one byte that 18 has in front of the nonce moves the sum to the next multiple of four.
         let sum_at = match version {
-            1300 => FIXED_LEN + NONCE_LEN,
+            1300 | 1700 => FIXED_LEN + NONCE_LEN,
             1800 => FIXED_LEN + NONCE_LEN + 4,
             _ => return Err(ControlFileError::Version(version)),
         };
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn pitfall_11_a_torn_control_file_is_never_read() {
-        for (version, sum_at) in [(1300, 288), (1800, 292)] {
+        for (version, sum_at) in [(1300, 288), (1700, 288), (1800, 292)] {
             let whole = written(version, sum_at);
             let read = ControlFile::parse(&whole).unwrap();
             assert_eq!((read.system.0, read.state), (7_300_000_000_000_000_001, ClusterState::Production));
