@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use testkit::postgres::installed;
+
 use crate::load::{self, Load};
 use crate::site;
 
