@@ -44,7 +44,7 @@ impl Newest {
     }
 
     /// Whether a place with this had missed `record`.
-    fn is_missed(&self, record: &BackupRecord) -> bool {
+    pub fn is_missed(&self, record: &BackupRecord) -> bool {
         self.0.get(&whose(record)).is_none_or(|newest| record.created_at > *newest)
     }
 }

@@ -19,7 +19,7 @@ use model::progress::Progress;
 use model::wal_name::WalName;
 use repo::wal_object::{PIECE_LEN, StoredWal};
 use repo::{Repository, threads};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::archive_wal::{Archived, LocalWal, archive_content, verify_same};
 use crate::error::{EngineError, Result};
@@ -55,6 +55,8 @@ pub enum Which {
     All,
     /// Of the clusters of these base backups, what one of them needs, or leads to.
     Of(Needs),
+    /// The same, but for what is there under its name already, which is not read.
+    Lacking(Needs),
 }
 
 impl Which {
@@ -115,22 +117,9 @@ impl WalReport {
     }
 }
 
-/// Some files that are done.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Note {
-    is_compared: bool,
-    files: Vec<NotedFile>,
-}
+mod notes;
 
-#[derive(Clone, Serialize, Deserialize)]
-struct NotedFile {
-    name: String,
-    /// Bytes of the object that was read.
-    from: u64,
-    /// Bytes of the one that is archived.
-    to: u64,
-}
+use notes::NotedFile;
 
 /// What is to be done of one cluster.
 struct Survey {
@@ -153,6 +142,29 @@ enum Carried {
 }
 
 impl WalRoad<'_> {
+    /// Bring what is lacking behind the base backups `there` of the other repository; `is_new` says of one that it came in this
+    /// run. A place that gets WAL by copies alone gets all that follows its oldest base backup, but for what it has pruned since;
+    /// one that gets it from somebody else, what follows the newest base backup that it had before: what it had and has pruned
+    /// by a policy of its own does not come back.
+    ///
+    /// # Errors
+    /// As [`WalRoad::copy`].
+    pub fn bring(&self, there: &[BackupRecord], is_new: impl Fn(&BackupRecord) -> bool) -> Result<WalReport> {
+        let mut needs = needs_of_records(self.to, there)?;
+        let newest_before =
+            there.iter().filter(|record| !is_new(record)).map(|record| record.created_at).max();
+        let recent = there.iter().filter(|record| Some(record.created_at) >= newest_before).cloned();
+        let recent = needs_of_records(self.to, &recent.collect::<Vec<_>>())?;
+        for (system_id, needs) in &mut needs {
+            if let Some(recent) = recent.get(system_id)
+                && self.noted(SystemId(*system_id))?.is_empty()
+            {
+                needs.clone_from(recent);
+            }
+        }
+        self.copy(&Which::Lacking(needs))
+    }
+
     /// What the other repository lacks. Changes nothing.
     ///
     /// # Errors
@@ -201,7 +213,9 @@ impl WalRoad<'_> {
     fn survey(&self, which: &Which) -> Result<Vec<Survey>> {
         let clusters = match which {
             Which::All => self.from.list_wal_clusters()?,
-            Which::Of(needs) => needs.keys().map(|number| SystemId(*number)).collect(),
+            Which::Of(needs) | Which::Lacking(needs) => {
+                needs.keys().map(|number| SystemId(*number)).collect()
+            }
         };
         clusters.into_iter().map(|system_id| self.survey_cluster(system_id, which)).collect()
     }
@@ -210,7 +224,7 @@ impl WalRoad<'_> {
         let mut stored = self.from.list_wal(system_id, None)?;
         // What prune may have taken there: nothing that the newest base backup leads to, and nothing that one is made of.
         let mut prunable = HashSet::new();
-        if let Which::Of(needs) = which {
+        if let Which::Of(needs) | Which::Lacking(needs) = which {
             let needs = needs.get(&system_id.0).map_or(&[][..], Vec::as_slice);
             let newest = needs.iter().filter_map(|need| need.position).map(|position| position.stop).max();
             let leads_on = |need: &Need| need.position.map(|position| position.stop) == newest;
@@ -233,6 +247,7 @@ impl WalRoad<'_> {
             }
             let noted = noted.get(&one.file.name.to_string()).filter(|(file, _)| file.from == one.size);
             match (noted, survey.there.get(&one.file.name)) {
+                (_, Some(_)) if matches!(which, Which::Lacking(_)) => survey.skipped += 1,
                 (Some((file, is_compared)), Some(size))
                     if file.to == *size && (*is_compared || !self.is_mirror) =>
                 {
@@ -334,44 +349,6 @@ impl WalRoad<'_> {
             Err(error) => return Err(error),
         };
         Ok((carried, plain.len() as u64))
-    }
-
-    fn folder(&self, system_id: SystemId) -> String {
-        format!("wal-copy/{}/{system_id}", self.from.config().id)
-    }
-
-    /// Files that are done, by name, and whether they were compared.
-    fn noted(&self, system_id: SystemId) -> Result<HashMap<String, (NotedFile, bool)>> {
-        let folder = self.folder(system_id);
-        let mut names: Vec<_> =
-            self.to.list_notes(&folder)?.into_iter().map(|(name, _)| format!("{folder}/{name}")).collect();
-        names.sort_unstable();
-        let mut noted = HashMap::new();
-        for note in threads::map_waiting(&names, |name| self.to.load_note::<Note>(name))? {
-            match note {
-                Ok(Note { is_compared, files }) => {
-                    noted.extend(files.into_iter().map(|file| (file.name.clone(), (file, is_compared))));
-                }
-                // What it says is found out again.
-                Err(error) if error.is_damage() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(noted)
-    }
-
-    fn note(&self, system_id: SystemId, files: Vec<NotedFile>) -> Result<()> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        let folder = self.folder(system_id);
-        let numbers = self.to.list_notes(&folder)?.into_iter().filter_map(|(name, _)| name.parse().ok());
-        let mut number = numbers.max().map_or(1, |last: u32| last + 1);
-        let note = Note { is_compared: self.is_mirror, files };
-        while !self.to.put_note(&format!("{folder}/{number:08}"), &note)? {
-            number += 1;
-        }
-        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use store::Key;
 
 use crate::catalog;
 use crate::error::{EngineError, Result};
-use crate::expire_wal::{Needs, all_needs, plan_expire};
+use crate::expire_wal::{Needs, needs_of, plan_expire};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub struct Needed {
     pub deleted: BTreeSet<Digest>,
     /// What could not be read.
     pub damage: Vec<String>,
+    /// What base backups need of the log of each cluster; those that can come back among them.
+    pub wal: Needs,
 }
 
 /// Follow every snapshot. Changes nothing.
@@ -37,17 +39,23 @@ pub struct Needed {
 /// When the store cannot list or read; damage is in the result.
 pub fn find(repository: &Repository, cancel: &CancelToken) -> Result<Needed> {
     let mut needed = Needed::default();
-    let mut roots = vec![];
+    let (mut roots, mut snapshots) = (vec![], vec![]);
     // Snapshots first: what one that is listed needs was indexed before.
     for listed in repository.list(FileKind::Snapshot)? {
         needed.objects.insert(FileKind::Snapshot.object(&listed.id));
         match repository.load_snapshot(&listed.id) {
-            Ok(snapshot) => roots.push((listed.id, snapshot.tree)),
+            Ok(snapshot) => {
+                roots.push((listed.id, snapshot.tree));
+                snapshots.push(snapshot);
+            }
             Err(error) => needed.note(error)?,
         }
     }
     // A broken tombstone tells of nothing, and hides nothing either.
-    needed.deleted = repository.examine_deleted()?.0.into_iter().map(|deleted| deleted.id).collect();
+    let deleted = repository.examine_deleted()?.0;
+    needed.deleted = deleted.iter().map(|deleted| deleted.id).collect();
+    snapshots.extend(deleted.into_iter().map(|deleted| deleted.snapshot));
+    needed.wal = needs_of(snapshots.iter());
     // What a snapshot needs that somebody removed is not to be seen any more; that somebody did is.
     let missing = catalog::list_readable(repository)?.missing;
     needed.damage.extend(missing.into_iter().map(|record| EngineError::Disappeared(record.id).to_string()));
@@ -77,25 +85,22 @@ pub fn find(repository: &Repository, cancel: &CancelToken) -> Result<Needed> {
 }
 
 impl Needed {
+    /// Whether base backups would need this object of WAL if it were to be seen. Whoever deletes behind our back hides it, and so
+    /// does prune, by a window that is not asked here.
+    pub fn needs_hidden_wal(&self, object: &Key) -> bool {
+        let Some(one) = StoredWal::at(object) else { return false };
+        let needs = self.wal.get(&one.file.system_id.0).map_or(&[][..], Vec::as_slice);
+        !needs.is_empty() && plan_expire(&[one], needs, Timestamp::MAX).is_empty()
+    }
+
     fn add_wal(&mut self, repository: &Repository) -> Result<()> {
         let mut clusters: BTreeMap<u64, Vec<StoredWal>> = BTreeMap::new();
         for one in repository.list_all_wal()? {
             clusters.entry(one.file.system_id.0).or_default().push(one);
         }
-        if clusters.is_empty() {
-            return Ok(());
-        }
-        let needs = match all_needs(repository) {
-            Ok(needs) => needs,
-            // Nobody knows what is needed: all of it is.
-            Err(EngineError::Repository(error)) => {
-                self.note(error)?;
-                Needs::new()
-            }
-            Err(error) => return Err(error),
-        };
         for (system_id, stored) in &clusters {
-            let needs = needs.get(system_id).map_or(&[][..], Vec::as_slice);
+            // Where a snapshot cannot be read, nobody asks what this says: everything is extended.
+            let needs = self.wal.get(system_id).map_or(&[][..], Vec::as_slice);
             let idle = plan_expire(stored, needs, Timestamp::MAX);
             let idle: BTreeSet<_> = idle.into_iter().map(|one| one.file.object()).collect();
             let all = stored.iter().map(|one| one.file.object());

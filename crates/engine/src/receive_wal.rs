@@ -25,6 +25,8 @@ use crate::wal_owner::{Claim, Owners};
 /// Before the second try to reach the server, doubled before each further one.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Segments on their way into the repository at one time: while one waits for the disk or the network, another is compressed.
+const AT_ONCE: usize = 2;
 /// How often a pause looks whether it shall end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 

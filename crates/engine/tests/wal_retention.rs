@@ -133,6 +133,11 @@ fn a_locker_keeps_the_wal_that_prune_would_leave() {
     let needed = engine::needed::find(&repository, &CancelToken::new()).unwrap();
     assert_eq!(needed.damage, [""; 0]);
     let wal = |number| wal_world::file(&name(1, number)).object();
+    assert!(needed.needs_hidden_wal(&wal(9)) && !needed.needs_hidden_wal(&wal(2)));
+    assert!(
+        !needed.needs_hidden_wal(&"wal/7/00000001/000000010000000000000009".parse().unwrap()),
+        "another cluster"
+    );
     let found: Vec<_> = (1..7).filter(|number| needed.objects.contains(&wal(*number))).collect();
     repository.clock().set(at(NOW));
     expire(&repository, None);

@@ -29,7 +29,9 @@ const TRANSACTIONS: u8 = 1;
 const TABLESPACES: u8 = 5;
 /// What the upper half of `info` says of a record of theirs.
 const COMMIT: u8 = 0x00;
+const ABORT: u8 = 0x20;
 const COMMIT_PREPARED: u8 = 0x30;
+const ABORT_PREPARED: u8 = 0x40;
 const CREATE: u8 = 0x00;
 
 /// What stands in front of a part of a record.
@@ -49,6 +51,11 @@ const EPOCH_S: i64 = 946_684_800;
 pub enum Record {
     /// A transaction was committed.
     Commit {
+        /// When, by the clock of the server.
+        at: Timestamp,
+    },
+    /// A transaction was given up. Recovery to a time stops at these too.
+    Abort {
         /// When, by the clock of the server.
         at: Timestamp,
     },
@@ -144,11 +151,8 @@ fn aligned(len: usize) -> usize {
 fn met_whole(lsn: Lsn, len: usize, seen: &[u8]) -> Option<Record> {
     let (info, manager) = (seen.get(16)? & 0x70, *seen.get(17)?);
     match (manager, info) {
-        (TRANSACTIONS, COMMIT | COMMIT_PREPARED) => {
-            let microseconds = i64::from_le_bytes(*main_part(seen, len)?.first_chunk()?);
-            let at = Timestamp::from_microsecond(microseconds.checked_add(EPOCH_S * 1_000_000)?).ok()?;
-            Some(Record::Commit { at })
-        }
+        (TRANSACTIONS, COMMIT | COMMIT_PREPARED) => Some(Record::Commit { at: ended(seen, len)? }),
+        (TRANSACTIONS, ABORT | ABORT_PREPARED) => Some(Record::Abort { at: ended(seen, len)? }),
         (TABLESPACES, CREATE) => {
             let made = main_part(seen, len).and_then(tablespace);
             let (oid, place) = made.unwrap_or_else(|| (0, HIDDEN_PLACE.to_owned()));
@@ -156,6 +160,12 @@ fn met_whole(lsn: Lsn, len: usize, seen: &[u8]) -> Option<Record> {
         }
         _ => None,
     }
+}
+
+/// When a transaction ended: its record begins with that.
+fn ended(seen: &[u8], len: usize) -> Option<Timestamp> {
+    let microseconds = i64::from_le_bytes(*main_part(seen, len)?.first_chunk()?);
+    Timestamp::from_microsecond(microseconds.checked_add(EPOCH_S * 1_000_000)?).ok()
 }
 
 /// Number and directory of a tablespace that was made.
@@ -248,6 +258,16 @@ mod tests {
         let at: Timestamp = at.parse().unwrap();
         let main = (at.as_microsecond() - EPOCH_S * 1_000_000).to_le_bytes();
         (record(TRANSACTIONS, 0x80, &[&main[..], &[0; 20]].concat()), Record::Commit { at })
+    }
+
+    #[test]
+    fn every_end_of_a_transaction_is_met() {
+        let at: Timestamp = "2026-11-30T03:00:00Z".parse().unwrap();
+        let main = (at.as_microsecond() - EPOCH_S * 1_000_000).to_le_bytes();
+        let of = |info| met(0, &log(0, &[record(TRANSACTIONS, info, &main)]));
+        assert_eq!([of(0x00), of(0x30)].concat(), [Record::Commit { at }, Record::Commit { at }]);
+        assert_eq!([of(0x20), of(0x40)].concat(), [Record::Abort { at }, Record::Abort { at }]);
+        assert_eq!(of(0x10), [], "PREPARE");
     }
 
     #[test]

@@ -42,19 +42,33 @@ pub fn map_waiting<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync)
 ///
 /// # Errors
 /// What the first of the items that failed said, by their order.
-pub fn each_until_error<T: Sync, E: From<RepoError> + Send>(
+///
+/// # Panics
+/// Where `work` does.
+pub fn each_until_error<T: Sync, E: Send>(
     threads: usize,
     items: &[T],
     work: impl Fn(&T) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
-    let has_failed = AtomicBool::new(false);
-    let work = |(): &mut (), item: &T| {
-        if has_failed.load(Ordering::Relaxed) {
-            return Ok(());
+    let (has_failed, next) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let take = || {
+        while !has_failed.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(number) else { break };
+            if let Err(error) = work(item) {
+                has_failed.store(true, Ordering::Relaxed);
+                return Err((number, error));
+            }
         }
-        work(item).inspect_err(|_| has_failed.store(true, Ordering::Relaxed))
+        Ok(())
     };
-    map_on(threads, items, || Ok(()), work)?.into_iter().collect()
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(take)).collect();
+        let ended = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        ended.map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let first = outcomes.into_iter().filter_map(std::result::Result::err).min_by_key(|(number, _)| *number);
+    first.map_or(Ok(()), |(_, error)| Err(error))
 }
 
 /// Two calls that wait for a store, at one time: one round trip instead of two.
@@ -81,7 +95,11 @@ pub fn map_with<T: Sync, R: Send, W>(
     map_on(cores(), items, begin, work)
 }
 
-fn map_on<T: Sync, R: Send, W>(
+/// [`map_with`] on so many threads.
+///
+/// # Errors
+/// As [`map_with`].
+pub fn map_on<T: Sync, R: Send, W>(
     threads: usize,
     items: &[T],
     begin: impl Fn() -> Result<W> + Sync,
@@ -136,6 +154,8 @@ mod tests {
         assert!(matches!(outcome, Err(RepoError::System(item)) if item == "3" || item == "4"));
         assert!(begun.into_inner() <= 5);
         assert!(each_until_error(4, &items, |_| Ok::<(), RepoError>(())).is_ok());
+        let panics = || each_until_error(2, &items, |item| Ok::<(), RepoError>(assert_ne!(*item, 7)));
+        assert!(std::panic::catch_unwind(panics).is_err(), "a panic is not taken for a store that is away");
     }
 
     #[test]

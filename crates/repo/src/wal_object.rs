@@ -78,6 +78,14 @@ pub struct StoredWal {
     pub modified: SystemTime,
 }
 
+impl StoredWal {
+    /// What an object is by its name, of which nothing else is known; none where it is no file of WAL.
+    pub fn at(object: &ObjectKey) -> Option<Self> {
+        let modified = SystemTime::UNIX_EPOCH;
+        stored(store::Object { key: object.clone(), size: 0, modified })
+    }
+}
+
 impl WalFile {
     /// Where it lies.
     pub fn object(&self) -> ObjectKey {

@@ -33,9 +33,14 @@ pub(crate) fn run(global: &Global, order: &Check, environment: &Environment, fac
     drop(line);
     show(&report, face);
     match report.problems.len() + report.touched_files {
-        0 if report.packs_cold > 0 => Err(CliError::new(
+        0 if report.packs_cold + report.wal_cold > 0 => Err(CliError::new(
             Kind::Partial,
-            format!("{} packs are too cold to be read ({})", report.packs_cold, ByteSize(report.bytes_cold)),
+            format!(
+                "{} packs and {} files of WAL are too cold to be read ({})",
+                report.packs_cold,
+                report.wal_cold,
+                ByteSize(report.bytes_cold)
+            ),
         )
         .hint("`mainstay backup verify` warms up what one backup needs")),
         0 => Ok(()),
@@ -88,6 +93,7 @@ fn show(report: &CheckReport, face: &Face) {
         "bytesCold": report.bytes_cold.to_string(),
         "walFiles": report.wal_files,
         "walRead": report.wal_read,
+        "walCold": report.wal_cold,
     });
     face.result(&document, || {
         let mut lines: Vec<String> =

@@ -149,6 +149,8 @@ struct Survey {
 
 impl Survey {
     fn of(found: Vec<Stored>, needed: Needed, lists: u64, unread: Option<CliError>) -> Result<Self> {
+        let is_hidden_wal = |stored: &&Stored| stored.is_hidden && needed.needs_hidden_wal(&stored.key);
+        let hidden_wal: Vec<_> = found.iter().filter(is_hidden_wal).cloned().collect();
         let Needed { objects, mut damage, .. } = needed;
         match unread {
             // Nothing is there, nor ever was.
@@ -166,7 +168,12 @@ impl Survey {
         let deleted: Vec<_> = objects.iter().filter(|key| !seen.contains(key)).map(name).collect();
         let is_whole = damage.is_empty() && deleted.is_empty();
         let chosen = found.iter().filter(|stored| !is_whole || objects.contains(&stored.key));
-        Ok(Self { stored: chosen.cloned().collect(), repeated, deleted, damage, unread, lists })
+        // Whether prune hid it or a thief, nobody knows here; a lock too much costs a little.
+        let mut chosen: Vec<_> = chosen.cloned().collect();
+        if is_whole {
+            chosen.extend(hidden_wal.into_iter().filter(|stored| !objects.contains(&stored.key)));
+        }
+        Ok(Self { stored: chosen, repeated, deleted, damage, unread, lists })
     }
 
     fn show(

@@ -153,7 +153,7 @@ fn t6_an_export_that_fails_is_seen_and_costs_no_backup() {
     assert_eq!(names(&office.path().join("out")).len(), 1);
     next_second();
     office.run(&["run"]).ok();
-    assert_eq!(names(&office.path().join("out")).len(), 4);
+    assert_eq!(names(&office.path().join("out")).len(), 3, "the newest one of those that were missed");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 use model::lsn::{Lsn, Timeline};
 use model::wal_name::{SegmentName, SegmentNo, SegmentSize, WalName};
 
+use super::AT_ONCE;
+
 /// What is known before anything streams.
 pub(crate) struct Known<'a> {
     /// Names in the spool.
@@ -35,7 +37,7 @@ pub(crate) fn begin(known: &Known<'_>) -> Begin {
     if let Some((timeline, segment)) = end_of(known.spooled, size) {
         return at(timeline, segment);
     }
-    let archived = end_of(known.archived, size);
+    let archived = end_of(known.archived, size).map(|end| without_holes(known.archived, end, size));
     match (known.slot, archived) {
         (Some((lsn, timeline)), Some((_, next))) if size.segment_of(lsn) > next => {
             let last = SegmentNo(next.0.saturating_sub(1));
@@ -56,6 +58,21 @@ fn end_of(names: &[WalName], size: SegmentSize) -> Option<(Timeline, SegmentNo)>
         _ => None,
     });
     next.max()
+}
+
+/// Several segments go into the archive at one time. Where the machine was lost meanwhile with its spool, the last ones have
+/// a hole: the end is before it.
+fn without_holes(
+    names: &[WalName],
+    (timeline, end): (Timeline, SegmentNo),
+    size: SegmentSize,
+) -> (Timeline, SegmentNo) {
+    let has =
+        |number: u64| names.contains(&WalName::Segment(SegmentName::new(timeline, SegmentNo(number), size)));
+    let first = end.0.saturating_sub(AT_ONCE as u64);
+    // Where nothing of the timeline comes before, it begins there.
+    let hole = (first..end.0).find(|number| !has(*number) && (0..*number).rev().take(AT_ONCE).any(has));
+    (timeline, hole.map_or(end, SegmentNo))
 }
 
 #[cfg(test)]
@@ -96,6 +113,16 @@ mod tests {
         assert_eq!(judged(&[], &[four], Some((5, 1))), (1, 5, None));
         assert_eq!(judged(&[], &[four], None), (1, 5, None));
         assert_eq!(judged(&[], &["00000002.history"], None), (3, 9, None));
+    }
+
+    #[test]
+    fn a_hole_among_the_last_segments_of_the_archive_is_its_end() {
+        let (two, three, four) =
+            ("000000010000000000000002", "000000010000000000000003", "000000010000000000000004");
+        assert_eq!(judged(&[], &[two, four], None), (1, 3, None));
+        assert_eq!(judged(&[], &[two, four], Some((5, 1))), (1, 5, Some(two.into())));
+        assert_eq!(judged(&[], &[two, three, four], Some((5, 1))), (1, 5, None));
+        assert_eq!(judged(&[], &[four], Some((5, 1))), (1, 5, None), "it begins there");
     }
 
     #[test]

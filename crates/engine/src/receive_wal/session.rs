@@ -26,10 +26,11 @@ use crate::wal_error::WalError;
 const REPORT_EVERY: Duration = Duration::from_secs(6);
 /// With so much written and not on disk, it is brought there, although more is coming.
 const SYNC_LEN_MAX: u64 = 1 << 20;
-/// Behind the server by more than this, we catch up: its newest commits have not come yet, and what has come is brought to
-/// disk more seldom, or when nothing comes for a moment.
+/// Behind the server by more than this, we catch up. Who waits for a commit that has come waits a little longer then: it is
+/// brought to disk behind so many bytes, or after so long, or when nothing comes for a moment.
 const NEAR: u64 = 4 << 20;
 const SYNC_LEN_MAX_FAR: u64 = 8 << 20;
+const SYNC_EVERY_FAR: Duration = Duration::from_millis(50);
 const MOMENT: Duration = Duration::from_millis(20);
 /// How often it is looked whether the uploader lives.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -191,7 +192,7 @@ impl Session<'_> {
                         next_report = heard;
                         self.wait_for_room(&mut stream, &mut intake, size)?;
                     }
-                    if intake.unsynced >= if intake.is_far() { SYNC_LEN_MAX_FAR } else { SYNC_LEN_MAX } {
+                    if intake.is_due() {
                         intake.sync()?;
                         next_report = heard;
                     }
@@ -262,6 +263,8 @@ struct Intake<'a> {
     /// Up to here it is written.
     written: Lsn,
     unsynced: u64,
+    /// When it was brought to disk last.
+    synced_at: Instant,
     /// Up to here the server has something for us.
     server_end: Lsn,
 }
@@ -279,6 +282,7 @@ impl<'a> Intake<'a> {
             flushed: start,
             written: start,
             unsynced: 0,
+            synced_at: Instant::now(),
             server_end: start,
         }
     }
@@ -305,7 +309,7 @@ impl<'a> Intake<'a> {
             }
             growing.finish(self.spool)?;
             self.segment.0 += 1;
-            (self.flushed, self.unsynced) = (self.written, 0);
+            (self.flushed, self.unsynced, self.synced_at) = (self.written, 0, Instant::now());
             is_whole = true;
         }
         Ok(is_whole)
@@ -313,6 +317,14 @@ impl<'a> Intake<'a> {
 
     fn is_far(&self) -> bool {
         self.server_end.0.saturating_sub(self.written.0) > NEAR
+    }
+
+    /// Whether what is written has to go to disk now, although more is coming.
+    fn is_due(&self) -> bool {
+        match self.is_far() {
+            true => self.unsynced >= SYNC_LEN_MAX_FAR || self.synced_at.elapsed() >= SYNC_EVERY_FAR,
+            false => self.unsynced >= SYNC_LEN_MAX,
+        }
     }
 
     fn is_synced(&self) -> bool {
@@ -323,7 +335,7 @@ impl<'a> Intake<'a> {
         if let Some(growing) = &mut self.growing {
             growing.sync()?;
         }
-        (self.flushed, self.unsynced) = (self.written, 0);
+        (self.flushed, self.unsynced, self.synced_at) = (self.written, 0, Instant::now());
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use model::wal_name::WalName;
 use repo::threads::{be_polite, each_until_error};
 
 use super::spool::{Spool, remove};
-use super::{Keeper, ReceiveEvent};
+use super::{AT_ONCE, Keeper, ReceiveEvent};
 use crate::archive_wal::{Archived, LocalWal, archive_wal};
 use crate::error::{EngineError, Result};
 use crate::fetch_wal::verify_there;
@@ -26,12 +26,9 @@ use crate::wal_owner::take_over;
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Segments under way at one time: while one waits for the disk or the network, another is compressed.
-const AT_ONCE: usize = 2;
-
 /// Upload whenever somebody rings, until nobody can any more.
 pub(crate) fn upload(keeper: &Keeper<'_>, spool: &Spool, rings: &Receiver<()>) -> Result<()> {
-    // Commits may wait for what is received; nobody waits for this.
+    // Commits may wait for what is received; for this nobody waits, unless the spool is full.
     be_polite();
     let mut pause = PAUSE;
     // Histories stay in the spool; they need to be stored once.

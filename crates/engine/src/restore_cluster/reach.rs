@@ -89,7 +89,7 @@ pub enum Unreachable {
         "the target is after {last:.0}, up to when WAL goes on behind the backup: then the archive lacks {gap}"
     )]
     Gap {
-        /// When the last transaction before it was committed, or its WAL stored, or the backup ended.
+        /// When the last transaction before it ended, or its WAL was stored, or the backup ended.
         last: Timestamp,
         /// The first that is missing.
         gap: SegmentName,
@@ -131,8 +131,8 @@ pub struct WalAhead {
     pub until: Option<Timestamp>,
     /// The first that is missing while later ones are there.
     pub gap: Option<SegmentName>,
-    /// When the last transaction in them was committed, by the clock of the server; nothing where nobody looked.
-    pub last_commit: Option<Timestamp>,
+    /// When the last transaction in them ended, by the clock of the server; nothing where nobody looked.
+    pub last_end: Option<Timestamp>,
 }
 
 /// Look along `line` for the segments behind the end of a backup at `stop`, whose own WAL comes with it. What is archived
@@ -160,7 +160,7 @@ pub fn look_ahead(
     let missing = line.of_segment(next, size).next().unwrap_or(line.last);
     let gap = archived.keys().any(|name| is_later(&name)).then(|| SegmentName::new(missing, next, size));
     let end = if next == first { stop } else { size.start_of(next) };
-    WalAhead { segments: next.0 - first.0, end, until, gap, last_commit: None }
+    WalAhead { segments: next.0 - first.0, end, until, gap, last_end: None }
 }
 
 /// The segments before the one that begins at `end`, as they are archived along `line`, newest first.
@@ -185,10 +185,10 @@ impl WalAhead {
     /// [`Unreachable::Beyond`], [`Unreachable::Gap`].
     pub fn verify_reach(&self, target: &RecoveryTarget, ended: &Ended) -> Result<(), Unreachable> {
         match target {
-            // Where nobody looked: what was committed by then came at the latest with the segment that it is in.
+            // Where nobody looked: what had ended by then came at the latest with the segment that it is in.
             RecoveryTarget::Time(time) => match self.gap {
-                Some(gap) if *time > self.last_commit_max(ended) => {
-                    Err(Unreachable::Gap { last: self.last_commit.or(self.until).unwrap_or(ended.at), gap })
+                Some(gap) if *time > self.last_end_max(ended) => {
+                    Err(Unreachable::Gap { last: self.last_end.or(self.until).unwrap_or(ended.at), gap })
                 }
                 _ => Ok(()),
             },
@@ -199,10 +199,10 @@ impl WalAhead {
         }
     }
 
-    /// By then everything was committed that it has.
-    fn last_commit_max(&self, ended: &Ended) -> Timestamp {
+    /// By then every transaction had ended that it has.
+    fn last_end_max(&self, ended: &Ended) -> Timestamp {
         let until = |until: Timestamp| until.checked_add(CLOCKS_APART_MAX).unwrap_or(Timestamp::MAX);
-        self.last_commit.unwrap_or_else(|| self.until.map_or(ended.at, until))
+        self.last_end.unwrap_or_else(|| self.until.map_or(ended.at, until))
     }
 }
 
@@ -257,7 +257,7 @@ mod tests {
         let whole = [(1, 4), (1, 5), (2, 5), (2, 6), (2, 7), (3, 8), (3, 9)];
         assert_eq!(
             ahead(&whole),
-            WalAhead { segments: 6, end: Lsn(10 * MIB), until: Some(hour(9)), gap: None, last_commit: None }
+            WalAhead { segments: 6, end: Lsn(10 * MIB), until: Some(hour(9)), gap: None, last_end: None }
         );
         let other = [(1, 4), (2, 5), (1, 6), (1, 7)];
         let found = ahead(&other);
@@ -281,10 +281,7 @@ mod tests {
     fn a_gap_is_named_only_where_something_lies_behind_it() {
         let stop = Lsn(3 * MIB);
         let ahead = |names: &[(u32, u64)]| look_ahead(&archived(names), &line(), stop, size());
-        assert_eq!(
-            ahead(&[]),
-            WalAhead { segments: 0, end: stop, until: None, gap: None, last_commit: None }
-        );
+        assert_eq!(ahead(&[]), WalAhead { segments: 0, end: stop, until: None, gap: None, last_end: None });
         assert_eq!(ahead(&[(1, 1), (1, 2)]).segments, 0);
         let gap = ahead(&[(1, 3), (2, 5)]);
         assert_eq!(gap.gap, Some(SegmentName::new(Timeline(1), SegmentNo(4), size())));
@@ -310,9 +307,9 @@ mod tests {
         // Clocks may differ by as much as an hour.
         assert!(reach(&[(1, 3), (1, 5)], hour(4)).is_ok());
         assert!(reach(&[(1, 3), (1, 5)], hour(4) + second).is_err());
-        // A copy was stored days later; what was committed last is in the log itself.
+        // A copy was stored days later; when the last transaction ended is in the log itself.
         let ahead = look_ahead(&archived(&[(1, 3), (1, 5)]), &line(), stop, size());
-        let ahead = WalAhead { last_commit: Some(hour(3)), ..ahead };
+        let ahead = WalAhead { last_end: Some(hour(3)), ..ahead };
         let reach_of = |at| ahead.verify_reach(&RecoveryTarget::Time(at), &ended).is_ok();
         assert!(reach_of(hour(3)) && !reach_of(hour(3) + second));
         // Nobody knows when what is not there yet will come.

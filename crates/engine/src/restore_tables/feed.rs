@@ -130,6 +130,7 @@ impl Guard {
         let Self { walk, until, is_past, .. } = self;
         walk.segment(size.start_of(number), bytes, &mut |record| match record {
             Record::Commit { at } => *is_past |= matches!(until, Until::Time(time) if at > *time),
+            Record::Abort { .. } => {}
             Record::NewTablespace { lsn, oid, place } => {
                 let is_beyond = *is_past || matches!(until, Until::Lsn(end) if lsn >= *end);
                 if !is_beyond && !place.is_empty() {

@@ -58,7 +58,7 @@ impl<'a> Exporting<'a> {
         Ok(Self { export, shelf, clients, environment, face, cancel })
     }
 
-    /// The dumps of `records` and those that were missed before them, and then what has to go. In words what went wrong, one for
+    /// The dumps of `records` and the one that was missed before, and then what has to go. In words what went wrong, one for
     /// each.
     pub(super) fn all(&self, records: &[BackupRecord], repositories: &[Arc<Repository>]) -> Vec<String> {
         let is_dump = |record: &&BackupRecord| record.kind == BackupKind::Dump && !record.incomplete;
@@ -67,26 +67,29 @@ impl<'a> Exporting<'a> {
             let repository = repositories.iter().find(holds).or(repositories.first());
             let repository =
                 repository.ok_or_else(|| CliError::new(Kind::Failed, "no repository is open"))?;
-            for missed in self.missed(record, repository)? {
-                self.one(&missed, repository)?;
-            }
+            // What is wrong with an older one keeps nothing back.
+            let missed = self.missed(record, repository);
+            let missed =
+                missed.and_then(|missed| missed.map_or(Ok(()), |missed| self.one(&missed, repository)));
             self.one(record, repository)?;
-            self.drop_older(record)
+            self.drop_older(record)?;
+            missed
         });
         let words = |error: CliError| format!("export to {}: {}", self.export.to, error.message);
         done.filter_map(|done: Result<()>| done.err().map(words)).collect()
     }
 
-    /// Good backups before `record` that are newer than the newest dump of their source here, oldest first: a run that was killed,
-    /// or a place that was away. A place without any begins with this one.
-    fn missed(&self, record: &BackupRecord, repository: &Arc<Repository>) -> Result<Vec<BackupRecord>> {
+    /// The newest good backup before `record` that is newer than the newest dump of its source here: of a run that was killed, or
+    /// of a place that was away. A place without any begins with this one. It is one at most, since whoever can write into the
+    /// repository could name many, and each of them pushes another dump out of this place.
+    fn missed(&self, record: &BackupRecord, repository: &Arc<Repository>) -> Result<Option<BackupRecord>> {
         let name = &self.export.name;
         let listed = self.shelf.list(&name.folder(record))?;
         // Names have whole seconds.
         let second = |time: Timestamp| time.as_second();
         let times = listed.iter().filter_map(|placed| name.time_in(&placed.name, record)).map(second);
         let this = second(record.created_at);
-        let Some(newest) = times.filter(|time| *time < this).max() else { return Ok(vec![]) };
+        let Some(newest) = times.filter(|time| *time < this).max() else { return Ok(None) };
         let of =
             |record: &BackupRecord| (record.tenant.clone(), record.source.clone(), record.database.clone());
         let mut missed = catalog::list_readable(repository)?.records;
@@ -94,8 +97,7 @@ impl<'a> Exporting<'a> {
             let is_between = newest < second(one.created_at) && second(one.created_at) < this;
             is_between && one.kind == BackupKind::Dump && one.is_good() && of(one) == of(record)
         });
-        missed.sort_by_key(|one| one.created_at);
-        Ok(missed)
+        Ok(missed.into_iter().max_by_key(|one| one.created_at))
     }
 
     fn one(&self, record: &BackupRecord, repository: &Arc<Repository>) -> Result<()> {

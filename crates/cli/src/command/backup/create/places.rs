@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::catch_up::{Newest, Whose, catch_up, whose};
-use engine::copy_wal::{WalReport, WalRoad, Which};
+use engine::copy_wal::{WalReport, WalRoad};
 use engine::{catalog, retired};
 use model::cancel::CancelToken;
 use model::progress::Progress;
@@ -188,7 +188,7 @@ impl Places {
     }
 }
 
-/// What `from` has behind the base backups of these sources, into `to`.
+/// What `to` lacks behind its base backups of these sources and `from` has.
 fn bring_wal(
     from: &Place,
     to: &Place,
@@ -196,8 +196,8 @@ fn bring_wal(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<WalReport> {
-    let mut records = catalog::list_readable(&from.repository)?.records;
-    records.retain(|record| sources.contains(&whose(record)));
+    let mut there = catalog::list_readable(&to.repository)?.records;
+    there.retain(|record| sources.contains(&whose(record)));
     let road = WalRoad { from: &from.repository, to: &to.repository, is_mirror: false, progress, cancel };
-    Ok(road.copy(&Which::behind(&from.repository, &to.repository, &records)?)?)
+    Ok(road.bring(&there, |record| to.before.is_missed(record))?)
 }

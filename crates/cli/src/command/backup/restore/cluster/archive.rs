@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::cluster_manifest::ClusterManifest;
 use engine::fetch_wal::load_wal;
-use engine::last_commit::last_commit;
-use engine::restore_cluster::reach::{Line, WalAhead, archived_before, look_ahead};
+use engine::last_end::last_end;
+use engine::restore_cluster::reach::{Ended, Line, WalAhead, archived_before, look_ahead};
 use jiff::Timestamp;
 use model::lsn::{SystemId, Timeline};
 use model::recovery_target::{RecoveryTarget, TargetTimeline};
@@ -23,7 +23,7 @@ pub(super) fn ahead(
     repository: &Repository,
     manifest: &ClusterManifest,
     wanted: TargetTimeline,
-    target: &RecoveryTarget,
+    (target, ended): (&RecoveryTarget, &Ended),
 ) -> Result<(Line, WalAhead)> {
     let archived = repository.list_wal(manifest.system_id, None)?;
     let (mut segments, mut histories) = (BTreeMap::new(), BTreeSet::new());
@@ -57,9 +57,11 @@ pub(super) fn ahead(
     };
     let (system_id, size) = (manifest.system_id, manifest.segment_size());
     let mut ahead = look_ahead(&segments, &line, manifest.stop_lsn, size);
-    if ahead.gap.is_some() && matches!(target, RecoveryTarget::Time(_)) {
+    // Objects of a copy are of the day of the copy. Read only where that decides; what cannot be read decides nothing.
+    let is_before = matches!(target, RecoveryTarget::Time(time) if *time >= ended.at);
+    if ahead.gap.is_some() && is_before && ahead.verify_reach(target, ended).is_ok() {
         let before = archived_before(&segments, &line, ahead.end, size).take(ahead.segments as usize);
-        ahead.last_commit = last_commit(repository, system_id, before, size)?;
+        ahead.last_end = last_end(repository, system_id, before, size).unwrap_or_default();
     }
     Ok((line, ahead))
 }

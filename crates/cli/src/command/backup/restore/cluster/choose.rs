@@ -62,20 +62,26 @@ pub(super) fn choose(
 fn look(repository: &Repository, index: &Index, record: &BackupRecord, order: &Restore) -> Result<Chosen> {
     let snapshot = catalog::load_snapshot(repository, record)?;
     let manifest = catalog::load_cluster_manifest(repository, index, &snapshot)?;
+    let ended = ended(&manifest, record);
     let (line, ahead) = super::archive::ahead(
         repository,
         &manifest,
         order.recovery.target_timeline,
-        &order.recovery.point(),
+        (&order.recovery.point(), &ended),
     )?;
     Ok(Chosen { record: record.clone(), manifest, line, ahead })
+}
+
+/// What a backup says of its end.
+fn ended(manifest: &ClusterManifest, record: &BackupRecord) -> Ended {
+    let ClusterManifest { timeline, stop_lsn: stop, stopped_at, .. } = *manifest;
+    Ended { timeline, stop, at: stopped_at.unwrap_or(record.created_at) }
 }
 
 impl Chosen {
     /// Whether it comes to the target.
     pub(super) fn verify(&self, target: &RecoveryTarget) -> Result<()> {
-        let ClusterManifest { timeline, stop_lsn: stop, stopped_at, .. } = self.manifest;
-        let ended = Ended { timeline, stop, at: stopped_at.unwrap_or(self.record.created_at) };
+        let ended = ended(&self.manifest, &self.record);
         let reach = verify_reach(&ended, target, &self.line);
         let reach = reach.and_then(|()| self.ahead.verify_reach(target, &ended));
         reach.map_err(|error| refused(&self.record, &error))

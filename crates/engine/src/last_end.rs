@@ -1,4 +1,5 @@
-//! When the last transaction in archived WAL was committed: it is in the log itself, wherever that was copied to.
+//! When the last transaction in archived WAL was committed or given up: recovery to a time stops at the first that ended later.
+//! It is in the log itself, wherever that was copied to.
 
 use jiff::Timestamp;
 use model::lsn::SystemId;
@@ -11,14 +12,14 @@ use repo::wal_object::WalFile;
 use crate::error::Result;
 use crate::fetch_wal::load_exactly;
 
-/// Segments that are read at most: behind so many without a commit nobody knows.
+/// Segments that are read at most: behind so many without such an end nobody knows.
 const SEGMENTS_MAX: usize = 16;
 
-/// The time of the last commit in these segments, which come newest first, by the clock of their server.
+/// When the last transaction in these segments ended, which come newest first, by the clock of their server.
 ///
 /// # Errors
 /// What the store says, and damage.
-pub fn last_commit(
+pub fn last_end(
     repository: &Repository,
     system_id: SystemId,
     newest_first: impl Iterator<Item = SegmentName>,
@@ -34,7 +35,7 @@ pub fn last_commit(
         // A record that begins in this one may end in the next.
         for (number, bytes) in std::iter::once(&this).chain(&later) {
             walk.segment(size.start_of(*number), bytes, &mut |record| {
-                if let Record::Commit { at } = record {
+                if let Record::Commit { at } | Record::Abort { at } = record {
                     last = last.max(Some(at));
                 }
             });
