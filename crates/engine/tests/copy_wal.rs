@@ -302,3 +302,35 @@ fn where_the_last_wal_cannot_be_copied_nothing_is_given_up() {
     assert_eq!(retired::load(&source).unwrap(), None);
     push_all(&source, 4..5);
 }
+
+/// Two places that get each base backup of a cluster; its server archives into the first.
+#[test]
+fn what_a_place_has_pruned_does_not_come_back_and_what_it_has_is_not_read() {
+    let ((first_read, first), (second_read, second)) = (counted(), counted());
+    // Base backups from that hour on came in this run.
+    let bring_behind = |hour, from: &Repository, to: &Arc<Repository>| {
+        let (progress, cancel) = (Progress::new(), CancelToken::new());
+        let road = WalRoad { from, to, is_mirror: false, progress: &progress, cancel: &cancel };
+        road.bring(&catalog::list(to).unwrap(), |record| record.created_at >= at(hour)).unwrap()
+    };
+    let bring = |from, to| bring_behind(8, from, to);
+    for hour in [1, 4, 8] {
+        [&first, &second].map(|place| base_backup(place, hour as u64, hour));
+    }
+    push_all(&first, 1..10);
+    // The other one is new: all that follows its oldest base backup, once.
+    assert_eq!(bring_behind(0, &first, &second).copied, 9);
+    let reads = first_read.load(Ordering::SeqCst);
+    assert_eq!(bring(&first, &second), WalReport { skipped: 9, ..WalReport::default() });
+    // A window let the first one prune between base backups; the other one keeps that for longer.
+    [2, 3].map(|number| first.store().delete(&file(&name(1, number)).object()).unwrap());
+    let back = bring(&second, &first);
+    assert_eq!((back.copied, back.compared, names(&first).len()), (0, 0, 7), "{back:?}");
+    assert_eq!((first_read.load(Ordering::SeqCst), second_read.load(Ordering::SeqCst)), (reads, 0));
+    // What it lost since its last base backup but one comes.
+    first.store().delete(&file(&name(1, 9)).object()).unwrap();
+    assert_eq!(bring(&second, &first).copied, 1);
+    // And what is new goes on its way.
+    push_all(&first, [10]);
+    assert_eq!(bring(&first, &second).copied, 1);
+}
