@@ -115,6 +115,17 @@ pub enum BackupModeError {
          here; drop them, ALTER SYSTEM RESET ignore_invalid_pages, and restart"
     )]
     Partial,
+    /// Its log is of two timelines, and what was copied fits neither alone.
+    #[error(
+        "the standby went over from timeline {from} to timeline {to} since its last restart point; after a CHECKPOINT on \
+         the primary and one on the standby, take the backup again"
+    )]
+    WentOver {
+        /// It was begun on this one.
+        from: Timeline,
+        /// It was ended on this one.
+        to: Timeline,
+    },
 }
 
 const FACTS: &str = r"
@@ -151,6 +162,10 @@ const SLOT_NAME: &str = "SELECT coalesce(pg_catalog.to_json((SELECT slot_name FR
 
 const ARCHIVER: &str = "SELECT pg_catalog.json_build_object('last_archived', last_archived_wal, \
     'last_failed', last_failed_wal, 'failures', failed_count) FROM pg_catalog.pg_stat_archiver;\n";
+
+/// The timeline up to which a standby has to recover; zero on a primary.
+const RECOVERED: &str =
+    "SELECT coalesce(min_recovery_end_timeline, 0) FROM pg_catalog.pg_control_recovery();\n";
 
 const SUMMARIZED: &str = "SELECT pg_catalog.to_json(summarized_lsn::text) \
     FROM pg_catalog.pg_get_wal_summarizer_state();\n";
@@ -230,6 +245,8 @@ impl BackupMode {
         let start = conversation.answer("the start of the backup", cancel)?;
         conversation.say("SELECT timeline_id FROM pg_catalog.pg_control_checkpoint();\n")?;
         let timeline = conversation.answer("the timeline", cancel)?;
+        // Also at the end, but this is before anything was read.
+        verify_stays(&mut conversation, timeline, cancel)?;
         conversation.say(SLOT_NAME)?;
         let slot = conversation.answer("the slot of the session", cancel)?;
         Ok(Self { conversation, start, timeline, slot, version })
@@ -276,10 +293,12 @@ impl BackupMode {
         let timeline = timeline.and_then(|number| number.trim().parse().ok()).ok_or_else(|| {
             QueryError::Answer { question, reason: "backup_label names no timeline".to_owned() }
         })?;
+        let timeline = Timeline(timeline);
+        verify_stays(&mut self.conversation, timeline, cancel)?;
         Ok(Stopped {
             start: self.start,
             stop: answer.lsn,
-            timeline: Timeline(timeline),
+            timeline,
             label: answer.labelfile,
             tablespace_map: answer.spcmapfile.unwrap_or_default(),
         })
@@ -292,6 +311,21 @@ impl BackupMode {
     pub fn summarized(&mut self, cancel: &CancelToken) -> Result<Lsn, BackupModeError> {
         self.conversation.say(SUMMARIZED)?;
         Ok(self.conversation.answer("the summarizer", cancel)?)
+    }
+}
+
+/// That a standby recovers along this timeline and no other one.
+fn verify_stays(
+    conversation: &mut Conversation,
+    from: Timeline,
+    cancel: &CancelToken,
+) -> Result<(), BackupModeError> {
+    conversation.say(RECOVERED)?;
+    let to = conversation.answer("the timeline of the end", cancel)?;
+    match to {
+        Timeline(0) => Ok(()),
+        to if to == from => Ok(()),
+        to => Err(BackupModeError::WentOver { from, to }),
     }
 }
 
