@@ -27,12 +27,12 @@ impl Kind {
     pub(crate) const STREAM: Self = Self { of_primary: true, via: "stream", full: false };
 
     pub(crate) fn of_standby(dice: &mut Dice) -> Self {
-        Self { of_primary: false, via: dice.choose(&["local", "stream"]), full: dice.once_in(3) }
+        Self { of_primary: false, via: *dice.choose::<&str>(&["local", "stream"]), full: dice.once_in(3) }
     }
 
     pub(crate) fn any(dice: &mut Dice) -> Self {
         let of_primary = !dice.once_in(3);
-        Self { of_primary, via: dice.choose(&["local", "local", "stream"]), full: dice.once_in(4) }
+        Self { of_primary, via: *dice.choose::<&str>(&["local", "local", "stream"]), full: dice.once_in(4) }
     }
 }
 

@@ -104,7 +104,7 @@ fn pitfall_15_after_a_failover_and_pg_rewind_the_next_backup_is_a_full_one() {
     ledger::create(pair.primary());
     let of_primary = |pair: &Pair<'_>| back_up(&place, pair.primary(), pair.host(true)).1;
     assert_eq!(of_primary(&pair), "full");
-    work(pair.primary(), 1);
+    let early = work(pair.primary(), 1);
     assert_eq!(of_primary(&pair), "increment 1");
     pair.kill(true, Death::Killed);
     pair.promote();
@@ -126,6 +126,12 @@ fn pitfall_15_after_a_failover_and_pg_rewind_the_next_backup_is_a_full_one() {
     let (id, what) = back_up(&place, pair.primary(), pair.host(true));
     assert_eq!(what, "increment 1");
     come_back(&place, &id, &point, Pages::LoggedHints);
+    // Newer backups are of later timelines.
+    let position = target::position(early.lsn);
+    let target = ["acme/cluster", "--target-lsn", &position, "--target-timeline", "1"];
+    let arguments = target.into_iter().chain(["--target-action", "promote"]).map(str::to_owned).collect();
+    let wanted = Wanted { arguments, point: Some(early), is_due: true };
+    assert_eq!(judge::restore(&place, "copy-of-1", &wanted, Pages::LoggedHints), Verdict::Right);
 }
 
 #[test]
@@ -143,7 +149,8 @@ fn pitfall_12_a_standby_between_two_timelines_is_not_backed_up_until_it_is_on_on
     pair.retire();
     pair.promote();
     pair.follow();
-    let point = work(pair.primary(), 2);
+    // Nothing that makes a checkpoint by itself.
+    let point = ledger::book(pair.primary(), 2, None).unwrap();
     for via in ["local", "stream"] {
         let kind = Kind { of_primary: false, via, full: true };
         let ran = Ran::wait(backups::begin(&place, &pair, kind));

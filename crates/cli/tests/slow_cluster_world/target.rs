@@ -76,6 +76,6 @@ fn lost(point: &Point) -> Wanted {
     Wanted { arguments, point: Some(point.clone()), is_due: false }
 }
 
-fn position(lsn: u64) -> String {
+pub(crate) fn position(lsn: u64) -> String {
     format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
 }
