@@ -1,6 +1,5 @@
 //! A restore, and whether what came back is what was there.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -26,19 +25,23 @@ pub(crate) enum Verdict {
     Refused,
 }
 
-/// Restore as `wanted` into a directory of its own, and judge it.
+/// Restore as `wanted` into the directory `name`, over what is there if `is_over`, and judge it.
 #[track_caller]
-pub(crate) fn restore(place: &Place, name: &str, wanted: &Wanted, pages: Pages) -> Verdict {
+pub(crate) fn restore(place: &Place, name: &str, wanted: &Wanted, is_over: bool, pages: Pages) -> Verdict {
     let mut server = place.server(name);
     let to = server.directory.display().to_string();
     let password = place.password_file();
     let mut command = place.mainstay_on("host-c");
     command.env_remove("MAINSTAY_PASSWORD").args(["--password-file", &password, "backup", "restore"]);
+    let is_over = is_over && server.directory.exists();
+    if is_over {
+        command.arg("--delta").arg(format!("--yes={to}"));
+    }
     let ran = Ran::of(&command.args(&wanted.arguments).args(["--to", &to]).output().unwrap());
     match ran.code {
         Some(0) => {}
         Some(5 | 6) if !wanted.is_due => {
-            assert!(!server.directory.exists(), "refused, and something was made: {}", ran.stderr);
+            assert!(is_over || !server.directory.exists(), "refused, and something was made: {}", ran.stderr);
             return Verdict::Refused;
         }
         code => panic!("exit code {code:?} for {wanted:?}:\n{}", ran.stderr),
@@ -53,7 +56,6 @@ pub(crate) fn restore(place: &Place, name: &str, wanted: &Wanted, pages: Pages) 
         }
     }
     server.stop("QUIT");
-    fs::remove_dir_all(&server.directory).unwrap();
     verdict
 }
 
@@ -71,6 +73,7 @@ fn recover(server: &mut Server<'_>, wanted: &Wanted, ran: &Ran) -> Verdict {
     while server.try_psql("SELECT pg_is_in_recovery()").as_deref() != Some("f") {
         if server.has_ended() {
             let log = server.log_text();
+            let log = &log[log.rfind("starting PostgreSQL").unwrap_or(0)..];
             let is_told = !wanted.is_due && log.contains(ENDED_EARLY);
             assert!(is_told, "it does not recover, {wanted:?}:\n{}\n{log}", ran.stderr);
             return Verdict::Refused;
@@ -90,5 +93,6 @@ fn compare(place: &Place, server: &Server<'_>, point: Option<&Point>) {
     }
     ledger::assert_sound(server);
     let socket = server.socket_folder();
-    place.printed("pg_amcheck", &["--heapallindexed", "-h", &socket, "-U", "postgres", "-d", "postgres"]);
+    let all = ["--heapallindexed", "--install-missing", "--all", "-h", &socket, "-U", "postgres"];
+    place.printed("pg_amcheck", &all);
 }

@@ -242,15 +242,24 @@ impl<'a> Pair<'a> {
         self.standby().psql("CHECKPOINT");
     }
 
-    /// Processes of mainstay that archive for the primary: what its archiver runs, and the agents.
-    pub(crate) fn archiving_processes(&self) -> Vec<u32> {
+    /// Kill who archives for the primary: what its archiver runs, as soon as it runs something, and the agents.
+    pub(crate) fn kill_archiving(&self) {
         let line = |pid: u32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let has = |pid: u32, word: &str| line(pid).split(|byte| *byte == 0).any(|one| one == word.as_bytes());
-        let children = self.primary().pid().map(procfs::descendants).unwrap_or_default();
+        let kill = |pid: u32| kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).ok();
+        let postmaster = self.primary().pid().unwrap();
+        for _ in 0..20 {
+            let children = procfs::descendants(postmaster);
+            let pushes: Vec<_> = children.into_iter().filter(|pid| has(*pid, "push")).collect();
+            pushes.iter().for_each(|pid| _ = kill(*pid));
+            if !pushes.is_empty() || self.archiving == Archiving::Receive {
+                break;
+            }
+            self.primary().try_psql("SELECT pg_switch_wal()");
+        }
         let repository = self.place.repository().display().to_string();
         let all = fs::read_dir("/proc").unwrap().flatten();
         let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let agents = all.filter(|pid| has(*pid, "agent") && has(*pid, &repository));
-        children.into_iter().filter(|pid| has(*pid, "push")).chain(agents).collect()
+        all.filter(|pid| has(*pid, "agent") && has(*pid, &repository)).for_each(|pid| _ = kill(pid));
     }
 }

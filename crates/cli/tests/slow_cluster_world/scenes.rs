@@ -77,7 +77,7 @@ fn pitfall_12_a_standby_that_is_promoted_while_it_is_backed_up_leaves_no_backup(
 #[track_caller]
 fn come_back(place: &Place, id: &str, point: &Point, pages: Pages) {
     let wanted = Wanted { point: Some(point.clone()), ..target::immediate(id) };
-    assert_eq!(judge::restore(place, &format!("copy-of-{id}"), &wanted, pages), Verdict::Right);
+    assert_eq!(judge::restore(place, &format!("copy-of-{id}"), &wanted, false, pages), Verdict::Right);
 }
 
 /// A backup, what it says it is, and the point behind which it was taken.
@@ -131,7 +131,7 @@ fn pitfall_15_after_a_failover_and_pg_rewind_the_next_backup_is_a_full_one() {
     let target = ["acme/cluster", "--target-lsn", &position, "--target-timeline", "1"];
     let arguments = target.into_iter().chain(["--target-action", "promote"]).map(str::to_owned).collect();
     let wanted = Wanted { arguments, point: Some(early), is_due: true };
-    assert_eq!(judge::restore(&place, "copy-of-1", &wanted, Pages::LoggedHints), Verdict::Right);
+    assert_eq!(judge::restore(&place, "copy-of-1", &wanted, false, Pages::LoggedHints), Verdict::Right);
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub(crate) struct World<'a> {
     receiver: Option<Receiver>,
     history: History,
     deck: Vec<Event>,
+    /// Whether the next restore goes over what the last one left.
+    is_over: bool,
     /// Backups that ended well although something was in their way.
     suspects: Vec<String>,
     told: Told,
@@ -77,6 +79,10 @@ struct Told {
     begin: Instant,
     right: u64,
     refused: u64,
+    copies: u64,
+    /// Backups that were disturbed and failed, and that ended well all the same.
+    failed: u64,
+    survived: u64,
 }
 
 impl Drop for Told {
@@ -90,7 +96,16 @@ impl Drop for Told {
 
 impl<'a> World<'a> {
     pub(crate) fn open(place: &'a Place, seed: u64) -> Self {
-        let told = Told { seed, rounds: 1, begin: Instant::now(), right: 0, refused: 0 };
+        let told = Told {
+            seed,
+            rounds: 1,
+            begin: Instant::now(),
+            right: 0,
+            refused: 0,
+            copies: 0,
+            failed: 0,
+            survived: 0,
+        };
         let mut dice = Dice::new(seed);
         let archiving = [Archiving::Both, Archiving::Push, Archiving::Receive, Archiving::Push];
         let archiving = archiving[(seed % 4) as usize];
@@ -101,8 +116,18 @@ impl<'a> World<'a> {
         let receiver = receives.then(|| Receiver::start(place, pair.primary()));
         let mut history = History::default();
         history.timeline = 1;
-        let mut world =
-            Self { place, seed, dice, pair, receiver, history, deck: vec![], suspects: vec![], told };
+        let mut world = Self {
+            place,
+            seed,
+            dice,
+            pair,
+            receiver,
+            history,
+            deck: vec![],
+            is_over: false,
+            suspects: vec![],
+            told,
+        };
         ledger::create(world.pair.primary());
         if world.receiver.is_some() {
             // Else the slot may begin behind the backup.
@@ -129,6 +154,13 @@ impl<'a> World<'a> {
         let mut text = String::new();
         write!(text, "timeline {}, {} points, ", self.history.timeline, self.history.points.len()).unwrap();
         write!(text, "{} backups, ", self.history.backups.len()).unwrap();
+        write!(
+            text,
+            "{} of {} disturbed ones failed, ",
+            self.told.failed,
+            self.told.failed + self.told.survived
+        )
+        .unwrap();
         write!(text, "{right} restores right, {refused} refused, {:.0?}", self.told.begin.elapsed()).unwrap();
         text
     }
@@ -222,6 +254,7 @@ impl<'a> World<'a> {
     /// What became of a backup that was disturbed.
     fn found(&mut self, id: Option<String>, kind: Kind) {
         self.say(&format!("{id:?} of {kind:?}"));
+        *(if id.is_some() { &mut self.told.survived } else { &mut self.told.failed }) += 1;
         let acknowledged: Vec<_> = id.into_iter().collect();
         let before: Vec<_> = self.history.listed().into_iter().map(str::to_owned).collect();
         backups::list(self.place, &mut self.history, &[&before[..], &acknowledged].concat());
@@ -329,20 +362,19 @@ impl<'a> World<'a> {
     /// Whoever archives is killed, again and again.
     fn kill_archiving(&mut self) {
         let pauses = [self.dice.below(300), self.dice.below(300), self.dice.below(300)];
+        let (place, pair, receiver) = (self.place, &self.pair, &mut self.receiver);
         let killed = || {
-            for pause in pauses {
-                std::thread::sleep(Duration::from_millis(pause));
-                for pid in self.pair.archiving_processes() {
-                    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+            for pause in pauses.map(Duration::from_millis) {
+                std::thread::sleep(pause);
+                pair.kill_archiving();
+                if receiver.take().is_some() {
+                    std::thread::sleep(pause);
+                    *receiver = Some(Receiver::start(place, pair.primary()));
                 }
             }
         };
-        let (points, ()) = load::beside(self.pair.primary(), &mut self.dice, killed);
+        let (points, ()) = load::beside(pair.primary(), &mut self.dice, killed);
         self.history.points.extend(points);
-        if self.receiver.take().is_some() {
-            self.receiver = Some(Receiver::start(self.place, self.pair.primary()));
-        }
     }
 
     /// Everything up to now is archived; the last row, and whether a segment is there.
@@ -363,11 +395,16 @@ impl<'a> World<'a> {
         let last = self.archive();
         for wanted in self.wanted(&last, round) {
             self.say(&format!("restore {}", wanted.arguments.join(" ")));
-            let name = format!("copy-{}", self.told.right + self.told.refused);
-            let verdict = judge::restore(self.place, &name, &wanted, self.pair.pages);
+            let is_over = std::mem::replace(&mut self.is_over, self.dice.once_in(3));
+            let name = format!("copy-{}", self.told.copies);
+            let verdict = judge::restore(self.place, &name, &wanted, is_over, self.pair.pages);
             match verdict {
                 Verdict::Right => self.told.right += 1,
                 Verdict::Refused => self.told.refused += 1,
+            }
+            if !self.is_over {
+                std::fs::remove_dir_all(self.place.path().join(name)).ok();
+                self.told.copies += 1;
             }
         }
     }
