@@ -64,7 +64,7 @@ const HOSTS: [&str; 2] = ["host-a", "host-b"];
 /// In the file, since pg_rewind asks there.
 fn configuration(fetch: &str) -> String {
     format!(
-        "restore_command = '{fetch}'\nwal_keep_size = 32MB\nmin_wal_size = 2MB\nmax_wal_size = 16MB\n\
+        "restore_command = '{fetch}'\nwal_keep_size = 256MB\nmin_wal_size = 2MB\nmax_wal_size = 16MB\n\
          shared_buffers = 8MB\nwal_retrieve_retry_interval = 200ms\nautovacuum_naptime = 2s\nmax_replication_slots = 10\n"
     )
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use engine::EngineError;
 use engine::restore_cluster::ClusterOrder;
-use pg::control_file::CONTROL_FILE;
+use pg::control_file::{CONTROL_FILE, ControlFile};
 use testkit::postgres::{Postgres, installed};
 use testkit::revived::{Revived, give_to_owner_of};
 
@@ -68,6 +68,12 @@ fn a_chain_is_merged_to_what_pg_combinebackup_makes_of_it() {
             ours.remove(Path::new(name));
             theirs.remove(Path::new(name));
         }
+        // No server starts from a checkpoint that the file has, but from that of the label.
+        let control = |tree: &mut std::collections::BTreeMap<PathBuf, (u32, Vec<u8>)>| {
+            ControlFile::parse(&tree.remove(Path::new(CONTROL_FILE)).unwrap().1).unwrap()
+        };
+        let (own, other) = (control(&mut ours), control(&mut theirs));
+        assert_eq!(ControlFile { checkpoint: other.checkpoint, ..own }, other);
         let names = |tree: &std::collections::BTreeMap<_, _>| {
             tree.keys().cloned().collect::<Vec<std::path::PathBuf>>()
         };
