@@ -179,13 +179,14 @@ class Bench:
             print(f"left out: {tool.name}: {failure}", flush=True)
             self.tools = [other for other in self.tools if other is not tool]
 
-    def measure(self, step, tool, command, *, source=None, repo=None, size=None, growth=False, right=None):
+    def measure(self, step, tool, command, *, source=None, repo=None, size=None, growth=False, right=None, name=None, more=dict):
         """Measure one command. tool: a Tool, or the name of a plain way. source: what is read into the page cache
         before. size: the path whose bytes are recorded (growth: only what was added). right: called after, says
-        whether the result is right. repo: where `$ID` is looked up.
+        whether the result is right. repo: where `$ID` is looked up. name: what it is called, if not as the tool. more: called
+        after, gives further figures.
         """
-        name = tool if isinstance(tool, str) else tool.name
-        env = self.data.environment(name)
+        own = tool if isinstance(tool, str) else tool.name
+        name, env = name or own, self.data.environment(own)
         if "$ID" in command:
             env["ID"] = shell(tool.newest.format(bin=tool.binary, repo=repo), env, quiet=True).strip()
         if source:
@@ -202,10 +203,12 @@ class Bench:
         )
         row["bytes"] = stored(size) - before if size else None
         row["right"] = right() if right else None
+        row.update(more())
         append(self.results, dict(row, command=command))
         print(
             f"{step:32} {name:28} rc={row['rc']} wall={row['wall']:7.2f} cpu={row['cpu']:6.2f}+{row['server']:.2f}",
             f"rss={row['rss']:5} MiB bytes={(row['bytes'] or 0) / 1e6:8.1f} MB others={row['others']:.1f}",
+            f"{row['tps']:.0f} tps" if "tps" in row else "",
             "WRONG" if row["right"] is False else "",
             flush=True,
         )

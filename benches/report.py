@@ -80,6 +80,15 @@ def report(paths):
             continue
         for step, tools in by_step.items():
             print(f"\n### {step}\n")
+            if suite == "load":  # what somebody else lost by it
+                alone = median(tools["nothing beside"], "tps")
+                figures = lambda rows: (median(good(rows), "tps") or 0, median(good(rows), "wall") or 0)
+                lines = [(name, *figures(rows)) for name, rows in tools.items()]
+                table(
+                    ["beside pgbench", "transactions a second", "of those alone", "wall s"],
+                    ((name, f"{tps:.0f}", f"{tps / alone:.3f}", f"{wall:.1f}") for name, tps, wall in lines),
+                )
+                continue
             table(HEADS, (line(name, rows, tools) for name, rows in tools.items()))
     print(
         "\nMedians. x: ratio to the best peer (encrypts and deduplicates) / to the best plain way (neither). "

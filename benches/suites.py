@@ -11,8 +11,9 @@ import subprocess
 import tools
 from afar import afar
 from cluster import cluster
+from load import load
 from measure import shell, stored
-from wal import wal
+from wal import receive, wal
 
 
 def new_database(bench):
@@ -312,5 +313,7 @@ SUITES = {
     "s3": (s3, 3),
     "afar": (afar, 3),
     "wal": (wal, 3),
+    "receive": (receive, 3),
     "cluster": (cluster, 3),
+    "load": (load, 3),
 }

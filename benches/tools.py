@@ -62,6 +62,15 @@ class Mainstay(Tool):
     WAL_FETCH = "for f in {path}/pg_wal/0*; do {bin} -r {repo} wal fetch ${{f##*/}} {out}/wal-target/pg_wal/RECOVERYXLOG || exit 1; done"
     WAL_FETCH_AHEAD = ""  # it always does
     wal_folder = "wal"
+    WAL_RECEIVE = (
+        "{bin} -r {repo} wal receive --spool {out}/spool --slot bench_turn & receiver=$!; trap 'kill -9 $receiver; wait' EXIT\n"
+        "until [ $(find {repo}/wal -type f | wc -l) -ge {count} ]; do kill -0 $receiver || exit 1; sleep 0.02; done"
+    )
+    # When the server has heard that all is on disk: it goes on into the repository after that.
+    WAL_RECEIVE_SPOOL = WAL_RECEIVE.split("until")[0] + (
+        "until [ $(psql -XqAtd postgres -c \"select restart_lsn >= '{end}' from pg_replication_slots"
+        " where slot_name = 'bench_turn'\") = t ]; do kill -0 $receiver || exit 1; sleep 0.02; done"
+    )
     CLUSTER_INIT = INIT + " --again"
     CLUSTER = "{bin} -r {repo} backup create bench --cluster"
     CLUSTER_AGAIN = CLUSTER
@@ -215,6 +224,12 @@ LIMIT = "{bin} {path}/*"
 PLAIN_WAL = {
     "zstd -3 -T1": "for f in {path}/pg_wal/0*; do zstd -q -3 -T1 $f -o {out}/${{f##*/}}.zst || exit 1; done",
     "cp + fsync": "for f in {path}/pg_wal/0*; do dd if=$f of={out}/${{f##*/}} bs=1M conv=fsync status=none || exit 1; done",
+}
+RECEIVEWAL = "pg_receivewal -D {out}/wal -S bench_turn --no-loop --endpos=END"
+PLAIN_RECEIVE = {
+    "pg_receivewal": RECEIVEWAL,
+    "pg_receivewal --synchronous": RECEIVEWAL + " --synchronous",
+    "pg_receivewal, lz4": RECEIVEWAL + " --compress=lz4",
 }
 PLAIN_LOAD = {"pg_restore -j2 of a -Fc file": "pg_restore -j2 -d {db} {out}"}
 

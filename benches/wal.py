@@ -2,6 +2,9 @@
 
 mainstay beside pgBackRest (see README.md), encrypted and not, and beside `zstd -3` and `cp` with
 fsync. "waiting": the server has marked all of them as ready, so that both may work ahead.
+
+The suite `receive`: WAL that a slot has kept, received to its end; beside pg_receivewal, which neither compresses (but with
+lz4) nor encrypts, and leaves plain files.
 """
 
 import os
@@ -108,3 +111,48 @@ def wal(bench):
     each(f"fetch {len(names)} segments", "wal_fetch", ready=False, right=arrived)
     each(f"fetch {len(names)} segments, ahead", "wal_fetch_ahead", ready=False, right=arrived)
     mark(path, False)
+
+
+def receive(bench):
+    data, out = bench.data, f"{bench.data.out}/received"
+    count = max(4, int(SEGMENTS * data.scale))
+    db = data.clone("bench_receive")
+    end = kept_by_slot(data, db, count)
+    try:
+        for name, command in ways(bench, count, end):
+            shutil.rmtree(out, ignore_errors=True)
+            os.makedirs(f"{out}/wal")
+            if name.startswith("mainstay"):
+                shell(bench.tools[0].wal_init(repo=f"{out}/repo", path=""), data.environment(name))
+            data.sql("select pg_copy_physical_replication_slot('bench_kept', 'bench_turn')")
+            shell(f"cat {data.cluster}/pg_wal/0* > /dev/null", os.environ)
+            size = f"{out}/repo/wal" if os.path.isdir(f"{out}/repo") else f"{out}/wal"
+            bench.measure(f"receive {count} segments", name, command.format(out=out), size=size)
+            data.sql("select pg_drop_replication_slot('bench_turn')")
+    finally:
+        data.sql("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'bench_%'")
+        data.drop(db)
+
+
+def kept_by_slot(data, db, count):
+    """Let a slot keep so many segments of updates and wide rows. -> where they end"""
+    data.sql("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name like 'bench_%'")
+    data.sql("select pg_create_physical_replication_slot('bench_kept', true)")
+    data.sql("create table wide as select * from docs limit 0", db)
+    behind = lambda: int(data.sql(f"select pg_wal_lsn_diff(pg_current_wal_lsn(), '{start}')::bigint")) >> 24
+    start = data.sql("select restart_lsn from pg_replication_slots where slot_name = 'bench_kept'")
+    while behind() < count + 1:
+        shell(f"pgbench -n -c 2 -t 5000 {db}", data.environment())
+        data.sql("insert into wide select * from docs order by random() limit 30000", db)
+    high, low = (int(half, 16) for half in start.split("/"))
+    end = (high << 32 | low >> 24 << 24) + (count << 24)
+    return f"{end >> 32:X}/{end & 0xFFFFFFFF:X}"
+
+
+def ways(bench, count, end):
+    """-> name, command; each ends when all of them are durable where it keeps them. Round by round another one first."""
+    words, tool = dict(repo="{out}/repo", out="{out}", count=count, end=end), bench.tools[0]
+    known = [("mainstay", tool.wal_receive(**words)), ("mainstay, into its spool", tool.wal_receive_spool(**words))]
+    known += [(name, command.replace("END", end)) for name, command in tools.PLAIN_RECEIVE.items()]
+    turn = bench.round % len(known)
+    return known[turn:] + known[:turn]

@@ -1,6 +1,7 @@
 //! From the command line to its verb: one file each.
 
 mod init;
+mod copied_wal;
 mod backup;
 mod repositories;
 mod check;

@@ -138,6 +138,10 @@ pub struct Source {
     pub no_acl: Given<bool>,
     /// How long to wait for a locked table.
     pub lock_wait_timeout: Option<Given<SignedDuration>>,
+    /// KiB of a cluster a second at most.
+    pub rate_kib_max: Option<Given<u32>>,
+    /// A cluster's next checkpoint is waited for.
+    pub spread_checkpoint: Given<bool>,
     /// Level of compression.
     pub compression: Option<Given<i32>>,
     /// Who is told.

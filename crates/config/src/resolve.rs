@@ -28,6 +28,8 @@ use findings::Findings;
 
 /// How long nothing must have changed before a source runs because it changed.
 const SETTLE_USUAL: SignedDuration = SignedDuration::from_secs(10);
+/// What PostgreSQL takes as MAX_RATE (Frontend/Backend Protocol, BASE_BACKUP).
+const RATES_KIB: std::ops::RangeInclusive<u32> = 32..=1_048_576;
 
 /// What the files say together.
 ///
@@ -145,6 +147,10 @@ impl Findings {
         if compression.as_ref().is_some_and(|level| !(1..=19).contains(&level.value)) {
             self.mistakes.push(file.mistake(own, format!("{path}: compression goes from 1 to 19")));
         }
+        let rate_kib_max = choice.plain(|section| &section.rate_kib_max);
+        if rate_kib_max.as_ref().is_some_and(|rate| !RATES_KIB.contains(&rate.value)) {
+            self.mistakes.push(file.mistake(own, format!("{path}: rate_kib_max goes from 32 to 1048576")));
+        }
         let promised = self.promised(&choice, what.as_ref().map(|what| &what.value));
         let span = |pick: SpanOf| choice.span(pick);
         let max_age = span(|section| &section.max_age);
@@ -170,6 +176,10 @@ impl Findings {
             no_owner: choice.plain(|section| &section.no_owner).unwrap_or(Given::built_in(false)),
             no_acl: choice.plain(|section| &section.no_acl).unwrap_or(Given::built_in(false)),
             lock_wait_timeout: span(|section| &section.lock_wait_timeout),
+            rate_kib_max,
+            spread_checkpoint: choice
+                .plain(|section| &section.spread_checkpoint)
+                .unwrap_or(Given::built_in(false)),
             compression,
             notify: choice.plain(|section| &section.notify).unwrap_or(Given::built_in(vec![])),
         })

@@ -64,6 +64,10 @@ pub(crate) struct Section {
     pub(crate) no_acl: Option<Written<bool>>,
     /// Give up where a table is locked for longer
     pub(crate) lock_wait_timeout: Option<Written<Span>>,
+    /// Of a cluster: read KiB a second at most, so that its server feels less of it
+    pub(crate) rate_kib_max: Option<Written<u32>>,
+    /// Of a cluster: wait for its next checkpoint in place of asking for one at once
+    pub(crate) spread_checkpoint: Option<Written<bool>>,
     /// Level of compression
     pub(crate) compression: Option<Written<i32>>,
     /// Who is told

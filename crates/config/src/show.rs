@@ -161,6 +161,10 @@ impl Lines {
         self.optional("lock_wait_timeout", source.lock_wait_timeout.as_ref(), |span| {
             quoted(&show_span(*span))
         });
+        self.optional("rate_kib_max", source.rate_kib_max.as_ref(), u32::to_string);
+        if source.spread_checkpoint.value {
+            self.given("spread_checkpoint", &source.spread_checkpoint, bool::to_string);
+        }
         self.optional("compression", source.compression.as_ref(), i32::to_string);
         if !source.notify.value.is_empty() {
             self.given("notify", &source.notify, list);

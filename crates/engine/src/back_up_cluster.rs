@@ -58,7 +58,7 @@ pub struct ClusterSource<'a> {
     pub full: bool,
     /// Whether to begin at once, by an immediate checkpoint.
     pub fast: bool,
-    /// KiB a second at most, of what the server sends.
+    /// KiB a second at most, of what is read or of what the server sends.
     pub rate_kib_max: Option<u32>,
     /// What libpq's variables say, and `HOME`.
     pub environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
@@ -110,6 +110,7 @@ fn elsewhere(facts: &ClusterFacts) -> EngineError {
 }
 
 mod walk;
+mod pace;
 mod read;
 mod earlier;
 mod archive;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use model::backup::decimal;
+use model::backup::{BackupRecord, decimal};
 use model::cancel::CancelToken;
 use model::lsn::{SystemId, Timeline};
 use model::progress::Progress;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive_wal::{Archived, LocalWal, archive_content, verify_same};
 use crate::error::{EngineError, Result};
-use crate::expire_wal::{Need, Needs, plan_expire};
+use crate::expire_wal::{Need, Needs, all_needs, needs_of_records, plan_expire};
 use crate::fetch_wal::load_exactly;
 use crate::wal_error::WalError;
 use crate::wal_owner::carry_over;
@@ -55,6 +55,21 @@ pub enum Which {
     All,
     /// Of the clusters of these base backups, what one of them needs, or leads to.
     Of(Needs),
+}
+
+impl Which {
+    /// What leads on from these base backups of `from`, and from those of their clusters that `to` has.
+    ///
+    /// # Errors
+    /// What the stores say.
+    pub fn behind(from: &Repository, to: &Repository, records: &[BackupRecord]) -> Result<Self> {
+        let mut needs = needs_of_records(from, records)?;
+        let theirs = if needs.is_empty() { needs.clone() } else { all_needs(to)? };
+        for (system_id, there) in theirs {
+            needs.entry(system_id).and_modify(|needs| needs.extend(there));
+        }
+        Ok(Self::Of(needs))
+    }
 }
 
 /// What would be copied.

@@ -32,6 +32,7 @@ pub mod retired;
 pub mod archive_wal;
 pub mod wal_owner;
 pub mod fetch_wal;
+pub mod last_commit;
 pub mod restore_tables;
 pub mod receive_wal;
 pub mod wal_status;

@@ -2,19 +2,23 @@
 //!
 //! Deduplication lets the backup of today rest on packs of last year. Invariant: a pack counts as soon as it holds a
 //! copy of anything that a visible snapshot reaches. Where something cannot be read, that is said, and every pack counts that
-//! an index names: nobody knows what lies behind.
+//! an index names: nobody knows what lies behind. WAL counts from the oldest base backup of its cluster on, that could come
+//! back too; a recovery window may let some of it go earlier, and is not asked: a lock too much costs a little.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use repo::index::Index;
 use repo::repository::FileKind;
+use repo::wal_object::StoredWal;
 use repo::{RepoError, Repository, reachable};
 use store::Key;
 
 use crate::catalog;
 use crate::error::{EngineError, Result};
+use crate::expire_wal::{Needs, all_needs, plan_expire};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -68,10 +72,38 @@ pub fn find(repository: &Repository, cancel: &CancelToken) -> Result<Needed> {
     let keys = repository.list(FileKind::Key)?;
     needed.objects.extend(keys.iter().map(|listed| FileKind::Key.object(&listed.id)));
     needed.objects.extend("config".parse::<Key>());
+    needed.add_wal(repository)?;
     Ok(needed)
 }
 
 impl Needed {
+    fn add_wal(&mut self, repository: &Repository) -> Result<()> {
+        let mut clusters: BTreeMap<u64, Vec<StoredWal>> = BTreeMap::new();
+        for one in repository.list_all_wal()? {
+            clusters.entry(one.file.system_id.0).or_default().push(one);
+        }
+        if clusters.is_empty() {
+            return Ok(());
+        }
+        let needs = match all_needs(repository) {
+            Ok(needs) => needs,
+            // Nobody knows what is needed: all of it is.
+            Err(EngineError::Repository(error)) => {
+                self.note(error)?;
+                Needs::new()
+            }
+            Err(error) => return Err(error),
+        };
+        for (system_id, stored) in &clusters {
+            let needs = needs.get(system_id).map_or(&[][..], Vec::as_slice);
+            let idle = plan_expire(stored, needs, Timestamp::MAX);
+            let idle: BTreeSet<_> = idle.into_iter().map(|one| one.file.object()).collect();
+            let all = stored.iter().map(|one| one.file.object());
+            self.objects.extend(all.filter(|object| !idle.contains(object)));
+        }
+        Ok(())
+    }
+
     /// Damage, or something that was deleted under our eyes; everything else ends the search.
     fn note(&mut self, error: RepoError) -> Result<()> {
         let is_gone = matches!(&error, RepoError::Store(error) if error.is_not_found());

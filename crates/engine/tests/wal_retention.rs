@@ -122,3 +122,20 @@ fn pitfall_19_a_base_backup_that_is_no_good_is_no_beginning_of_the_window() {
     expire_wal(&repository, &options, &CancelToken::new()).unwrap_err();
     assert_eq!(names(&repository).len(), 22);
 }
+
+#[test]
+fn a_locker_keeps_the_wal_that_prune_would_leave() {
+    let (_, repository) = repository();
+    repository.clock().set(at(1));
+    push_all(&repository, 1..4);
+    base_backup(&repository, 4, 1);
+    push_all(&repository, 4..7);
+    let needed = engine::needed::find(&repository, &CancelToken::new()).unwrap();
+    assert_eq!(needed.damage, [""; 0]);
+    let wal = |number| wal_world::file(&name(1, number)).object();
+    let found: Vec<_> = (1..7).filter(|number| needed.objects.contains(&wal(*number))).collect();
+    repository.clock().set(at(NOW));
+    expire(&repository, None);
+    assert_eq!(found.into_iter().map(|number| name(1, number)).collect::<Vec<_>>(), names(&repository));
+    assert_eq!(names(&repository), segments(4..7));
+}

@@ -130,6 +130,12 @@ impl BackupRecord {
         !self.incomplete && verified.is_none_or(|verified| verified.result != "failed")
     }
 
+    /// The moment of a base backup, by its time and its place in the log: one that was consolidated is of the same one as what
+    /// it was made of.
+    pub fn moment(&self) -> Option<(Timestamp, &str, &str)> {
+        (!self.start_lsn.is_empty()).then_some((self.created_at, &*self.timeline, &*self.start_lsn))
+    }
+
     /// Say where the record was found: no stored record says it, for repositories are moved and copied.
     pub fn found_at(&mut self, location: String) {
         self.destination = kind_of_store(&location).to_owned();

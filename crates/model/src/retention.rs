@@ -8,7 +8,7 @@
 
 mod calendar;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -185,12 +185,15 @@ pub fn plan_forget(policy: &Policy, backups: &[Received<'_>], now: Timestamp) ->
 
 impl Rule {
     /// The slot of each backup; none where its age is another.
-    fn slots(&self, backups: &[Received<'_>], now: Timestamp, zone: &TimeZone) -> Vec<Option<i64>> {
-        let slot = |(number, backup): (i64, &Received<'_>)| {
+    fn slots<'a>(&self, backups: &[Received<'a>], now: Timestamp, zone: &TimeZone) -> Vec<Option<i64>> {
+        let mut moments = HashMap::new();
+        let slot = |(number, backup): (i64, &Received<'a>)| {
             let age = now.duration_since(backup.time()).max(SignedDuration::ZERO);
             let is_meant = self.ages.0 <= age && age < self.ages.1;
-            // Where there are no slots, each is one.
-            is_meant.then(|| self.every.map_or(number, |every| every.slot(backup.time(), zone)))
+            // Where there are no slots, each moment is one.
+            let moment = backup.record.moment().filter(|_| is_meant);
+            let own = moment.map_or(number, |moment| *moments.entry(moment).or_insert(number));
+            is_meant.then(|| self.every.map_or(own, |every| every.slot(backup.time(), zone)))
         };
         (0..).zip(backups).map(slot).collect()
     }
@@ -200,6 +203,9 @@ impl Rule {
         let Some(own) = own.filter(|_| self.keep > 0) else { return false };
         let mut others = HashSet::new();
         for slot in newer.flatten() {
+            if slot == own && self.every.is_none() {
+                continue;
+            }
             others.insert(slot);
             if slot == own || others.len() >= self.keep {
                 return false;
@@ -319,6 +325,18 @@ mod tests {
         let verdicts = plan_forget(policy, &backups, hour(now_hour));
         let kept = records.iter().zip(verdicts).filter(|(_, verdict)| *verdict != Verdict::Forget);
         kept.map(|((record, _), _)| record.created_at.as_second() / 3600).collect()
+    }
+
+    #[test]
+    fn two_of_one_moment_of_a_cluster_take_one_place() {
+        let link = |hour| record(hour, |record| record.start_lsn = format!("0/{hour}000028"));
+        let consolidated = BackupRecord { id: "t-s-3-full".parse().unwrap(), ..link(3) };
+        let records = [link(1), link(2), link(3), consolidated];
+        let last = |count| Policy { keep_last: Some(count), ..Policy::default() };
+        assert_eq!(kept(&last(1), &records, 9), [3, 3]);
+        assert_eq!(kept(&last(2), &records, 9), [2, 3, 3]);
+        // Others are two, whatever time they claim.
+        assert_eq!(kept(&last(1), &[record(3, |_| ()), record(3, |_| ())], 9), [3]);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct ClusterState {
     pub archiver: ArchiverState,
     /// Slots that nobody uses.
     pub idle_slots: Vec<IdleSlot>,
+    /// Who takes WAL from it now: standbys, receivers, base backups.
+    pub receivers: u64,
     /// What the role that asks may do.
     pub role: RoleState,
 }
@@ -99,6 +101,7 @@ SELECT pg_catalog.json_build_object(
     'kept', pg_catalog.pg_wal_lsn_diff((SELECT lsn FROM log), restart_lsn)::bigint,
     'is_lost', coalesce(wal_status = 'lost', false)) ORDER BY slot_name), '[]')
     FROM pg_catalog.pg_replication_slots WHERE NOT active AND (restart_lsn IS NOT NULL OR wal_status = 'lost')),
+ 'receivers', (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders()),
  'role', pg_catalog.json_build_object(
     'name', current_user,
     'is_superuser', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user),

@@ -2,9 +2,10 @@
 //!
 //! Structure: each file opens and fits its name; each indexed pack is there with its length; each blob that a
 //! snapshot needs is indexed. Data: each pack's header lists what the index says, each blob
-//! decrypts, decompresses and fits its name. Nothing is changed.
+//! decrypts, decompresses and fits its name; so does each file of WAL. Nothing is changed.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
 
 use model::cancel::CancelToken;
 use model::digest::Digest;
@@ -16,6 +17,7 @@ use crate::examine::{Examined, examine_all};
 use crate::index::{Index, IndexedPack};
 use crate::reachable;
 use crate::repository::{FileKind, Repository};
+use crate::threads;
 use crate::touched::{self, Touched};
 
 /// How thorough to be.
@@ -50,6 +52,10 @@ pub struct CheckReport {
     pub packs_cold: usize,
     /// The bytes of their blobs.
     pub bytes_cold: u64,
+    /// Files of WAL that are archived.
+    pub wal_files: usize,
+    /// Those that were read in full.
+    pub wal_read: usize,
 }
 
 /// Examine `repository`.
@@ -70,6 +76,7 @@ pub fn check(
     index.add(&packs, |_| false);
     report.blobs = index.len();
     check_packs(repository, &packs, &mut report)?;
+    check_wal(repository, options, (progress, cancel), &mut report)?;
     // Side by side: walking the trees waits for single blobs, reading the data keeps all cores busy.
     let (trees, read) = std::thread::scope(|scope| {
         let trees = scope.spawn(|| reachable::collect(repository, &index, &roots, cancel));
@@ -221,9 +228,60 @@ fn read_packs(
     Ok(found)
 }
 
+/// Read the chosen files of WAL, each behind its own hash.
+fn check_wal(
+    repository: &Repository,
+    options: CheckOptions,
+    (progress, cancel): (&Progress, &CancelToken),
+    report: &mut CheckReport,
+) -> Result<()> {
+    let mut stored = repository.list_all_wal()?;
+    report.wal_files = stored.len();
+    // In the order of a hash, which differs from one check to the next.
+    let order = std::collections::hash_map::RandomState::new();
+    stored.sort_by_cached_key(|one| order.hash_one(&one.file));
+    stored.truncate(share(stored.len(), options.read_percent));
+    if stored.is_empty() {
+        return Ok(());
+    }
+    progress.begin("reading WAL", stored.iter().map(|one| one.size).sum());
+    let begin = || Ok((vec![], vec![]));
+    let read = threads::map_with(&stored, begin, |(content, plain), one| {
+        cancel.check()?;
+        let object = one.file.object();
+        let sealed = match store::store::read(repository.store(), &object) {
+            // Pruned meanwhile.
+            Err(error) if error.is_not_found() => return Ok(()),
+            read => read?,
+        };
+        one.file.open_into(repository.sealer(), &sealed, 1, (content, plain))?;
+        progress.advance(one.size);
+        progress.item();
+        Ok::<(), RepoError>(())
+    })?;
+    cancel.check()?;
+    for (one, outcome) in stored.iter().zip(read) {
+        match outcome {
+            Err(error) if error.is_too_cold() => {
+                report.remarks.push(format!("{} is too cold to be read", one.file.object()));
+                continue;
+            }
+            Err(error) => report.problems.push(format!("{}: {error}", one.file.object())),
+            Ok(()) => {}
+        }
+        report.wal_read += 1;
+    }
+    Ok(())
+}
+
+/// How many of so many are that many percent, rounded up, so that a small share is not none.
+fn share(count: usize, percent: u8) -> usize {
+    (count * usize::from(percent.min(100))).div_ceil(100)
+}
+
 /// A random share of the packs, rounded up, so that repeated checks see others.
 fn choose(packs: &[IndexedPack], percent: u8) -> Result<Vec<&IndexedPack>> {
-    let count = (packs.len() * usize::from(percent.min(100))).div_ceil(100);
+    let count = share(packs.len(), percent);
     let mut dice = [0; 8];
     getrandom::fill(&mut dice)?;
     // Pack names are hashes already; xored with a number of today they are in a new order.

@@ -1,6 +1,6 @@
 //! All cores for work that falls into independent parts.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{RepoError, Result};
 
@@ -36,6 +36,25 @@ pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Resu
 /// As [`map`].
 pub fn map_waiting<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Result<Vec<R>> {
     map_on(WAITING.max(cores()), items, || Ok(()), |(), item| work(item))
+}
+
+/// [`map`] on so many threads, until one fails: what was not begun by then is left.
+///
+/// # Errors
+/// What the first of the items that failed said, by their order.
+pub fn each_until_error<T: Sync, E: From<RepoError> + Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let has_failed = AtomicBool::new(false);
+    let work = |(): &mut (), item: &T| {
+        if has_failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        work(item).inspect_err(|_| has_failed.store(true, Ordering::Relaxed))
+    };
+    map_on(threads, items, || Ok(()), work)?.into_iter().collect()
 }
 
 /// Two calls that wait for a store, at one time: one round trip instead of two.
@@ -101,6 +120,22 @@ mod tests {
             items.iter().map(|item| item * 2).collect::<Vec<_>>()
         );
         assert!(map(&[] as &[u32], |item| *item).unwrap().is_empty());
+    }
+
+    #[test]
+    fn after_an_error_nothing_more_is_begun() {
+        let begun = AtomicUsize::new(0);
+        let items: Vec<u32> = (0..1000).collect();
+        let outcome = each_until_error(2, &items, |item| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            match item {
+                3.. => Err(RepoError::System(item.to_string())),
+                _ => Ok(()),
+            }
+        });
+        assert!(matches!(outcome, Err(RepoError::System(item)) if item == "3" || item == "4"));
+        assert!(begun.into_inner() <= 5);
+        assert!(each_until_error(4, &items, |_| Ok::<(), RepoError>(())).is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod adapt;
 pub mod clock;
 mod patience;
 pub mod retry;
+pub mod bucket;
 pub mod limit;
 pub mod prefix;
 pub mod meter;

@@ -5,14 +5,11 @@
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
+use crate::bucket::Bucket;
 use crate::clock::{Clock, SystemClock};
 use crate::key::Key;
 use crate::store::{Bytes, Object, Range, Reads, Store, StoreError};
-
-/// What was not used may be caught up on for this long: a pause of the sender does not cost speed.
-const CREDIT: Duration = Duration::from_secs(1);
 
 /// Bounds that stores share; nothing is bound by default.
 pub struct Limits {
@@ -68,26 +65,6 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// A token bucket, kept as the one moment at which all that was let through is paid for.
-struct Bucket {
-    bytes_per_second: NonZeroU64,
-    paid_at: Mutex<Duration>,
-}
-
-impl Bucket {
-    fn new(bytes_per_second: NonZeroU64) -> Self {
-        Self { bytes_per_second, paid_at: Mutex::new(Duration::ZERO) }
-    }
-
-    /// How long to wait for these bytes.
-    fn pay(&self, bytes: u64, now: Duration) -> Duration {
-        let price = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.get() as f64);
-        let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *paid_at = (*paid_at).max(now.saturating_sub(CREDIT)) + price;
-        paid_at.saturating_sub(now)
     }
 }
 
@@ -183,6 +160,8 @@ impl<S: Store> Store for LimitStore<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;

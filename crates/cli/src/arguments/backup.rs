@@ -126,7 +126,7 @@ pub(crate) struct Create {
     /// Of a cluster: read its data directory here, or let the server send it; by default, here where that can be done
     #[arg(long, requires = "cluster", value_name = "WAY")]
     pub(crate) via: Option<ViaArgument>,
-    /// Of a cluster that the server sends: KiB a second at most
+    /// Of a cluster: read KiB a second at most, so that its server feels less of it
     #[arg(long, requires = "cluster", value_name = "KIB", value_parser = clap::value_parser!(u32).range(32..=1_048_576))]
     pub(crate) rate_kib_max: Option<u32>,
     /// Of a cluster: wait for the next checkpoint, in place of an immediate one that costs the server more

@@ -86,6 +86,8 @@ fn show(report: &CheckReport, face: &Face) {
         "bytesRead": report.bytes_read.to_string(),
         "packsCold": report.packs_cold,
         "bytesCold": report.bytes_cold.to_string(),
+        "walFiles": report.wal_files,
+        "walRead": report.wal_read,
     });
     face.result(&document, || {
         let mut lines: Vec<String> =
@@ -104,8 +106,12 @@ fn show(report: &CheckReport, face: &Face) {
         };
         let verdict =
             if report.problems.is_empty() && report.touched_files == 0 { "sound" } else { "DAMAGED" };
+        let wal = match report.wal_files {
+            0 => String::new(),
+            files => format!(", {files} files of WAL ({} read)", report.wal_read),
+        };
         lines.push(format!(
-            "{verdict}: {} snapshots, {} packs, {} blobs; {read}",
+            "{verdict}: {} snapshots, {} packs, {} blobs{wal}; {read}",
             report.snapshots, report.packs, report.blobs
         ));
         lines.join("\n")

@@ -2,15 +2,16 @@
 
 use engine::copy::{CopyReport, copy, missing};
 use engine::copy_wal::{WalPlan, WalReport, WalRoad, Which};
-use engine::{catalog, expire_wal, reading, warm_up};
+use engine::{catalog, reading, warm_up};
 use model::backup::BackupRecord;
 use model::progress::Progress;
 use model::size::ByteSize;
 use serde_json::json;
 
+use super::copied_wal::{describe_wal, verdict_on_wal};
 use crate::arguments::{Copy, Global};
 use crate::environment::Environment;
-use crate::error::{CliError, Kind, Result};
+use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::warm::Warmer;
@@ -35,17 +36,9 @@ pub(crate) fn run(global: &Global, order: &Copy, environment: &Environment, face
     }
     let progress = Progress::new();
     let road = WalRoad { from: &from, to: &to, is_mirror: false, progress: &progress, cancel: &cancel };
-    // What leads on from base backups, those that are there included.
-    let which = |records: &[BackupRecord]| -> Result<Which> {
-        let mut needs = expire_wal::needs_of_records(&from, records)?;
-        let theirs = if needs.is_empty() { needs.clone() } else { expire_wal::all_needs(&to)? };
-        for (system_id, there) in theirs {
-            needs.entry(system_id).and_modify(|needs| needs.extend(there));
-        }
-        Ok(Which::Of(needs))
-    };
     if order.dry_run {
-        let wal = if order.no_wal { WalPlan::default() } else { road.plan(&which(&records)?)? };
+        let wal =
+            if order.no_wal { WalPlan::default() } else { road.plan(&Which::behind(&from, &to, &records)?)? };
         show_plan(&missing(&from, &to, records)?, wal, face);
         return Ok(());
     }
@@ -56,7 +49,11 @@ pub(crate) fn run(global: &Global, order: &Copy, environment: &Environment, face
     let line = ProgressLine::start(face, &progress);
     let report = copy(&from, &to, &records, &me, &progress, &cancel).map_err(CliError::from);
     let report = report.and_then(|report| {
-        let wal = if order.no_wal { WalReport::default() } else { road.copy(&which(&records)?)? };
+        let wal = if order.no_wal {
+            WalReport::default()
+        } else {
+            road.copy(&Which::behind(&from, &to, &records)?)?
+        };
         Ok((report, wal))
     });
     drop(line);
@@ -80,39 +77,6 @@ pub(super) fn show_plan(missing: &[BackupRecord], wal: WalPlan, face: &Face) {
         }
         lines.join("\n")
     });
-}
-
-/// In words, where there was any.
-pub(super) fn describe_wal(wal: &WalReport) -> Option<String> {
-    let WalReport { copied, stored_bytes, skipped, compared, gone, .. } = wal;
-    let any = copied + skipped + gone > 0;
-    let gone = match gone {
-        0 => String::new(),
-        gone => format!("; {gone} were pruned there, and `mainstay mirror` alone brings them back"),
-    };
-    any.then(|| {
-        format!(
-            "\n{copied} files of WAL copied, {skipped} were there already, {compared} compared byte by byte; {} stored{gone}",
-            ByteSize(*stored_bytes)
-        )
-    })
-}
-
-/// The first thing that is wrong with it; all else is copied.
-pub(super) fn verdict_on_wal(wal: &WalReport) -> Result<()> {
-    if let Some(damage) = wal.damage.first() {
-        let words = format!("integrity check failed: {damage}");
-        return Err(CliError::new(Kind::Damaged, words).hint(
-            "everything else is copied; a server that has the segment still can archive it anew once the damaged object is gone",
-        ));
-    }
-    match wal.refused.first() {
-        None => Ok(()),
-        Some(words) => Err(CliError::new(Kind::Refused, words.clone()).hint(
-            "everything else is copied; two clusters must not share a place: copy into another repository, or say with \
-             `mainstay wal push --take-over` which one goes on (docs: how-to/archive-wal)",
-        )),
-    }
 }
 
 fn show(report: &CopyReport, wal: &WalReport, face: &Face) {

@@ -29,7 +29,7 @@ use crate::progress_line::ProgressLine;
 use crate::{interrupt, place};
 
 /// Where objects lie that locks are for; the whole name of one that lies by itself.
-const FOLDERS: [&str; 5] = ["config", "keys/", "snapshots/", "index/", "data/"];
+const FOLDERS: [&str; 6] = ["config", "keys/", "snapshots/", "index/", "data/", "wal/"];
 /// How long a bucket knows at least what was deleted: lifecycle rules count in days.
 const HISTORY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Names that are shown to people at most.

@@ -9,6 +9,7 @@ use model::secret::Secret;
 use model::size::ByteSize;
 use serde_json::json;
 
+use super::copied_wal::{describe_wal, verdict_on_wal};
 use crate::arguments::{Global, Mirror};
 use crate::command::copy;
 use crate::environment::Environment;
@@ -47,7 +48,7 @@ pub(crate) fn run(global: &Global, order: &Mirror, environment: &Environment, fa
     }
     show(&report, face);
     match report.damage.first() {
-        None => copy::verdict_on_wal(&report.wal),
+        None => verdict_on_wal(&report.wal),
         Some(damage) => Err(CliError::new(Kind::Damaged, format!("integrity check failed: {damage}")).hint(
             "the other backups are copied; `mainstay repair --dry-run` shows what can be saved of this one",
         )),
@@ -76,7 +77,7 @@ fn show(report: &MirrorReport, face: &Face) {
             ByteSize(copied.bytes),
             ByteSize(copied.stored_bytes)
         );
-        text.extend(copy::describe_wal(wal));
+        text.extend(describe_wal(wal));
         if *is_retired {
             text +=
                 "\nthe old repository is retired: it takes no more backups and no WAL, and nothing in it was deleted";

@@ -1,6 +1,7 @@
 //! Full backups.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use testkit::postgres::installed;
 
@@ -62,4 +63,20 @@ fn full_backup_of(bin_dir: &Path, via: &str) {
     );
     revived.stop();
     site.assert_sound();
+}
+
+#[test]
+fn reading_keeps_to_the_rate_that_was_said() {
+    let server = load::server(&installed()[0]);
+    let site = site();
+    let databases: u64 = server.psql("SELECT sum(pg_database_size(oid)) FROM pg_database").parse().unwrap();
+    let began = Instant::now();
+    load::back_up(&site, &server, &["--via", "local", "--rate-kib-max", "6144"]);
+    // Caches in their directories are no part of it; what was not used in one second may be caught up on.
+    let least = Duration::from_secs_f64((databases - (2 << 20)) as f64 / f64::from(6144 << 10) - 1.0);
+    assert!(
+        least > Duration::ZERO && began.elapsed() >= least,
+        "{:?} for {databases} bytes",
+        began.elapsed()
+    );
 }

@@ -89,3 +89,44 @@ fn pitfall_19_a_copy_recovers_to_the_end_and_a_window_leaves_older_backups_their
     assert_eq!(rows(&room, &server, "first", &[], &first), "one");
     assert_eq!(rows(&room, &server, "second", &[], &second), "one,two,three,four,five");
 }
+
+#[test]
+fn every_place_that_gets_base_backups_gets_the_wal_behind_them() {
+    let room = Room::new();
+    let server = server(&installed()[0]);
+    archive_into(&room, &server);
+    let other = room.path("other");
+    let there = ["-r", other.to_str().unwrap()];
+    room.run_as_server(&server, &[&there[..], &["init", "--no-recovery-key"]].concat()).ok();
+    let here = room.path("repository");
+    let dests = ["--dest", here.to_str().unwrap(), "--dest", there[1], "--json"];
+    let create = |place: &[&str]| -> serde_json::Value {
+        let create = ["backup", "create", "acme", "--cluster"];
+        let done = room.run_as_server(&server, &[&create[..], place].concat()).ok();
+        serde_json::from_str(&done.text()).unwrap()
+    };
+    say(&server, "one");
+    let first = create(&dests);
+    let first = first["record"]["id"].as_str().unwrap();
+    say(&server, "two");
+    wait_archived(&server);
+    let [_, behind_three, lsn] = say(&server, "three");
+    let segment = server.psql(&format!("SELECT pg_walfile_name('{lsn}')"));
+    wait_archived(&server);
+    let copied = create(&dests);
+    let copies = copied["copies"].as_array().unwrap();
+    assert_eq!((copies.len(), &copies[0]["backups"]), (1, &1.into()), "{copied}");
+    assert!(copies[0]["walFiles"].as_u64().unwrap() >= 2, "{copied}");
+    room.run_as_server(&server, &[&there[..], &["wal", "status"]].concat()).ok();
+    assert_eq!(rows(&room, &server, "copied", &there, first), "one,two,three");
+
+    // Objects of a copy are of today; when what they hold was committed is in the log itself.
+    let system_id = server.psql("SELECT system_identifier FROM pg_control_system()");
+    fs::remove_file(other.join(format!("wal/{system_id}/00000001/{segment}"))).unwrap();
+    let nowhere = room.path("nowhere");
+    let restore =
+        ["backup", "restore", first, "--to", nowhere.to_str().unwrap(), "--target-time", &behind_three];
+    let refused = room.run_as_server(&server, &[&there[..], &restore[..]].concat()).exits(6);
+    assert!(refused.stderr.contains(&format!("the archive lacks {segment}")), "{}", refused.stderr);
+    assert!(!nowhere.exists());
+}

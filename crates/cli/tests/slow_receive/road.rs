@@ -139,3 +139,29 @@ fn a_promotion_is_followed_and_its_history_kept() {
         "{names:?}: the new timeline begins where the old one ended"
     );
 }
+
+#[test]
+fn a_spool_that_is_full_takes_no_more_until_the_repository_does() {
+    let scene = Scene::new(&[]);
+    let server = &scene.server;
+    server.psql("CREATE TABLE t (x int)");
+    let mut receiver = scene.receive(&[&FLAGS[..], &["--spool-max", "3M"]].concat());
+    receiver.says("receiving timeline 1 from");
+    let (repository, away) = (scene.site.repository(), scene.site.path().join("away"));
+    fs::rename(&repository, &away).unwrap();
+    for _ in 0..8 {
+        server.psql(WORK);
+        server.psql("SELECT pg_switch_wal()");
+    }
+    receiver.says("are in the spool, which takes no more");
+    let behind =
+        "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > 2 * (1 << 20) FROM pg_replication_slots";
+    assert_eq!(server.psql(behind), "t", "the server keeps what the spool does not take");
+    // Segments are of 1 MiB: three, the one that was too much, and the one that grows.
+    assert!(scene.spooled().len() <= 5, "{:?}", scene.spooled());
+    fs::rename(&away, &repository).unwrap();
+    let last = server.psql("SELECT pg_walfile_name(pg_switch_wal())");
+    receiver.says(&format!("archived {last}"));
+    assert_eq!(receiver.stop(), Some(0));
+    scene.site.run(&["wal", "status"]).ok();
+}

@@ -112,7 +112,7 @@ fn what_root_made_is_closed_to_the_server(place: &Place, server: &Server<'_>) {
 #[test]
 fn a_cluster_whose_wal_is_promised_and_not_archived_is_a_problem_and_one_that_is_not_is_none() {
     let place = Place::new();
-    let server = place.initdb("a").start(&[]);
+    let mut server = place.initdb("a").start(&[]);
     configure(&place, &server, "postgres");
     let ran = place.configured(&["--json", "doctor"]).exits(2);
     has(&ran, "wal", "problem", "acme/main: archive_mode is off");
@@ -122,4 +122,14 @@ fn a_cluster_whose_wal_is_promised_and_not_archived_is_a_problem_and_one_that_is
     let socket = server.socket_folder();
     let named = ["--json", "doctor", "--db-user", "postgres", "--db-host", &socket];
     has(&place.mainstay(&named).ok(), "wal", "ok", "archive_mode is off");
+
+    // It archived until it was started without: what it wrote since is hardly anything, and nobody takes it.
+    let push = place.archive_command("host-a");
+    server.stop("INT");
+    let mut server = server.start(&[("archive_mode", "on"), ("archive_command", &push)]);
+    server.write(10);
+    server.archive_all();
+    server.stop("INT");
+    let _server = server.start(&[]);
+    has(&place.mainstay(&named).ok(), "wal", "warning", "nobody receives from this server");
 }

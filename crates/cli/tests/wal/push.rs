@@ -190,3 +190,34 @@ fn a_configured_repository_is_found_by_its_source() {
         crate::scene::signal(agent.file_name().to_str().unwrap().parse().unwrap(), "-KILL");
     }
 }
+
+#[test]
+fn check_reads_archived_wal_and_names_what_is_damaged() {
+    let scene = Scene::new();
+    for number in 1..5 {
+        scene.write(number, number as u8);
+        scene.push(number, &["--no-agent"]).ok();
+    }
+    let checked = |more: &[&str]| {
+        let ran = scene.site.run(&[&["check", "--json"], more].concat());
+        let document: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+        (
+            ran.code,
+            document["walFiles"].as_u64(),
+            document["walRead"].as_u64(),
+            document["problems"].to_string(),
+        )
+    };
+    assert_eq!(checked(&[]), (Some(0), Some(4), Some(0), "[]".to_owned()));
+    assert_eq!(checked(&["--read-data=26%"]), (Some(0), Some(4), Some(2), "[]".to_owned()));
+    assert_eq!(checked(&["--read-data"]), (Some(0), Some(4), Some(4), "[]".to_owned()));
+    let object = scene.site.repository().join(format!("wal/{SYSTEM_ID}/00000001/{}", name(3)));
+    let mut bytes = fs::read(&object).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, bytes).unwrap();
+    let (code, _, read, problems) = checked(&["--read-data"]);
+    assert_eq!((code, read), (Some(4), Some(4)));
+    assert!(problems.contains(&name(3)) && !problems.contains(&name(2)), "{problems}");
+}

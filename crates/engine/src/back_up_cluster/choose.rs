@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use files::exclude::Excludes;
 use files::owner::Owners;
 use pg::data_directory::{Fork, relation_file};
+use repo::threads::be_polite;
 
 use super::earlier::Beside;
 use super::gather::Gathering;
@@ -88,6 +89,7 @@ fn is_unlogged(data: &Path, path: &[u8], init_name: &str) -> bool {
 
 /// One reading thread.
 pub(super) fn read_files(reading: &Reading<'_>, jobs: &Receiver<Job>) -> Result<()> {
+    be_polite();
     let mut reader = Reader::new(reading)?;
     for job in jobs {
         let read = reader.read(&job)?;

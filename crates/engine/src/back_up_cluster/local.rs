@@ -28,6 +28,7 @@ use super::archive::ArchivedLog;
 use super::choose::{self, Choosing};
 use super::earlier::{Beside, Earlier};
 use super::gather::{Gathering, Seen};
+use super::pace::Pace;
 use super::read::{FileRead, PIECE_LEN, Reading};
 use super::{Begun, Saved, elsewhere, log, marker};
 use crate::cluster_manifest::{ClusterManifest, PG_CONTROL, link_name};
@@ -132,6 +133,7 @@ impl Local<'_> {
             saver,
             start: mode.start_lsn(),
             has_checksums: facts.has_checksums,
+            pace: Pace::new(source.rate_kib_max),
             progress: order.progress.clone(),
             cancel: order.cancel.clone(),
         };

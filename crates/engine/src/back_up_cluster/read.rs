@@ -24,6 +24,7 @@ use pg::page::{self, PAGE_LEN, Page, SEGMENT_PAGES};
 use repo::BlobKind;
 use repo::saver::{Content, Hand, Saver};
 
+use super::pace::Pace;
 use super::walk::Place;
 use crate::error::{EngineError, Result};
 
@@ -80,6 +81,7 @@ pub(super) struct Reading<'a> {
     /// The backup began here.
     pub(super) start: Lsn,
     pub(super) has_checksums: bool,
+    pub(super) pace: Pace,
     pub(super) progress: Progress,
     pub(super) cancel: CancelToken,
 }
@@ -128,6 +130,7 @@ impl<'a> Reader<'a> {
                 self.reading.progress.advance(PIECE_LEN as u64);
                 continue;
             }
+            self.reading.pace.wait_for(wanted, &self.reading.cancel)?;
             let mut piece = self.reading.saver.buffer();
             piece.resize(wanted, 0);
             let count = file.read_at(size, &mut piece)?;
@@ -188,8 +191,8 @@ impl<'a> Reader<'a> {
     fn scan(&mut self, file: &mut dyn Contents, len: u64, since: Lsn) -> Result<Option<Vec<u32>>> {
         let (mut pages, mut at) = (vec![], 0);
         while at < len {
-            self.reading.cancel.check()?;
             let wanted = (len - at).min(PIECE_LEN as u64) as usize;
+            self.reading.pace.wait_for(wanted, &self.reading.cancel)?;
             let count = file.read_at(at, &mut self.buffer[..wanted])?;
             let first = (at / PAGE_LEN as u64) as u32;
             for (number, page) in (first..).zip(self.buffer[..count].as_chunks::<PAGE_LEN>().0) {
@@ -223,7 +226,7 @@ impl<'a> Reader<'a> {
         let mut crc = 0;
         let per_piece = PIECE_LEN / PAGE_LEN;
         for numbers in header.pages.chunks(per_piece) {
-            self.reading.cancel.check()?;
+            self.reading.pace.wait_for(numbers.len() * PAGE_LEN, &self.reading.cancel)?;
             // The header is a piece of its own, so that equal pages are found again.
             crc = crc32c::crc32c_append(crc, &piece);
             self.keep(piece, entry.metadata.size, &content)?;

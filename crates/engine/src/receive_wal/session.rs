@@ -26,6 +26,11 @@ use crate::wal_error::WalError;
 const REPORT_EVERY: Duration = Duration::from_secs(6);
 /// With so much written and not on disk, it is brought there, although more is coming.
 const SYNC_LEN_MAX: u64 = 1 << 20;
+/// Behind the server by more than this, we catch up: its newest commits have not come yet, and what has come is brought to
+/// disk more seldom, or when nothing comes for a moment.
+const NEAR: u64 = 4 << 20;
+const SYNC_LEN_MAX_FAR: u64 = 8 << 20;
+const MOMENT: Duration = Duration::from_millis(20);
 /// How often it is looked whether the uploader lives.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// After such a silence the server is asked whether it is there.
@@ -169,19 +174,24 @@ impl Session<'_> {
                 stream.report(intake.progress(), heard + ASK_AFTER < now)?;
                 next_report = now + REPORT_EVERY;
             }
-            let until = if intake.is_synced() { next_report.min(now + LOOK_EVERY) } else { now };
+            let until = match intake.is_synced() {
+                true => next_report.min(now + LOOK_EVERY),
+                false if intake.is_far() => now + MOMENT,
+                false => now,
+            };
             let event = stream.next(until)?;
             if event != Event::Quiet {
                 heard = Instant::now();
             }
             match event {
-                Event::Wal { bytes, .. } => {
+                Event::Wal { bytes, server_end, .. } => {
+                    intake.server_end = server_end;
                     if intake.take(&bytes)? {
                         self.bell.try_send(()).ok();
                         next_report = heard;
                         self.wait_for_room(&mut stream, &mut intake, size)?;
                     }
-                    if intake.unsynced >= SYNC_LEN_MAX {
+                    if intake.unsynced >= if intake.is_far() { SYNC_LEN_MAX_FAR } else { SYNC_LEN_MAX } {
                         intake.sync()?;
                         next_report = heard;
                     }
@@ -252,12 +262,25 @@ struct Intake<'a> {
     /// Up to here it is written.
     written: Lsn,
     unsynced: u64,
+    /// Up to here the server has something for us.
+    server_end: Lsn,
 }
 
 impl<'a> Intake<'a> {
     fn new(spool: &'a Spool, timeline: Timeline, size: SegmentSize, start: Lsn) -> Self {
         let segment = size.segment_of(start);
-        Self { spool, timeline, size, segment, growing: None, flushed: start, written: start, unsynced: 0 }
+        let growing = None;
+        Self {
+            spool,
+            timeline,
+            size,
+            segment,
+            growing,
+            flushed: start,
+            written: start,
+            unsynced: 0,
+            server_end: start,
+        }
     }
 
     /// Write what follows; whether a segment became whole.
@@ -286,6 +309,10 @@ impl<'a> Intake<'a> {
             is_whole = true;
         }
         Ok(is_whole)
+    }
+
+    fn is_far(&self) -> bool {
+        self.server_end.0.saturating_sub(self.written.0) > NEAR
     }
 
     fn is_synced(&self) -> bool {

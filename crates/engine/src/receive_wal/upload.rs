@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::wal_name::WalName;
+use repo::threads::{be_polite, each_until_error};
 
 use super::spool::{Spool, remove};
 use super::{Keeper, ReceiveEvent};
@@ -25,8 +26,13 @@ use crate::wal_owner::take_over;
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// Segments under way at one time: while one waits for the disk or the network, another is compressed.
+const AT_ONCE: usize = 2;
+
 /// Upload whenever somebody rings, until nobody can any more.
 pub(crate) fn upload(keeper: &Keeper<'_>, spool: &Spool, rings: &Receiver<()>) -> Result<()> {
+    // Commits may wait for what is received; nobody waits for this.
+    be_polite();
     let mut pause = PAUSE;
     // Histories stay in the spool; they need to be stored once.
     let mut stored = HashSet::new();
@@ -73,15 +79,15 @@ pub(crate) fn upload_all(keeper: &Keeper<'_>, spool: &Spool) -> Result<Vec<Strin
 fn upload_ready(keeper: &Keeper<'_>, spool: &Spool, stored: &mut HashSet<WalName>) -> Result<()> {
     let contents = spool.contents()?;
     let grows = contents.iter().rev().find(|wal| matches!(wal.file.name, WalName::Partial(_)));
-    for wal in contents.iter().filter(|wal| Some(*wal) != grows) {
-        if !stored.contains(&wal.file.name) {
-            store(keeper, wal)?;
-        }
-        if matches!(wal.file.name, WalName::History(_)) {
-            stored.insert(wal.file.name.clone());
-        }
+    let ready = contents.iter().filter(|wal| Some(*wal) != grows && !stored.contains(&wal.file.name));
+    // Where a timeline comes from is told before anything of it.
+    let (histories, rest): (Vec<_>, Vec<_>) =
+        ready.partition(|wal| matches!(wal.file.name, WalName::History(_)));
+    for history in histories {
+        store(keeper, history)?;
+        stored.insert(history.file.name.clone());
     }
-    Ok(())
+    each_until_error(AT_ONCE, &rest, |wal| store(keeper, wal))
 }
 
 /// Store one file and remove it from the spool, but for histories.

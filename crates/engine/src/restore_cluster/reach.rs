@@ -89,7 +89,7 @@ pub enum Unreachable {
         "the target is after {last:.0}, up to when WAL goes on behind the backup: then the archive lacks {gap}"
     )]
     Gap {
-        /// When the last WAL before it was stored, or the backup ended.
+        /// When the last transaction before it was committed, or its WAL stored, or the backup ended.
         last: Timestamp,
         /// The first that is missing.
         gap: SegmentName,
@@ -131,6 +131,8 @@ pub struct WalAhead {
     pub until: Option<Timestamp>,
     /// The first that is missing while later ones are there.
     pub gap: Option<SegmentName>,
+    /// When the last transaction in them was committed, by the clock of the server; nothing where nobody looked.
+    pub last_commit: Option<Timestamp>,
 }
 
 /// Look along `line` for the segments behind the end of a backup at `stop`, whose own WAL comes with it. What is archived
@@ -158,7 +160,22 @@ pub fn look_ahead(
     let missing = line.of_segment(next, size).next().unwrap_or(line.last);
     let gap = archived.keys().any(|name| is_later(&name)).then(|| SegmentName::new(missing, next, size));
     let end = if next == first { stop } else { size.start_of(next) };
-    WalAhead { segments: next.0 - first.0, end, until, gap }
+    WalAhead { segments: next.0 - first.0, end, until, gap, last_commit: None }
+}
+
+/// The segments before the one that begins at `end`, as they are archived along `line`, newest first.
+pub fn archived_before<'a>(
+    archived: &'a BTreeMap<SegmentName, Timestamp>,
+    line: &'a Line,
+    end: Lsn,
+    size: SegmentSize,
+) -> impl Iterator<Item = SegmentName> + 'a {
+    let numbers = (0..size.segment_of(end).0).rev().map(SegmentNo);
+    numbers.map_while(move |number| {
+        let mut names =
+            line.of_segment(number, size).map(|timeline| SegmentName::new(timeline, number, size));
+        names.find(|name| archived.contains_key(name))
+    })
 }
 
 impl WalAhead {
@@ -168,10 +185,10 @@ impl WalAhead {
     /// [`Unreachable::Beyond`], [`Unreachable::Gap`].
     pub fn verify_reach(&self, target: &RecoveryTarget, ended: &Ended) -> Result<(), Unreachable> {
         match target {
-            // What was committed by then came at the latest with the segment that it is in.
+            // Where nobody looked: what was committed by then came at the latest with the segment that it is in.
             RecoveryTarget::Time(time) => match self.gap {
                 Some(gap) if *time > self.last_commit_max(ended) => {
-                    Err(Unreachable::Gap { last: self.until.unwrap_or(ended.at), gap })
+                    Err(Unreachable::Gap { last: self.last_commit.or(self.until).unwrap_or(ended.at), gap })
                 }
                 _ => Ok(()),
             },
@@ -185,7 +202,7 @@ impl WalAhead {
     /// By then everything was committed that it has.
     fn last_commit_max(&self, ended: &Ended) -> Timestamp {
         let until = |until: Timestamp| until.checked_add(CLOCKS_APART_MAX).unwrap_or(Timestamp::MAX);
-        self.until.map_or(ended.at, until)
+        self.last_commit.unwrap_or_else(|| self.until.map_or(ended.at, until))
     }
 }
 
@@ -240,7 +257,7 @@ mod tests {
         let whole = [(1, 4), (1, 5), (2, 5), (2, 6), (2, 7), (3, 8), (3, 9)];
         assert_eq!(
             ahead(&whole),
-            WalAhead { segments: 6, end: Lsn(10 * MIB), until: Some(hour(9)), gap: None }
+            WalAhead { segments: 6, end: Lsn(10 * MIB), until: Some(hour(9)), gap: None, last_commit: None }
         );
         let other = [(1, 4), (2, 5), (1, 6), (1, 7)];
         let found = ahead(&other);
@@ -252,10 +269,22 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_before_a_place_is_found_on_the_line_back_to_the_first_gap() {
+        let there = archived(&[(1, 3), (1, 5), (2, 5), (2, 6), (3, 6), (2, 8)]);
+        let (line, size) = (line(), size());
+        let found: Vec<_> = archived_before(&there, &line, Lsn(7 * MIB), size).collect();
+        let name = |line, number| SegmentName::new(Timeline(line), SegmentNo(number), size);
+        assert_eq!(found, [name(2, 6), name(2, 5)]);
+    }
+
+    #[test]
     fn a_gap_is_named_only_where_something_lies_behind_it() {
         let stop = Lsn(3 * MIB);
         let ahead = |names: &[(u32, u64)]| look_ahead(&archived(names), &line(), stop, size());
-        assert_eq!(ahead(&[]), WalAhead { segments: 0, end: stop, until: None, gap: None });
+        assert_eq!(
+            ahead(&[]),
+            WalAhead { segments: 0, end: stop, until: None, gap: None, last_commit: None }
+        );
         assert_eq!(ahead(&[(1, 1), (1, 2)]).segments, 0);
         let gap = ahead(&[(1, 3), (2, 5)]);
         assert_eq!(gap.gap, Some(SegmentName::new(Timeline(1), SegmentNo(4), size())));
@@ -281,6 +310,11 @@ mod tests {
         // Clocks may differ by as much as an hour.
         assert!(reach(&[(1, 3), (1, 5)], hour(4)).is_ok());
         assert!(reach(&[(1, 3), (1, 5)], hour(4) + second).is_err());
+        // A copy was stored days later; what was committed last is in the log itself.
+        let ahead = look_ahead(&archived(&[(1, 3), (1, 5)]), &line(), stop, size());
+        let ahead = WalAhead { last_commit: Some(hour(3)), ..ahead };
+        let reach_of = |at| ahead.verify_reach(&RecoveryTarget::Time(at), &ended).is_ok();
+        assert!(reach_of(hour(3)) && !reach_of(hour(3) + second));
         // Nobody knows when what is not there yet will come.
         assert!(reach(&[(1, 3), (1, 4)], hour(400)).is_ok());
     }

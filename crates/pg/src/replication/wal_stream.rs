@@ -26,6 +26,8 @@ pub enum Event {
         start: Lsn,
         /// They themselves.
         bytes: Bytes,
+        /// What the server has, and will send.
+        server_end: Lsn,
     },
     /// The server lives.
     Alive {
@@ -101,10 +103,10 @@ impl WalStream {
         let mut body = Body::new(&bytes);
         match body.u8()? {
             b'w' => {
-                let start = Lsn(body.u64()?);
-                body.take(16)?;
+                let (start, server_end) = (Lsn(body.u64()?), Lsn(body.u64()?));
+                body.take(8)?;
                 bytes.advance(WAL_HEAD_LEN);
-                self.follow(start, bytes)
+                self.follow(start, bytes, server_end)
             }
             b'k' => {
                 body.take(16)?;
@@ -114,12 +116,12 @@ impl WalStream {
         }
     }
 
-    fn follow(&mut self, start: Lsn, bytes: Bytes) -> Result<Event, WireError> {
+    fn follow(&mut self, start: Lsn, bytes: Bytes, server_end: Lsn) -> Result<Event, WireError> {
         let end = start.0.checked_add(bytes.len() as u64).map(Lsn);
         match end {
             Some(end) if start == self.position => {
                 self.position = end;
-                Ok(Event::Wal { start, bytes })
+                Ok(Event::Wal { start, bytes, server_end })
             }
             _ => {
                 let what = format!("WAL at {start} where {} follows", self.position);

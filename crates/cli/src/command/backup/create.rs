@@ -114,7 +114,7 @@ pub(crate) fn back_up(
     let creating = Creating { order, names, urls: &urls, environment, face, cancel: cancel.clone() };
     let (records, mut failures) = creating.somewhere(&mut places, &clients)?;
     let sources: Vec<_> = records.iter().map(whose).collect();
-    let copied = places.even_out(&sources, environment, cancel, face);
+    let copied = places.even_out(&sources, order.what.cluster, environment, cancel, face);
     failures.append(&mut places.failures);
     Ok(Made { records, copied, failures })
 }
@@ -314,8 +314,9 @@ fn show(made: &Made, used: &Use, face: &Face) {
     let failed = failures.iter().map(|Failure { source, destination, error }| {
         json!({ "source": source, "destination": destination, "error": error.message })
     });
-    let copied =
-        copied.iter().map(|Copied { location, count }| json!({ "location": location, "backups": count }));
+    let copied = copied.iter().map(
+        |Copied { location, count, wal }| json!({ "location": location, "backups": count, "walFiles": wal }),
+    );
     let document = json!({
         "message": format!("{} backups made, {} failed", records.len(), failures.len()),
         "record": records.first(),

@@ -269,9 +269,9 @@ fn order(
         exclude_caches: false,
         one_file_system: false,
         full: false,
-        spread_checkpoint: false,
+        spread_checkpoint: source.spread_checkpoint.value,
         via: None,
-        rate_kib_max: None,
+        rate_kib_max: source.rate_kib_max.as_ref().map(|rate| rate.value),
         far: far(&source.far),
     })
 }

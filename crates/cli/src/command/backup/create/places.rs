@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use engine::catch_up::{Newest, Whose, catch_up};
-use engine::retired;
+use engine::catch_up::{Newest, Whose, catch_up, whose};
+use engine::copy_wal::{WalReport, WalRoad, Which};
+use engine::{catalog, retired};
 use model::cancel::CancelToken;
 use model::progress::Progress;
 use repo::Repository;
 
 use super::Failure;
 use crate::arguments::{Create, Global};
+use crate::command::copied_wal::verdict_on_wal;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
@@ -39,6 +41,8 @@ pub(super) struct Places {
 pub(super) struct Copied {
     pub(super) location: String,
     pub(super) count: usize,
+    /// Files of WAL behind base backups.
+    pub(super) wal: usize,
 }
 
 /// Where flags say that it goes: to each `--dest`, else to the repository of the flags; nothing is assumed (C2).
@@ -133,10 +137,12 @@ pub(super) fn open(targets: &[Target], environment: &Environment, face: &Face) -
 }
 
 impl Places {
-    /// Copy between them what each missed of these sources: first into the one that got the backup, then from it.
+    /// Copy between them what each missed of these sources: first into the one that got the backup, then from it. Of clusters
+    /// also the WAL behind their base backups, which the archiver brings to one place alone.
     pub(super) fn even_out(
         &mut self,
         sources: &[Whose],
+        has_wal: bool,
         environment: &Environment,
         cancel: &CancelToken,
         face: &Face,
@@ -149,19 +155,49 @@ impl Places {
             let progress = Progress::new();
             let line = ProgressLine::start(face, &progress);
             let me = place::identity(environment);
-            let done =
+            let backups =
                 catch_up(&from.repository, &to.repository, &to.before, sources, &me, &progress, cancel);
+            let done = backups.map_err(CliError::from).and_then(|report| {
+                let wal = if has_wal {
+                    bring_wal(from, to, sources, &progress, cancel)?
+                } else {
+                    WalReport::default()
+                };
+                Ok((report.copied.len(), wal))
+            });
             drop(line);
-            let location = to.repository.store().location();
             match done {
-                Ok(report) if report.copied.is_empty() => {}
-                Ok(report) => {
-                    face.note(&format!("copied {} backups to {location}", report.copied.len()));
-                    copied.push(Copied { location, count: report.copied.len() });
+                Ok((count, wal)) => {
+                    let location = to.repository.store().location();
+                    if count > 0 {
+                        face.note(&format!("copied {count} backups to {location}"));
+                    }
+                    if wal.copied > 0 {
+                        face.note(&format!("copied {} files of WAL to {location}", wal.copied));
+                    }
+                    if count + wal.copied > 0 {
+                        copied.push(Copied { location, count, wal: wal.copied });
+                    }
+                    let verdict = verdict_on_wal(&wal).err();
+                    self.failures.extend(verdict.map(|error| Failure::of_place(&to.url, error)));
                 }
-                Err(error) => self.failures.push(Failure::of_place(&to.url, error.into())),
+                Err(error) => self.failures.push(Failure::of_place(&to.url, error)),
             }
         }
         copied
     }
+}
+
+/// What `from` has behind the base backups of these sources, into `to`.
+fn bring_wal(
+    from: &Place,
+    to: &Place,
+    sources: &[Whose],
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<WalReport> {
+    let mut records = catalog::list_readable(&from.repository)?.records;
+    records.retain(|record| sources.contains(&whose(record)));
+    let road = WalRoad { from: &from.repository, to: &to.repository, is_mirror: false, progress, cancel };
+    Ok(road.copy(&Which::behind(&from.repository, &to.repository, &records)?)?)
 }

@@ -39,6 +39,11 @@ fn has(seen: &Seen<'_>, name: &str) -> Option<bool> {
 }
 
 fn by_nobody(seen: &Seen<'_>) -> Finding {
+    if seen.comes_in() && seen.state.receivers == 0 {
+        let message = "the repository has it nearly up to here, archive_mode is off, and nobody receives from this server";
+        let todo = format!("start `mainstay wal receive` again, or set archive_mode = on and {HOW}");
+        return Finding::warning(WAL, message, LOST, &todo);
+    }
     if seen.comes_in() {
         return Finding::ok(WAL, "it comes into the repository, and not by the server's archiver");
     }

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engine::cluster_manifest::ClusterManifest;
 use engine::fetch_wal::load_wal;
-use engine::restore_cluster::reach::{Line, WalAhead, look_ahead};
+use engine::last_commit::last_commit;
+use engine::restore_cluster::reach::{Line, WalAhead, archived_before, look_ahead};
 use jiff::Timestamp;
 use model::lsn::{SystemId, Timeline};
-use model::recovery_target::TargetTimeline;
+use model::recovery_target::{RecoveryTarget, TargetTimeline};
 use model::wal_name::WalName;
 use pg::timeline_history::TimelineHistory;
 use repo::wal_object::WalFile;
@@ -25,6 +26,7 @@ pub(super) fn ahead(
     repository: &Repository,
     manifest: &ClusterManifest,
     wanted: TargetTimeline,
+    target: &RecoveryTarget,
 ) -> Result<(Line, WalAhead)> {
     let archived = repository.list_wal(manifest.system_id, None)?;
     let (mut segments, mut histories) = (BTreeMap::new(), BTreeSet::new());
@@ -57,7 +59,12 @@ pub(super) fn ahead(
             );
         }
     };
-    let ahead = look_ahead(&segments, &line, manifest.stop_lsn, manifest.segment_size());
+    let (system_id, size) = (manifest.system_id, manifest.segment_size());
+    let mut ahead = look_ahead(&segments, &line, manifest.stop_lsn, size);
+    if ahead.gap.is_some() && matches!(target, RecoveryTarget::Time(_)) {
+        let before = archived_before(&segments, &line, ahead.end, size).take(ahead.segments as usize);
+        ahead.last_commit = last_commit(repository, system_id, before, size)?;
+    }
     Ok((line, ahead))
 }
 

@@ -71,7 +71,12 @@ pub(super) fn choose(
 fn look(repository: &Repository, index: &Index, record: &BackupRecord, order: &Restore) -> Result<Chosen> {
     let snapshot = catalog::load_snapshot(repository, record)?;
     let manifest = catalog::load_cluster_manifest(repository, index, &snapshot)?;
-    let (line, ahead) = super::archive::ahead(repository, &manifest, order.recovery.target_timeline)?;
+    let (line, ahead) = super::archive::ahead(
+        repository,
+        &manifest,
+        order.recovery.target_timeline,
+        &order.recovery.point(),
+    )?;
     Ok(Chosen { record: record.clone(), manifest, line, ahead })
 }
 
