@@ -61,7 +61,8 @@ pub(crate) fn restore(place: &Place, name: &str, wanted: &Wanted, is_over: bool,
 
 /// A full backup has a manifest that PostgreSQL's own program compares.
 fn verify_files(place: &Place, data: &Path) {
-    if data.join("backup_manifest").exists() {
+    // The one build of 18 that can be fetched has one that dies at random.
+    if data.join("backup_manifest").exists() && place.major() < 18 {
         place.printed("pg_verifybackup", &["--exit-on-error", data.to_str().unwrap()]);
     }
 }
@@ -92,6 +93,9 @@ fn compare(place: &Place, server: &Server<'_>, point: Option<&Point>) {
         assert_eq!(last, expected, "{point:?}\n{}", server.log_text());
     }
     ledger::assert_sound(server);
+    if !ledger::has_amcheck(server) || !place.has("pg_amcheck") {
+        return;
+    }
     let socket = server.socket_folder();
     let all = ["--heapallindexed", "--install-missing", "--all", "-h", &socket, "-U", "postgres"];
     place.printed("pg_amcheck", &all);

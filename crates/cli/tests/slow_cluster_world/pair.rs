@@ -71,13 +71,21 @@ fn configuration(fetch: &str) -> String {
 
 impl<'a> Pair<'a> {
     pub(crate) fn start(place: &'a Place, archiving: Archiving, pages: Pages) -> Self {
-        let flags = if pages == Pages::Checksums { &["-k"][..] } else { &[] };
+        let flags = match pages {
+            Pages::Checksums => &["-k"][..],
+            // From this one on they are usual.
+            _ if place.major() >= 18 => &["--no-data-checksums"],
+            _ => &[],
+        };
         let first = place.initdb_with("a", flags);
         let fetch = place.restore_command("host-a", "", "--timeout 20s");
         let file = first.directory.join("postgresql.conf");
         let mut text = fs::read_to_string(&file).unwrap() + &configuration(&fetch);
         if pages == Pages::LoggedHints {
             text += "wal_log_hints = on\n";
+        }
+        if place.major() >= 17 {
+            text += "summarize_wal = on\n";
         }
         fs::write(&file, text).unwrap();
         let said = place.printed("pg_controldata", &[first.directory.to_str().unwrap()]);

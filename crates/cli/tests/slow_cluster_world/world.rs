@@ -111,7 +111,7 @@ impl<'a> World<'a> {
         let archiving = archiving[(seed % 4) as usize];
         let pages = *dice.choose(&[Pages::Checksums, Pages::LoggedHints, Pages::Plain]);
         let pair = Pair::start(place, archiving, pages);
-        eprintln!("seed {seed}: {archiving:?}, {pages:?}");
+        eprintln!("seed {seed}: PostgreSQL {}, {archiving:?}, {pages:?}", place.major());
         let receives = archiving != Archiving::Push;
         let receiver = receives.then(|| Receiver::start(place, pair.primary()));
         let mut history = History::default();

@@ -43,14 +43,30 @@ fn owner() -> Option<(u32, u32)> {
 
 impl Place {
     pub(crate) fn new() -> Self {
+        Self::of(installed().into_iter().next().expect("PostgreSQL server programs are installed"))
+    }
+
+    /// With the programs in this directory.
+    pub(crate) fn of(bin: PathBuf) -> Self {
         // A socket's path is short.
         let directory = tempfile::Builder::new().prefix("msw-").tempdir().unwrap();
-        let bin = installed().into_iter().next().expect("PostgreSQL server programs are installed");
         let place = Self { directory, owner: owner(), bin };
         place.own(place.path());
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         place.mainstay(&["init", "--no-recovery-key"]).ok();
         place
+    }
+
+    /// The major version of the programs.
+    pub(crate) fn major(&self) -> u32 {
+        let said = self.printed("postgres", &["--version"]);
+        let number = said.split_whitespace().nth(2).unwrap();
+        number.split('.').next().unwrap().parse().unwrap()
+    }
+
+    /// Whether there is this program.
+    pub(crate) fn has(&self, program: &str) -> bool {
+        self.bin.join(program).is_file()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -121,6 +137,7 @@ impl Place {
     pub(crate) fn mainstay_on(&self, host: &str) -> Command {
         let mut command = self.command(MAINSTAY);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).envs(self.environment(host));
+        command.env("MAINSTAY_PG_BIN_DIR", &self.bin);
         command
     }
 
