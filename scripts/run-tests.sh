@@ -11,10 +11,11 @@ if [ "$profile" = default ] && [ -z "${MAINSTAY_TEST_RESTIC:-}" ] && [ "${FRUGAL
     echo "tests: the newest restic cannot be fetched here ($(tail -n 1 target/restic-new.log)); by 'restic' alone" >&2
   fi
 fi
-# Three versions of PostgreSQL instead of one, where they can be fetched.
+# Every major of PostgreSQL that is promised instead of one, where they can be fetched.
 if [ "$profile" = default ] && [ -z "${MAINSTAY_TEST_PG_DIRS:-}" ] && [ "${FRUGAL:-0}" != 1 ]; then
   if more=$(scripts/fetch-postgres.sh target/postgres-more 2> target/postgres-more.log); then
     export MAINSTAY_TEST_PG_DIRS="$more"
+    grep '^fetch-postgres: ' target/postgres-more.log >&2 || true
   else
     echo "tests: more versions of PostgreSQL cannot be fetched here ($(tail -n 1 target/postgres-more.log))" >&2
   fi

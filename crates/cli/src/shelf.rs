@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use store::Key;
+use store::limit::Limits;
 
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
@@ -17,8 +18,8 @@ use crate::unfinished::into_file;
 pub(crate) enum Shelf {
     /// On this machine.
     Directory(PathBuf),
-    /// In object storage.
-    Bucket(Arc<remote::shelf::Shelf>),
+    /// In object storage, no faster than the limits say.
+    Bucket(Arc<remote::shelf::Shelf>, Arc<Limits>),
 }
 
 /// A file there.
@@ -34,14 +35,17 @@ impl Shelf {
     pub(crate) fn open(to: &str, environment: &Environment) -> Result<Self> {
         let wire = environment.wire();
         let bucket = remote::shelf::Shelf::open(to, &wire.settings(), wire.retry())?;
-        Ok(bucket.map_or_else(|| Self::Directory(to.into()), |bucket| Self::Bucket(Arc::new(bucket))))
+        Ok(bucket.map_or_else(
+            || Self::Directory(to.into()),
+            |bucket| Self::Bucket(Arc::new(bucket), wire.limits()),
+        ))
     }
 
     /// Where a file of it is, as people see it.
     pub(crate) fn address(&self, name: &str) -> String {
         match self {
             Self::Directory(root) => root.join(name).display().to_string(),
-            Self::Bucket(bucket) => {
+            Self::Bucket(bucket, _) => {
                 let place = bucket.location();
                 format!("{}/{name}", place.split('?').next().unwrap_or_default())
             }
@@ -52,7 +56,7 @@ impl Shelf {
     pub(crate) fn has_lifecycle(&self) -> Option<bool> {
         match self {
             Self::Directory(_) => Some(false),
-            Self::Bucket(bucket) => bucket.has_lifecycle(),
+            Self::Bucket(bucket, _) => bucket.has_lifecycle(),
         }
     }
 
@@ -69,11 +73,11 @@ impl Shelf {
                 make_folders(path.parent().unwrap_or(root))?;
                 into_file(&path, fill)
             }
-            Self::Bucket(bucket) => {
+            Self::Bucket(bucket, limits) => {
                 let key = key(name)?;
-                let mut upload = Sending(bucket.begin(&key, length)?);
+                let mut upload = Sending { upload: bucket.begin(&key, length)?, limits };
                 let bytes = fill(&mut upload)?;
-                upload.0.finish()?;
+                upload.upload.finish()?;
                 Ok(bytes)
             }
         }
@@ -82,7 +86,7 @@ impl Shelf {
     /// Make a small file.
     pub(crate) fn put_small(&self, name: &str, content: &[u8]) -> Result<()> {
         match self {
-            Self::Bucket(bucket) => Ok(bucket.put(&key(name)?, content)?),
+            Self::Bucket(bucket, _) => Ok(bucket.put(&key(name)?, content)?),
             Self::Directory(_) => {
                 let write = |out: &mut dyn Write| {
                     out.write_all(content).map_err(CliError::io("writing"))?;
@@ -99,10 +103,13 @@ impl Shelf {
             Self::Directory(root) => {
                 let mut found = vec![];
                 let what = format!("looking into {}", root.join(folder).display());
-                files_below(root, Path::new(folder), &mut found).map_err(CliError::io(&what))?;
-                Ok(found)
+                match files_below(root, Path::new(folder), &mut found) {
+                    // Nothing was put there yet.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+                    done => done.map(|()| found).map_err(CliError::io(&what)),
+                }
             }
-            Self::Bucket(bucket) => {
+            Self::Bucket(bucket, _) => {
                 let placed = |object: store::Object| {
                     let modified = Timestamp::try_from(object.modified).ok()?;
                     Some(Placed { name: object.key.to_string(), modified })
@@ -115,7 +122,7 @@ impl Shelf {
     /// Take a file away; one that is gone is no error.
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
         match self {
-            Self::Bucket(bucket) => Ok(bucket.delete(&key(name)?)?),
+            Self::Bucket(bucket, _) => Ok(bucket.delete(&key(name)?)?),
             Self::Directory(root) => match fs::remove_file(root.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     Err(CliError::io(&format!("deleting {}", root.join(name).display()))(error))
@@ -164,11 +171,15 @@ fn files_below(root: &Path, folder: &Path, found: &mut Vec<Placed>) -> io::Resul
 }
 
 /// A file on its way, for whoever writes bytes.
-struct Sending<'a>(remote::shelf::Upload<'a>);
+struct Sending<'a> {
+    upload: remote::shelf::Upload<'a>,
+    limits: &'a Limits,
+}
 
 impl Write for Sending<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(io::Error::other)?;
+        self.limits.wait_to_send(bytes.len());
+        self.upload.write(bytes).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 

@@ -120,6 +120,11 @@ impl Wire {
         })
     }
 
+    /// What holds it back.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
+
     /// What stores are told beside their addresses.
     pub(crate) fn settings(&self) -> Settings {
         self.settings.clone()

@@ -119,6 +119,7 @@ mod choose;
 mod marker;
 mod log;
 mod local;
+mod receive;
 mod stream;
 
 use earlier::Earlier;

@@ -23,6 +23,8 @@ use crate::version::Version;
 
 /// The oldest release that is backed up: those before have no backup manifest.
 pub const VERSION_MIN: Version = Version::new(13, 0);
+/// How the names of slots begin that keep no WAL and say which backup was the last one.
+pub const MARK_SLOT: &str = "mainstay_mark_";
 /// From here on the functions have their present names.
 const RENAMED: Version = Version::new(15, 0);
 /// Bytes of one answer at most: a tablespace map of thousands of lines fits.
@@ -61,6 +63,8 @@ pub struct ClusterFacts {
     is_partial: bool,
     /// `wal_level`.
     pub wal_level: String,
+    /// Slots that say which backup was the last one, by their names.
+    pub marks: Vec<String>,
     /// Its tablespaces.
     pub tablespaces: Vec<Tablespace>,
 }
@@ -143,6 +147,9 @@ SELECT pg_catalog.json_build_object(
  'page_size', pg_catalog.current_setting('block_size')::bigint,
  'wal_level', pg_catalog.current_setting('wal_level'),
  'is_partial', coalesce(pg_catalog.current_setting('ignore_invalid_pages', true), 'off') = 'on',
+ 'marks', (SELECT coalesce(pg_catalog.json_agg(slot_name::text ORDER BY slot_name), '[]')
+     FROM pg_catalog.pg_replication_slots
+     WHERE slot_type = 'physical' AND NOT active AND pg_catalog.starts_with(slot_name::text, 'mainstay_mark_')),
  'tablespaces', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
      'oid', oid::bigint, 'location', pg_catalog.pg_tablespace_location(oid)) ORDER BY oid), '[]')
      FROM pg_catalog.pg_tablespace WHERE pg_catalog.pg_tablespace_location(oid) <> ''));
@@ -393,5 +400,16 @@ impl Conversation {
             Err(words) => words.into(),
             Ok(_) => broken.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_asked_for_by_the_name_that_they_have() {
+        assert!(FACTS.contains(&format!("'{MARK_SLOT}'")));
+        assert!(format!("{MARK_SLOT}{:032x}", 0).len() <= 63, "a name of a slot has 63 bytes");
     }
 }

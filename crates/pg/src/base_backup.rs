@@ -12,5 +12,5 @@ mod backup;
 
 pub use archives::Tablespace;
 pub use backup::{BaseBackup, Entry, Finished};
-pub use options::Options;
+pub use options::{INCREMENTS, Options};
 pub use tar::Kind;

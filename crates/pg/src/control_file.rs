@@ -1,8 +1,9 @@
 //! `global/pg_control`: what a cluster knows of itself, and from where it would recover.
 //!
 //! Form: PostgreSQL's `ControlFileData` (source, `catalog/pg_control.h`) as little-endian machines lay it out, in the first
-//! bytes of a file of 8 KiB: version 1300 (PostgreSQL 13 to 17) or 1800 (18), the same but for one more byte in front of
-//! the nonce. Invariant: what is read here passed its own CRC-32C, so a torn one is never taken for another one.
+//! bytes of a file of 8 KiB: version 1300 (PostgreSQL 13 to 16), 1700 (17, where `wal_level` fills a gap that nothing here
+//! asks for) or 1800 (18, one more byte in front of the nonce). Invariant: what is read here passed its own CRC-32C, so a
+//! torn one is never taken for another one.
 
 use model::lsn::{Lsn, SystemId, Timeline};
 use model::wal_name::SegmentSize;
@@ -41,7 +42,7 @@ pub enum ClusterState {
 pub struct ControlFile {
     /// The cluster, as `initdb` numbered it.
     pub system: SystemId,
-    /// Form of this file: 1300 or 1800.
+    /// Form of this file: 1300, 1700 or 1800.
     pub version: u32,
     /// Form of the catalogs: servers of another one do not start on this cluster.
     pub catalog_version: u32,
@@ -142,7 +143,7 @@ impl ControlFile {
 fn sum_at(version: u32) -> Result<usize, ControlFileError> {
     // The one byte that 18 has in front of the nonce moves it to the next multiple of four.
     match version {
-        1300 => Ok(FIXED_LEN + NONCE_LEN),
+        1300 | 1700 => Ok(FIXED_LEN + NONCE_LEN),
         1800 => Ok(FIXED_LEN + NONCE_LEN + 4),
         _ => Err(ControlFileError::Version(version)),
     }
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn pitfall_11_without_its_checkpoint_it_is_the_same_otherwise() {
-        for (version, sum_at) in [(1300, 288), (1800, 292)] {
+        for (version, sum_at) in [(1300, 288), (1700, 288), (1800, 292)] {
             let whole = written(version, sum_at);
             let changed = without_checkpoint(&whole).unwrap();
             let (before, after) =
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn pitfall_11_a_torn_control_file_is_never_read() {
-        for (version, sum_at) in [(1300, 288), (1800, 292)] {
+        for (version, sum_at) in [(1300, 288), (1700, 288), (1800, 292)] {
             let whole = written(version, sum_at);
             let read = ControlFile::parse(&whole).unwrap();
             assert_eq!((read.system.0, read.state), (7_300_000_000_000_000_001, ClusterState::Production));

@@ -80,6 +80,11 @@ impl IncrementalHeader {
         if whole == len { Ok(header) } else { Err(BadIncremental::Short) }
     }
 
+    /// The truncation of a file that begins with `head`: about as many pages as the file itself has.
+    pub fn truncation_told_by(head: &[u8; HEAD_LEN]) -> u32 {
+        u32::from_le_bytes([head[8], head[9], head[10], head[11]])
+    }
+
     /// Read the bytes before the pages, as long as [`IncrementalHeader::len_told_by`] says.
     ///
     /// # Errors
@@ -124,6 +129,7 @@ mod tests {
             let bytes = header.to_bytes();
             let head = bytes[..HEAD_LEN].try_into().unwrap();
             assert_eq!(IncrementalHeader::len_told_by(head, header.file_len()), Ok(bytes.len()));
+            assert_eq!(IncrementalHeader::truncation_told_by(head), truncation);
             assert_eq!(IncrementalHeader::parse(&bytes), Ok(header));
         }
     }

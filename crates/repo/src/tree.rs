@@ -57,6 +57,50 @@ impl TreeWriter {
     }
 }
 
+/// Takes the nodes of one tree in any order, and keeps only their bytes and names.
+#[derive(Debug, Default)]
+pub struct TreeGatherer {
+    writer: TreeWriter,
+    names: Vec<u8>,
+    places: Vec<Place>,
+}
+
+/// Where the name and the bytes of a node lie.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    name: (usize, usize),
+    json: (usize, usize),
+}
+
+impl TreeGatherer {
+    /// One more node; names must be different.
+    pub fn push(&mut self, node: &Node) {
+        let name_at = self.names.len();
+        self.names.extend_from_slice(&node.entry.name);
+        // Behind the opening, or behind a comma.
+        let json_at = self.writer.json.len().max(OPENING.len() - 1) + 1;
+        self.writer.push(node);
+        let (name, json) = ((name_at, self.names.len()), (json_at, self.writer.json.len()));
+        self.places.push(Place { name, json });
+    }
+
+    /// The bytes of the tree.
+    pub fn finish(self) -> Vec<u8> {
+        let Self { writer, names, mut places } = self;
+        let name = |place: &Place| &names[place.name.0..place.name.1];
+        if places.is_sorted_by_key(name) {
+            return writer.finish();
+        }
+        places.sort_unstable_by_key(name);
+        let mut sorted = Vec::with_capacity(writer.len());
+        for place in &places {
+            sorted.extend_from_slice(if sorted.is_empty() { OPENING } else { b"," });
+            sorted.extend_from_slice(&writer.json[place.json.0..place.json.1]);
+        }
+        TreeWriter { json: sorted }.finish()
+    }
+}
+
 /// Read a tree called `what`.
 ///
 /// # Errors
@@ -120,6 +164,23 @@ mod tests {
         assert_eq!(decode(&json, &"tree").unwrap(), nodes);
         let text = String::from_utf8(json).unwrap();
         assert!(text.contains(r#""type":"dir","mode":2155872749"#), "{text}");
+    }
+
+    #[test]
+    fn nodes_that_come_in_any_order_make_the_same_tree() {
+        let gathered = |nodes: &[Node]| {
+            let mut gatherer = TreeGatherer::default();
+            nodes.iter().for_each(|node| gatherer.push(node));
+            gatherer.finish()
+        };
+        let mut sorted = sample();
+        let tree = encode(&mut sorted);
+        assert_eq!(gathered(&sorted), tree);
+        assert_eq!(gathered(&sample()), tree);
+        sorted.reverse();
+        assert_eq!(gathered(&sorted), tree);
+        assert_eq!(gathered(&[]), encode(&mut []));
+        assert_eq!(gathered(&sorted[..1]), encode(&mut sorted[..1]));
     }
 
     #[test]

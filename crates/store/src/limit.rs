@@ -51,6 +51,11 @@ impl Limits {
         self
     }
 
+    /// Wait until so many bytes may be sent, for what is no request of a store.
+    pub fn wait_to_send(&self, bytes: usize) {
+        self.pay(&self.upload, bytes);
+    }
+
     fn pay(&self, bucket: &Option<Bucket>, bytes: usize) {
         if let Some(bucket) = bucket {
             self.clock.sleep(bucket.pay(bytes as u64, self.clock.now()));

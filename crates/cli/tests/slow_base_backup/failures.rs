@@ -186,7 +186,7 @@ fn the_data_directory_of_a_standby_is_not_taken_for_its_primarys() {
 }
 
 /// A standby's data directory, made by pg_basebackup.
-fn copy_of(server: &Postgres, place: &Path) -> PathBuf {
+pub(crate) fn copy_of(server: &Postgres, place: &Path) -> PathBuf {
     let data = place.join("standby");
     let mut command = std::process::Command::new(server.client().program("pg_basebackup"));
     command.envs(load::pgbench(server).get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -237,10 +237,10 @@ fn assert_whole(site: &Site, server: &Postgres, id: &str) {
 
 /// Wait until it holds.
 #[track_caller]
-fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(30), "{what}");
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -10,12 +10,12 @@ use crate::site;
 
 #[test]
 fn c21_a_full_backup_under_load_is_a_cluster_that_postgresql_and_restic_find_whole() {
-    installed().iter().for_each(|bin_dir| full_backup_of(bin_dir, "local"));
+    load::versions().for_each(|bin_dir| full_backup_of(&bin_dir, "local"));
 }
 
 #[test]
 fn what_the_server_streams_is_the_same_cluster() {
-    installed().iter().for_each(|bin_dir| full_backup_of(bin_dir, "stream"));
+    load::versions().for_each(|bin_dir| full_backup_of(&bin_dir, "stream"));
 }
 
 fn full_backup_of(bin_dir: &Path, via: &str) {

@@ -7,7 +7,7 @@ use crate::site;
 
 #[test]
 fn increments_store_what_changed_and_pg_combinebackup_makes_a_cluster_of_them() {
-    installed().iter().for_each(|bin_dir| increments_of(&load::server(bin_dir)));
+    load::versions().for_each(|bin_dir| increments_of(&load::server(&bin_dir)));
 }
 
 #[test]

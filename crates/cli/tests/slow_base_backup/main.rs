@@ -16,6 +16,8 @@ mod selected;
 mod tables;
 mod tables_trouble;
 mod consolidate;
+mod majors;
+mod streamed;
 
 use testkit::site::Site;
 

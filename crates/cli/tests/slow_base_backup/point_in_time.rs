@@ -61,57 +61,51 @@ pub(crate) fn say(server: &Postgres, words: &str) -> [String; 3] {
 
 #[test]
 fn c21_a_restore_to_a_point_in_time_loses_exactly_what_came_after_it() {
-    for (number, bin_dir) in installed().iter().enumerate() {
-        let room = Room::new();
-        let server = server(bin_dir);
-        archive_into(&room, &server);
-        say(&server, "before");
-        back_up(&room, &server);
-        say(&server, "early");
-        let [xid, time, lsn] = say(&server, "the mark");
-        server.psql("SELECT pg_create_restore_point('it''s \"the\" point \\ 100%')");
-        say(&server, "after");
-        // A later backup is not consistent at the target, so that the first one has to be taken.
-        let later = back_up(&room, &server);
-        say(&server, "last");
-        wait_archived(&server);
-        let all_targets = [
-            ["--target-time", &time],
-            ["--target-lsn", &lsn],
-            ["--target-xid", &xid],
-            ["--target-name", "it's \"the\" point \\ 100%"],
-        ];
-        // Of the others one will do, to see that the settings mean the same there.
-        let targets = if number == 0 { &all_targets[..] } else { &all_targets[..1] };
-        for (turn, target) in targets.iter().enumerate() {
-            let data = room.path(&format!("restored-{turn}"));
-            let restore = ["backup", "restore", "acme/cluster", "--to", data.to_str().unwrap()];
-            // Which backups come to a number or a name, nobody knows before.
-            let ids = room.site.ids();
-            let restore = match target[0] {
-                "--target-xid" | "--target-name" => {
-                    ["backup", "restore", ids.last().unwrap(), "--to", restore[4]]
-                }
-                _ => restore,
-            };
-            let ran = room.run_as_server(&server, &[&restore[..], target].concat()).ok();
-            let promote = format!("{}/pg_ctl -D {} promote", bin_dir.display(), data.display());
-            assert!(ran.stderr.contains(&promote), "{}", ran.stderr);
-            let revived = room.revive(&data, &server);
-            revived.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
-            let said =
-                "SELECT count(*), max(said) FILTER (WHERE id = (SELECT max(id) FROM ledger)) FROM ledger";
-            assert_eq!(revived.psql("postgres", said), "3|the mark", "{target:?}");
-            if turn == 0 {
-                revived.psql("postgres", "SELECT pg_promote()");
-                revived.psql("postgres", "INSERT INTO ledger (said) VALUES ('another history')");
-                assert_nothing_goes_into_the_originals_place(&room, &revived);
+    let bin_dir = &installed()[0];
+    let room = Room::new();
+    let server = server(bin_dir);
+    archive_into(&room, &server);
+    say(&server, "before");
+    back_up(&room, &server);
+    say(&server, "early");
+    let [xid, time, lsn] = say(&server, "the mark");
+    server.psql("SELECT pg_create_restore_point('it''s \"the\" point \\ 100%')");
+    say(&server, "after");
+    // A later backup is not consistent at the target, so that the first one has to be taken.
+    let later = back_up(&room, &server);
+    say(&server, "last");
+    wait_archived(&server);
+    let targets = [
+        ["--target-time", &time],
+        ["--target-lsn", &lsn],
+        ["--target-xid", &xid],
+        ["--target-name", "it's \"the\" point \\ 100%"],
+    ];
+    for (turn, target) in targets.iter().enumerate() {
+        let data = room.path(&format!("restored-{turn}"));
+        let restore = ["backup", "restore", "acme/cluster", "--to", data.to_str().unwrap()];
+        // Which backups come to a number or a name, nobody knows before.
+        let ids = room.site.ids();
+        let restore = match target[0] {
+            "--target-xid" | "--target-name" => {
+                ["backup", "restore", ids.last().unwrap(), "--to", restore[4]]
             }
-        }
-        if number == 0 {
-            to_the_end(&room, &server, &later);
+            _ => restore,
+        };
+        let ran = room.run_as_server(&server, &[&restore[..], target].concat()).ok();
+        let promote = format!("{}/pg_ctl -D {} promote", bin_dir.display(), data.display());
+        assert!(ran.stderr.contains(&promote), "{}", ran.stderr);
+        let revived = room.revive(&data, &server);
+        revived.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
+        let said = "SELECT count(*), max(said) FILTER (WHERE id = (SELECT max(id) FROM ledger)) FROM ledger";
+        assert_eq!(revived.psql("postgres", said), "3|the mark", "{target:?}");
+        if turn == 0 {
+            revived.psql("postgres", "SELECT pg_promote()");
+            revived.psql("postgres", "INSERT INTO ledger (said) VALUES ('another history')");
+            assert_nothing_goes_into_the_originals_place(&room, &revived);
         }
     }
+    to_the_end(&room, &server, &later);
 }
 
 /// A promoted copy archives nothing.

@@ -31,7 +31,7 @@ fn assert_untouched_is_whole(server: &Postgres, data: &Path) {
 
 #[test]
 fn c21_a_cluster_under_load_comes_back_whole_with_its_tablespace_elsewhere() {
-    for bin_dir in installed() {
+    for bin_dir in load::versions() {
         let room = Room::new();
         let space = room.path("fast");
         let server = server_with_space(&bin_dir, &space);
@@ -88,10 +88,7 @@ fn c21_a_cluster_under_load_comes_back_whole_with_its_tablespace_elsewhere() {
 
 #[test]
 fn increments_come_back_as_one_cluster_whoever_chose_the_pages() {
-    for bin_dir in installed() {
-        if load::major_of(&bin_dir) == 16 {
-            continue; // the same road as 15
-        }
+    for bin_dir in load::versions() {
         let room = Room::new();
         let server = load::server(&bin_dir);
         load::fill(&server);

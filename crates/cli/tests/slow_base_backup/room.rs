@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use testkit::postgres::Postgres;
-use testkit::program::Ran;
+use testkit::program::{Program, Ran};
 use testkit::revived::{Revived, give_to_owner_of};
 use testkit::site::{PASSWORD, Site};
 
@@ -39,15 +39,20 @@ impl Room {
 
     /// The same as the server's user, who archives into the repository and fetches from it, too.
     pub(crate) fn run_as_server(&self, server: &Postgres, arguments: &[&str]) -> Ran {
+        self.run_as_server_by(load::program(&self.site, server), server, arguments)
+    }
+
+    /// The same with another program than who is superuser in the server would have.
+    pub(crate) fn run_as_server_by(&self, program: Program, server: &Postgres, arguments: &[&str]) -> Ran {
         let owner = fs::metadata(server.cluster().data_dir()).unwrap();
-        if fs::metadata("/proc/self").unwrap().uid() != 0 {
-            return self.restore(server, arguments);
-        }
         let password = self.path("password");
-        let flags = ["--password-file", password.to_str().unwrap()];
+        let program = program.without("MAINSTAY_PASSWORD");
+        let arguments = [&["--password-file", password.to_str().unwrap()], arguments].concat();
+        if fs::metadata("/proc/self").unwrap().uid() != 0 {
+            return program.run(&arguments);
+        }
         let (user, group) = (format!("--reuid={}", owner.uid()), format!("--regid={}", owner.gid()));
-        let program = load::program(&self.site, server).without("MAINSTAY_PASSWORD");
-        program.under(&["setpriv", &user, &group, "--clear-groups"]).run(&[&flags[..], arguments].concat())
+        program.under(&["setpriv", &user, &group, "--clear-groups"]).run(&arguments)
     }
 
     /// Give everything to the server's user.

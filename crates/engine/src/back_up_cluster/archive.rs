@@ -12,6 +12,9 @@ use model::lsn::{Lsn, SystemId, Timeline};
 use model::wal_name::{SegmentName, SegmentNo, SegmentSize, WalName};
 use repo::Repository;
 
+use super::Begun;
+use super::earlier::Earlier;
+use crate::cluster_manifest::ClusterManifest;
 use crate::error::Result;
 
 /// A segment that is being uploaded beside a later one is there by then.
@@ -52,11 +55,7 @@ impl<'a> ArchivedLog<'a> {
     ///
     /// # Errors
     /// When the store cannot list.
-    pub(super) fn gap_behind(
-        mut self,
-        timeline: Timeline,
-        start: Lsn,
-    ) -> Result<Option<(SegmentName, SegmentName)>> {
+    fn gap_behind(mut self, timeline: Timeline, start: Lsn) -> Result<Option<(SegmentName, SegmentName)>> {
         let from = (timeline, self.size.segment_of(start));
         if let Some((_, _, since)) = gap(&self.segments, from)
             && Timestamp::now().duration_since(since) < YOUNG
@@ -83,6 +82,20 @@ fn gap(
         expected = number.0 + 1;
     }
     None
+}
+
+/// The same backup, if the archive has all of the log since then; else that is told.
+pub(super) fn without_gap(
+    begun: &Begun<'_>,
+    earlier: Earlier,
+    archived: ArchivedLog<'_>,
+) -> Result<Option<Earlier>> {
+    let ClusterManifest { timeline, start_lsn, .. } = earlier.manifest;
+    let Some((first, last)) = archived.gap_behind(timeline, start_lsn)? else { return Ok(Some(earlier)) };
+    (begun.source.tell)(&format!(
+        "WAL is missing in the archive, {first} to {last}: no earlier backup leads past it, so this is a full one"
+    ));
+    Ok(None)
 }
 
 #[cfg(test)]

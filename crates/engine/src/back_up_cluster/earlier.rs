@@ -44,25 +44,25 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    /// The newest backup of the same source that an increment can be made against.
+    /// Whether nothing was backed up of the source before.
+    pub(super) fn is_first(writing: &Writing, order: &Order) -> Result<bool> {
+        Ok(newest_first(writing, order)?.next().transpose()?.is_none())
+    }
+
+    /// The newest backup of the same source that an increment can be made against. `is_marked` says of a mark whether the
+    /// cluster bears it.
     pub(super) fn find(
         writing: &Writing,
         order: &Order,
         facts: &ClusterFacts,
-        marker: Option<&str>,
+        is_marked: &dyn Fn(&str) -> bool,
     ) -> Result<Option<Self>> {
-        let repository = &writing.repository;
-        let mut listed = repository.list(FileKind::Snapshot)?;
-        listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
-        for listed in listed {
-            let snapshot = repository.load_snapshot(&listed.id)?;
-            if !is_of(&snapshot, order) {
-                continue;
-            }
+        for backup in newest_first(writing, order)? {
+            let (id, snapshot) = backup?;
             let is_consolidated = snapshot.tag(CONSOLIDATED).is_some();
             // Only the newest one: what came after another would be in neither. One that was made of another, later than it
             // may be, has its mark: it is the newest only as long as that is the directory's.
-            let found = match Self::open(writing, listed.id, &snapshot, facts, marker) {
+            let found = match Self::open(writing, id, &snapshot, facts, is_marked) {
                 Err(error) if error.is_damage() => None,
                 found => found?,
             };
@@ -78,7 +78,7 @@ impl Earlier {
         id: Digest,
         snapshot: &SnapshotFile,
         facts: &ClusterFacts,
-        marker: Option<&str>,
+        is_marked: &dyn Fn(&str) -> bool,
     ) -> Result<Option<Self>> {
         let manifest = catalog::load_cluster_manifest(&writing.repository, &writing.index, snapshot)?;
         let mut trees = TreeSource::new(&writing.repository, &writing.index)?.and(&writing.marked);
@@ -87,8 +87,7 @@ impl Earlier {
             && manifest.has_checksums == facts.has_checksums
             && manifest.is_standby == facts.is_standby
             // A machine that was turned back, or a restore over it, has another history under the same numbers.
-            && marker.is_some()
-            && manifest.marker.as_deref() == marker
+            && manifest.marker.as_deref().is_some_and(is_marked)
             && !snapshot.tags.iter().any(|tag| tag == "incomplete")
             && links.len() == manifest.earlier.len() + 1
             && links.len() < LINKS_MAX
@@ -117,6 +116,20 @@ impl Earlier {
     pub(super) fn newest_tree(&self) -> Option<Digest> {
         self.links.last()?.subtree
     }
+}
+
+/// The backups of a source.
+fn newest_first<'a>(
+    writing: &'a Writing,
+    order: &'a Order,
+) -> Result<impl Iterator<Item = Result<(Digest, SnapshotFile)>> + 'a> {
+    let mut listed = writing.repository.list(FileKind::Snapshot)?;
+    listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
+    let load = |id: Digest| Ok((id, writing.repository.load_snapshot(&id)?));
+    let is_ours = |loaded: &Result<(Digest, SnapshotFile)>| {
+        loaded.as_ref().map_or(true, |(_, found)| is_of(found, order))
+    };
+    Ok(listed.into_iter().map(move |listed| load(listed.id)).filter(is_ours))
 }
 
 /// The links in the tree of a snapshot; they must be `00` and so on without a gap.
@@ -192,7 +205,10 @@ impl<'a> Beside<'a> {
         let Some(was) = was.filter(|node| node.entry.is_file()) else { return Take::Whole };
         let (was, is) = (&was.entry.metadata, &entry.metadata);
         let has_pages = is.size > 0 && is.size.is_multiple_of(pg::page::PAGE_LEN as u64);
-        if relation.fork != Fork::Main || was.inode != is.inode || !has_pages {
+        // What the server has sent bears no number: then its summaries alone say whether it is another file, as they do
+        // when it makes an increment itself.
+        let may_be_it = was.inode == is.inode || (was.inode == 0 && self.changes.is_some());
+        if relation.fork != Fork::Main || !may_be_it || !has_pages {
             return Take::Whole;
         }
         if let Some(changes) = self.changes {

@@ -1,15 +1,17 @@
 //! Files that were read become the tree of a link, and lines of its `backup_manifest`.
 //!
-//! Directories hold their nodes until all in them are there, because increments have other names than the files that the
-//! walk meets in order. The root and `global` stay open to the end: what comes last belongs into them.
+//! Directories stay open until all in them is there, because increments have other names than the files that the walk
+//! meets in order; only the bytes of their nodes are kept. The root and `global` stay open to the end: what comes last belongs
+//! into them.
 
 use model::entry::{Entry, Metadata};
 use pg::backup_manifest::{ManifestFile, ManifestWriter};
+use repo::BlobKind;
 use repo::chunk::Cutter;
 use repo::node::Node;
 use repo::saver::{Hand, Saver};
 use repo::stream::StreamSaver;
-use repo::{BlobKind, tree};
+use repo::tree::TreeGatherer;
 
 use super::read::FileRead;
 use crate::error::{EngineError, Result};
@@ -24,9 +26,9 @@ pub(super) struct Gathering<'a> {
     manifest: ManifestWriter,
     stream: StreamSaver<'a>,
     manifest_len: u64,
-    open: Vec<(Entry, Vec<Node>)>,
-    global: Option<(Entry, Vec<Node>)>,
-    root: Option<(Entry, Vec<Node>)>,
+    open: Vec<(Entry, TreeGatherer)>,
+    global: Option<(Entry, TreeGatherer)>,
+    root: Option<(Entry, TreeGatherer)>,
     /// What was met.
     pub(super) seen: Seen,
 }
@@ -71,16 +73,16 @@ impl<'a> Gathering<'a> {
 
     pub(super) fn enter(&mut self, mut entry: Entry) {
         settle(&mut entry);
-        self.open.push((entry, vec![]));
+        self.open.push((entry, TreeGatherer::default()));
     }
 
     pub(super) fn leave(&mut self) -> Result<()> {
         match (self.open.pop(), self.open.len()) {
             (Some(root), 0) => self.root = Some(root),
             (Some(global), 1) if global.0.name == GLOBAL => self.global = Some(global),
-            (Some((entry, mut nodes)), _) => {
-                let node = save_directory(&mut self.hand, entry, &mut nodes)?;
-                self.push(node);
+            (Some((entry, nodes)), _) => {
+                let node = save_directory(&mut self.hand, entry, nodes)?;
+                self.push(&node);
             }
             (None, _) => {}
         }
@@ -90,20 +92,20 @@ impl<'a> Gathering<'a> {
     /// Something that is kept as it is.
     pub(super) fn other(&mut self, mut entry: Entry) {
         settle(&mut entry);
-        self.push(Node { entry, content: vec![], subtree: None });
+        self.push(&Node { entry, content: vec![], subtree: None });
     }
 
     /// A file, by its path in the cluster.
     pub(super) fn file(&mut self, path: &[u8], read: FileRead) -> Result<()> {
         let node = self.noted(path, read)?;
-        self.push(node);
+        self.push(&node);
         Ok(())
     }
 
     /// `global/pg_control`, when all else is there.
     pub(super) fn control(&mut self, path: &[u8], read: FileRead) -> Result<()> {
         let node = self.noted(path, read)?;
-        self.global.as_mut().ok_or_else(gone)?.1.push(node);
+        self.global.as_mut().ok_or_else(gone)?.1.push(&node);
         Ok(())
     }
 
@@ -141,15 +143,17 @@ impl<'a> Gathering<'a> {
     }
 
     /// A directory with these nodes, which are in no manifest.
-    pub(super) fn directory(&mut self, name: &str, mut nodes: Vec<Node>) -> Result<Node> {
+    pub(super) fn directory(&mut self, name: &str, nodes: Vec<Node>) -> Result<Node> {
         let mut entry = self.root.as_ref().ok_or_else(gone)?.0.clone();
         entry.name = name.as_bytes().to_vec();
-        save_directory(&mut self.hand, entry, &mut nodes)
+        let mut gathered = TreeGatherer::default();
+        nodes.into_iter().for_each(|node| gathered.push(&node));
+        save_directory(&mut self.hand, entry, gathered)
     }
 
     /// Into the root of the link.
     pub(super) fn put_into_root(&mut self, node: Node) -> Result<()> {
-        self.root.as_mut().ok_or_else(gone)?.1.push(node);
+        self.root.as_mut().ok_or_else(gone)?.1.push(&node);
         Ok(())
     }
 
@@ -161,7 +165,7 @@ impl<'a> Gathering<'a> {
         Ok(())
     }
 
-    fn push(&mut self, node: Node) {
+    fn push(&mut self, node: &Node) {
         if let Some((_, nodes)) = self.open.last_mut() {
             nodes.push(node);
         }
@@ -174,8 +178,8 @@ impl<'a> Gathering<'a> {
         end: impl FnOnce(ManifestWriter) -> Vec<u8>,
         order: &Order,
     ) -> Result<(Node, Seen)> {
-        let (entry, mut nodes) = self.global.take().ok_or_else(gone)?;
-        let global = save_directory(&mut self.hand, entry, &mut nodes)?;
+        let (entry, nodes) = self.global.take().ok_or_else(gone)?;
+        let global = save_directory(&mut self.hand, entry, nodes)?;
         self.put_into_root(global)?;
         let mut noted = plain_node(pg::backup_manifest::NAME, 0, vec![], order);
         self.own(&mut noted.entry)?;
@@ -185,9 +189,9 @@ impl<'a> Gathering<'a> {
         noted.entry.metadata.size = manifest_len + end.len() as u64;
         noted.content = stream.finish_now()?;
         let (mut entry, mut nodes) = root.ok_or_else(gone)?;
-        nodes.push(noted);
+        nodes.push(&noted);
         entry.name = name.as_bytes().to_vec();
-        Ok((save_directory(&mut hand, entry, &mut nodes)?, seen))
+        Ok((save_directory(&mut hand, entry, nodes)?, seen))
     }
 }
 
@@ -197,8 +201,8 @@ fn gone() -> EngineError {
 }
 
 /// Save a directory with all in it.
-fn save_directory(hand: &mut Hand, entry: Entry, nodes: &mut [Node]) -> Result<Node> {
-    let subtree = hand.save(BlobKind::Tree, &tree::encode(nodes))?.id;
+fn save_directory(hand: &mut Hand, entry: Entry, nodes: TreeGatherer) -> Result<Node> {
+    let subtree = hand.save(BlobKind::Tree, &nodes.finish())?.id;
     Ok(Node { entry, content: vec![], subtree: Some(subtree) })
 }
 

@@ -24,7 +24,7 @@ use repo::node::Node;
 use repo::saver::Saver;
 use repo::threads::{both, cores};
 
-use super::archive::ArchivedLog;
+use super::archive::{ArchivedLog, without_gap};
 use super::choose::{self, Choosing};
 use super::earlier::{Beside, Earlier};
 use super::gather::{Gathering, Seen};
@@ -81,20 +81,12 @@ fn begin(begun: &Begun<'_>, data: &Path) -> Result<(BackupMode, Option<Earlier>)
     if mode.slot().is_some_and(|slot| !data.join("pg_replslot").join(slot).is_dir()) {
         return Err(elsewhere(facts));
     }
-    let marker = marker::read(data);
-    let earlier = if source.full { None } else { Earlier::find(writing, order, facts, marker.as_deref())? };
+    let in_file = marker::read(data);
+    let is_marked =
+        |mark: &str| in_file.as_deref() == Some(mark) || facts.marks.iter().any(|slot| slot == mark);
+    let earlier = if source.full { None } else { Earlier::find(writing, order, facts, &is_marked)? };
     let earlier = earlier.filter(|earlier| earlier.leads_to(mode.timeline(), mode.start_lsn()));
     Ok((mode, earlier))
-}
-
-/// The same backup, if the archive has all of the log since then; else that is told.
-fn without_gap(begun: &Begun<'_>, earlier: Earlier, archived: ArchivedLog<'_>) -> Result<Option<Earlier>> {
-    let ClusterManifest { timeline, start_lsn, .. } = earlier.manifest;
-    let Some((first, last)) = archived.gap_behind(timeline, start_lsn)? else { return Ok(Some(earlier)) };
-    (begun.source.tell)(&format!(
-        "WAL is missing in the archive, {first} to {last}: no earlier backup leads past it, so this is a full one"
-    ));
-    Ok(None)
 }
 
 /// What the server's summaries say has changed since then; nothing where they do not reach to here in time.

@@ -1,196 +1,182 @@
 //! The way over the replication protocol: the server reads its files and sends them, with WAL and manifest.
 //!
-//! Files come in the server's order, so nodes are kept until all are there; their bytes go on at once. The server's own
-//! manifest goes into the backup as it is.
-
-use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
+//! From 17 on the server itself makes increments, by its WAL summaries: it is given the manifest of the backup before
+//! (`UPLOAD_MANIFEST`, PostgreSQL manual, chapter 53.4), and what it sends is the next link of that one's chain. Which backup may be
+//! that one is decided as on the way from the data directory; where its mark is the file in there, the file comes with the
+//! others and is looked at then. Invariant: where there is doubt, before or behind the first byte, all of it is sent anew.
 
 use jiff::Timestamp;
-use model::entry::EntryKind;
 use pg::backup_label::{BACKUP_LABEL, BackupLabel};
+use pg::backup_manifest;
 use pg::backup_mode::Stopped;
-use pg::base_backup::{BaseBackup, Entry, Finished, Kind, Options};
-use pg::wire::{Conversation, Purpose};
-use repo::node::Node;
-use repo::saver::{Content, Hand, Saver};
-use repo::{BlobKind, RepoError, tree};
+use pg::base_backup::{BaseBackup, Finished, INCREMENTS, Options};
+use pg::replication::{Identity, identify_system, read_slot};
+use pg::wire::{Conversation, Purpose, WireError};
+use repo::RepoError;
 
-use super::gather::Seen;
-use super::read::PIECE_LEN;
-use super::{Begun, Saved};
+use super::archive::{ArchivedLog, without_gap};
+use super::earlier::Earlier;
+use super::receive::Receiving;
+use super::{Begun, Saved, marker};
+use crate::catalog;
 use crate::cluster_manifest::link_name;
-use crate::error::Result;
-use crate::writing::{Order, plain_directory, plain_node, save_small_file};
+use crate::error::{EngineError, Result};
 
-/// Bytes of a label at most that is kept to be read.
-const LABEL_LEN_MAX: usize = 64 << 10;
-/// As PostgreSQL names the owner in its archives.
-const OWNER: &str = "postgres";
+/// What was asked for, or why it cannot be an increment, in words.
+type Doubtful<T> = std::result::Result<T, String>;
+
+const NO_MARK: &str = "the data directory does not bear the mark of the backup before";
 
 /// Let the server of `begun` send its files.
 pub(super) fn save(begun: &Begun<'_>) -> Result<Saved> {
-    let Begun { writing, source, order, .. } = begun;
-    let connection = source.session.connection();
-    let server = Conversation::open(connection, Purpose::Replication, &source.environment, &order.cancel)?;
-    let options = Options {
-        label: format!("mainstay {}", order.source),
-        is_fast: source.fast,
-        rate_kib_max: source.rate_kib_max,
-        ..Options::default()
+    if let Some(earlier) = choose(begun)? {
+        match send(begun, Some(earlier))? {
+            Ok(saved) => return Ok(saved),
+            Err(why) => (begun.source.tell)(&format!("{why}, so this backup is a full one")),
+        }
+    }
+    send(begun, None)?.map_err(EngineError::Unsuitable)
+}
+
+/// The backup that this one can be an increment of, as far as that is known before the first byte.
+fn choose(begun: &Begun<'_>) -> Result<Option<Earlier>> {
+    let Begun { server, facts, writing, source, order } = begun;
+    if source.full {
+        return Ok(None);
+    }
+    let tell = source.tell;
+    if server.version() < INCREMENTS {
+        if Earlier::is_first(writing, order)? {
+            let version = server.version();
+            tell(&format!(
+                "a server of version {version} sends no increments, those of 17 and later do: over the stream each backup \
+                 is a full one, of which only what is new is stored"
+            ));
+        }
+        return Ok(None);
+    }
+    if !facts.summarizes {
+        if !Earlier::is_first(writing, order)? {
+            tell(
+                "summarize_wal is off, so the server does not know what changed, and this backup is a full one",
+            );
+        }
+        return Ok(None);
+    }
+    let may_be = |mark: &str| facts.marks.iter().any(|known| known == mark) || !marker::is_slot(mark);
+    let Some(earlier) = Earlier::find(writing, order, facts, &may_be)? else { return Ok(None) };
+    let archived = ArchivedLog::list(&writing.repository, facts.system_id, facts.segment_size())?;
+    without_gap(begun, earlier, archived)
+}
+
+/// Let the server send everything, or what changed since `earlier`.
+fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> {
+    let Begun { facts, writing, source, order, .. } = begun;
+    let mut backup = match start(begun, earlier.as_ref())? {
+        Ok(backup) => backup,
+        Err(doubt) => return Ok(Err(doubt)),
     };
-    let mut backup = BaseBackup::start(server, &options)?;
     order.progress.begin("receiving", 0);
     let start = backup.start_lsn();
     let mut receiving = Receiving::begin(&writing.saver, order)?;
     while let Some(entry) = backup.next_entry()? {
         order.cancel.check()?;
         receiving.take(entry)?;
+        if receiving.marker().is_some() && !is_marked(earlier.as_ref(), &receiving) {
+            break;
+        }
     }
-    let (Finished { stop, timeline, manifest }, server) = backup.finish()?;
+    if !is_marked(earlier.as_ref(), &receiving) {
+        return Ok(Err(NO_MARK.to_owned()));
+    }
+    let (Finished { stop, timeline, manifest }, mut server) = backup.finish()?;
+    let makes_increments = server.version() >= INCREMENTS && facts.summarizes;
+    let slot = makes_increments.then(|| marker::make_slot(&mut server, &facts.marks, source.tell));
     server.close();
     let stopped_at = Timestamp::now();
-    let label = receiving.label()?;
-    receiving.made(pg::backup_manifest::NAME, &manifest)?;
-    let (link, seen) = receiving.finish(&link_name(0))?;
+    let label = label_of(&receiving, earlier.as_ref())?;
+    receiving.manifest(manifest)?;
+    let position = earlier.as_ref().map_or(0, |earlier| earlier.links.len());
+    let (link, seen) = receiving.finish(&link_name(position))?;
     let stopped = Stopped { start, stop, timeline, label, tablespace_map: String::new() };
-    Ok(Saved { link, seen, stopped, stopped_at, marker: None, earlier: None })
+    Ok(Ok(Saved { link, seen, stopped, stopped_at, marker: slot.flatten(), earlier }))
 }
 
-/// A tree in the making: what is in each directory, by its path.
-struct Receiving<'a> {
-    saver: &'a Saver,
-    hand: Hand,
-    order: &'a Order,
-    directories: BTreeMap<Vec<u8>, (Node, Vec<Node>)>,
-    label: Vec<u8>,
-    seen: Seen,
-}
-
-impl<'a> Receiving<'a> {
-    fn begin(saver: &'a Saver, order: &'a Order) -> Result<Self> {
-        let root = (plain_directory(".", order), vec![]);
-        let directories = BTreeMap::from([(vec![], root)]);
-        Ok(Self { saver, hand: saver.hand()?, order, directories, label: vec![], seen: Seen::default() })
+/// Ask the server for it.
+fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<BaseBackup>> {
+    let Begun { facts, source, order, .. } = begun;
+    let connection = source.session.connection();
+    let mut server =
+        Conversation::open(connection, Purpose::Replication, &source.environment, &order.cancel)?;
+    let Identity { system_id, timeline, flushed } = identify_system(&mut server)?;
+    if system_id != facts.system_id {
+        return Err(EngineError::Unsuitable(format!(
+            "for replication the connection leads to cluster {system_id}, for statements to {}",
+            facts.system_id
+        )));
     }
-
-    fn take(&mut self, mut entry: Entry<'_>) -> Result<()> {
-        let path = entry.path().as_os_str().as_bytes().to_vec();
-        let (parent, name) = split(&path);
-        let mut node = plain_node(&String::from_utf8_lossy(name), 0, vec![], self.order);
-        node.entry.name = name.to_vec();
-        let metadata = &mut node.entry.metadata;
-        (metadata.uid, metadata.gid) = entry.owner();
-        (metadata.user, metadata.group) = (OWNER.to_owned(), OWNER.to_owned());
-        metadata.mode = entry.mode();
-        metadata.mtime = Timestamp::from_second(entry.modified_s()).unwrap_or(self.order.now);
-        (metadata.atime, metadata.ctime) = (metadata.mtime, metadata.mtime);
-        match entry.kind().clone() {
-            Kind::Directory => {
-                node.entry.kind = EntryKind::Directory;
-                self.directory(&path).0.entry = node.entry;
-                return Ok(());
-            }
-            Kind::Link(target) => {
-                node.entry.kind = EntryKind::Symlink { target: target.as_os_str().as_bytes().to_vec() };
-            }
-            Kind::File(size) => {
-                node.entry.metadata.size = size;
-                node.content = self.content(&mut entry, size, path == BACKUP_LABEL.as_bytes())?;
-                self.seen.size += size;
-                self.seen.counts.new += 1;
-            }
+    let is_elsewhere =
+        || "the server is on another timeline than at the backup before, or behind it".to_owned();
+    if earlier.is_some_and(|earlier| !earlier.leads_to(timeline, flushed)) {
+        return Ok(Err(is_elsewhere()));
+    }
+    // Where several hosts are named, the one that sends may be another than the one that was asked.
+    if earlier.is_some_and(|earlier| is_slot_missing(earlier, &mut server)) {
+        return Ok(Err(NO_MARK.to_owned()));
+    }
+    let parent = match earlier.map(|earlier| manifest_of(begun, earlier)).transpose() {
+        Err(error) if error.is_damage() => return Ok(Err(format!("the backup before is damaged: {error}"))),
+        parent => parent?,
+    };
+    let options = Options {
+        label: format!("mainstay {}", order.source),
+        is_fast: source.fast,
+        rate_kib_max: source.rate_kib_max,
+        parent,
+        ..Options::default()
+    };
+    let backup = match BaseBackup::start(server, &options) {
+        Err(error) if earlier.is_some() && is_refusal(&error) => {
+            return Ok(Err(format!("the server makes no increment: {error}")));
         }
-        self.directory(parent).1.push(node);
-        Ok(())
-    }
-
-    /// The pieces of a file. A small one is saved here, so that it is hashed while it is in the cache.
-    fn content(
-        &mut self,
-        entry: &mut Entry<'_>,
-        size: u64,
-        is_label: bool,
-    ) -> Result<Vec<repo::blob::BlobId>> {
-        let content = Content::new();
-        let mut piece = self.saver.buffer();
-        while let Some(bytes) = entry.next_piece()? {
-            self.order.progress.advance(bytes.len() as u64);
-            if is_label && self.label.len() + bytes.len() <= LABEL_LEN_MAX {
-                self.label.extend_from_slice(&bytes);
-            }
-            let mut bytes = &bytes[..];
-            while !bytes.is_empty() {
-                let (now, later) = bytes.split_at(bytes.len().min(PIECE_LEN - piece.len()));
-                piece.extend_from_slice(now);
-                bytes = later;
-                if piece.len() == PIECE_LEN {
-                    let full = std::mem::replace(&mut piece, self.saver.buffer());
-                    self.saver.submit(full, None, &content)?;
-                }
-            }
-        }
-        match piece.is_empty() {
-            true => {}
-            false if size < PIECE_LEN as u64 => content.push(self.hand.save(BlobKind::Data, &piece)?.id),
-            false => self.saver.submit(piece, None, &content)?,
-        }
-        Ok(content.wait()?)
-    }
-
-    /// What is in a directory, made with those above it where nothing told of it: the places of tablespaces.
-    fn directory(&mut self, path: &[u8]) -> &mut (Node, Vec<Node>) {
-        let (parent, name) = split(path);
-        if !path.is_empty() && !self.directories.contains_key(parent) {
-            self.directory(parent);
-        }
-        let order = self.order;
-        self.directories.entry(path.to_vec()).or_insert_with(|| {
-            let mut node = plain_directory("", order);
-            node.entry.name = name.to_vec();
-            (node.entry.metadata.user, node.entry.metadata.group) = (OWNER.to_owned(), OWNER.to_owned());
-            (node, vec![])
-        })
-    }
-
-    /// The label that came along: without one there is no backup.
-    fn label(&self) -> Result<String> {
-        let label = String::from_utf8_lossy(&self.label).into_owned();
-        let parsed = BackupLabel::parse(&label);
-        parsed.map(|_| label).map_err(|error| RepoError::damaged(BACKUP_LABEL, error).into())
-    }
-
-    fn made(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let mut node = save_small_file(self.saver, name, bytes, self.order)?;
-        let root = &self.directory(b"").0.entry.metadata;
-        let (uid, gid, user, group) = (root.uid, root.gid, root.user.clone(), root.group.clone());
-        let metadata = &mut node.entry.metadata;
-        (metadata.uid, metadata.gid, metadata.user, metadata.group) = (uid, gid, user, group);
-        self.directory(b"").1.push(node);
-        Ok(())
-    }
-
-    /// Save every directory, those below before those above.
-    fn finish(mut self, name: &str) -> Result<(Node, Seen)> {
-        loop {
-            let Some((path, (mut node, mut nodes))) = self.directories.pop_last() else {
-                return Err(RepoError::System("a tree without a root".to_owned()).into());
-            };
-            node.subtree = Some(self.hand.save(BlobKind::Tree, &tree::encode(&mut nodes))?.id);
-            if path.is_empty() {
-                node.entry.name = name.as_bytes().to_vec();
-                return Ok((node, self.seen));
-            }
-            let parent = split(&path).0.to_vec();
-            self.directory(&parent).1.push(node);
-        }
+        started => started?,
+    };
+    match earlier.is_some_and(|earlier| !earlier.leads_to(backup.timeline(), backup.start_lsn())) {
+        true => Ok(Err(is_elsewhere())),
+        false => Ok(Ok(backup)),
     }
 }
 
-/// The directory of a path, and its name in there.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|byte| *byte == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (b"", path),
+/// The manifest that the server is given: of all files that the backup before has, as its newest link names them.
+fn manifest_of(begun: &Begun<'_>, earlier: &Earlier) -> Result<Vec<u8>> {
+    let writing = &begun.writing;
+    let tree = earlier.newest_tree().ok_or_else(|| RepoError::damaged("a link", "is no directory"))?;
+    catalog::load_small_file(&writing.repository, &writing.index, &tree, backup_manifest::NAME)
+}
+
+/// The server's own no, which may be about the increment alone: then it sends all of it.
+fn is_refusal(error: &WireError) -> bool {
+    matches!(error, WireError::Server(_)) && !error.is_passing()
+}
+
+/// Whether the mark of the backup before is a slot that this server has not.
+fn is_slot_missing(earlier: &Earlier, server: &mut Conversation) -> bool {
+    let mark = earlier.manifest.marker.as_deref().filter(|mark| marker::is_slot(mark));
+    let name = mark.and_then(|mark| mark.parse().ok());
+    name.is_some_and(|name| !matches!(read_slot(server, &name), Ok(Some(_))))
+}
+
+/// Whether the data directory has the mark of the backup before. A slot was asked for at the beginning.
+fn is_marked(earlier: Option<&Earlier>, receiving: &Receiving<'_>) -> bool {
+    let mark = earlier.and_then(|earlier| earlier.manifest.marker.as_deref());
+    mark.is_none_or(|mark| marker::is_slot(mark) || receiving.marker() == Some(mark.as_bytes()))
+}
+
+/// The label that came along: it says of which backup this one is an increment.
+fn label_of(receiving: &Receiving<'_>, earlier: Option<&Earlier>) -> Result<String> {
+    let (label, BackupLabel { incremental_from, .. }) = receiving.label()?;
+    match incremental_from == earlier.map(|earlier| earlier.manifest.start_lsn) {
+        true => Ok(label),
+        false => Err(RepoError::damaged(BACKUP_LABEL, "is of another increment than was asked for").into()),
     }
 }

@@ -10,7 +10,7 @@ pub(super) const ONE_STREAM: Version = Version::new(15, 0);
 /// From here on there is a manifest.
 const MANIFESTS: Version = Version::new(13, 0);
 /// From here on there are increments.
-pub(super) const INCREMENTS: Version = Version::new(17, 0);
+pub const INCREMENTS: Version = Version::new(17, 0);
 
 /// How the backup is made.
 #[derive(Clone, Debug)]

@@ -109,6 +109,26 @@ pub fn create_slot(server: &mut Conversation, name: &SlotName) -> Result<(), Wir
     }
 }
 
+/// Make a physical slot for which the server keeps no WAL: it says by its name that somebody was here.
+///
+/// # Errors
+/// The server refuses: it has no room for slots, or the user may not.
+pub fn create_mark(server: &mut Conversation, name: &SlotName) -> Result<(), WireError> {
+    server.query(&format!("CREATE_REPLICATION_SLOT {name} PHYSICAL")).map(drop)
+}
+
+/// Drop a slot, where there is one of that name.
+///
+/// # Errors
+/// Somebody uses it, or the server refuses.
+pub fn drop_slot_if_there(server: &mut Conversation, name: &SlotName) -> Result<(), WireError> {
+    match drop_slot(server, name) {
+        // Undefined object.
+        Err(error) if error.sqlstate() == Some("42704") => server.ready(),
+        dropped => dropped,
+    }
+}
+
 /// Drop a slot.
 ///
 /// # Errors

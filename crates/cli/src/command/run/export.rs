@@ -10,7 +10,7 @@ use std::sync::Arc;
 use config::configuration::{Export, ExportRetention};
 use config::export_name::ExportName;
 use engine::export::export_dump;
-use engine::{EngineError, reading};
+use engine::{EngineError, catalog, reading};
 use jiff::{SignedDuration, Timestamp};
 use model::backup::{BackupKind, BackupRecord};
 use model::cancel::CancelToken;
@@ -58,7 +58,8 @@ impl<'a> Exporting<'a> {
         Ok(Self { export, shelf, clients, environment, face, cancel })
     }
 
-    /// The dumps of `records`, and then what has to go. In words what went wrong, one for each.
+    /// The dumps of `records` and those that were missed before them, and then what has to go. In words what went wrong, one for
+    /// each.
     pub(super) fn all(&self, records: &[BackupRecord], repositories: &[Arc<Repository>]) -> Vec<String> {
         let is_dump = |record: &&BackupRecord| record.kind == BackupKind::Dump && !record.incomplete;
         let done = records.iter().filter(is_dump).map(|record| {
@@ -66,11 +67,35 @@ impl<'a> Exporting<'a> {
             let repository = repositories.iter().find(holds).or(repositories.first());
             let repository =
                 repository.ok_or_else(|| CliError::new(Kind::Failed, "no repository is open"))?;
+            for missed in self.missed(record, repository)? {
+                self.one(&missed, repository)?;
+            }
             self.one(record, repository)?;
             self.drop_older(record)
         });
         let words = |error: CliError| format!("export to {}: {}", self.export.to, error.message);
         done.filter_map(|done: Result<()>| done.err().map(words)).collect()
+    }
+
+    /// Good backups before `record` that are newer than the newest dump of their source here, oldest first: a run that was killed,
+    /// or a place that was away. A place without any begins with this one.
+    fn missed(&self, record: &BackupRecord, repository: &Arc<Repository>) -> Result<Vec<BackupRecord>> {
+        let name = &self.export.name;
+        let listed = self.shelf.list(&name.folder(record))?;
+        // Names have whole seconds.
+        let second = |time: Timestamp| time.as_second();
+        let times = listed.iter().filter_map(|placed| name.time_in(&placed.name, record)).map(second);
+        let this = second(record.created_at);
+        let Some(newest) = times.filter(|time| *time < this).max() else { return Ok(vec![]) };
+        let of =
+            |record: &BackupRecord| (record.tenant.clone(), record.source.clone(), record.database.clone());
+        let mut missed = catalog::list_readable(repository)?.records;
+        missed.retain(|one| {
+            let is_between = newest < second(one.created_at) && second(one.created_at) < this;
+            is_between && one.kind == BackupKind::Dump && one.is_good() && of(one) == of(record)
+        });
+        missed.sort_by_key(|one| one.created_at);
+        Ok(missed)
     }
 
     fn one(&self, record: &BackupRecord, repository: &Arc<Repository>) -> Result<()> {
