@@ -5,17 +5,12 @@
 //! the role may make one. `backup_label` and `tablespace_map` come from the stop and belong into the backup, never into
 //! the data directory.
 
-use std::io::{PipeWriter, Read, Write};
-use std::process::ChildStdout;
-
 use model::cancel::CancelToken;
 use model::lsn::{Lsn, SystemId, Timeline};
 use model::wal_name::SegmentSize;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::page::PAGE_LEN;
-use crate::program::{Running, wait_ready};
 use crate::psql::QueryError;
 use crate::quote::literal;
 use crate::server::Server;
@@ -27,8 +22,10 @@ pub const VERSION_MIN: Version = Version::new(13, 0);
 pub const MARK_SLOT: &str = "mainstay_mark_";
 /// From here on the functions have their present names.
 const RENAMED: Version = Version::new(15, 0);
-/// Bytes of one answer at most: a tablespace map of thousands of lines fits.
-const ANSWER_LEN_MAX: usize = 16 << 20;
+
+mod conversation;
+
+use conversation::Conversation;
 
 /// A tablespace beside the two that every cluster has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -333,73 +330,6 @@ fn verify_stays(
         Timeline(0) => Ok(()),
         to if to == from => Ok(()),
         to => Err(BackupModeError::WentOver { from, to }),
-    }
-}
-
-/// A psql that is asked one thing after the other.
-struct Conversation {
-    running: Option<Running>,
-    stdin: PipeWriter,
-    stdout: ChildStdout,
-    /// What came behind the last answer.
-    rest: Vec<u8>,
-}
-
-impl Conversation {
-    fn begin(server: &Server) -> Result<Self, QueryError> {
-        let (mut running, stdin) = server.psql_anywhere()?.start([])?;
-        let stdout = running.take_stdout().ok_or_else(|| QueryError::Answer {
-            question: "a session",
-            reason: "psql has no output".to_owned(),
-        })?;
-        Ok(Self { running: Some(running), stdin, stdout, rest: vec![] })
-    }
-
-    fn say(&mut self, sql: &str) -> Result<(), QueryError> {
-        let written = self.stdin.write_all(sql.as_bytes()).and_then(|()| self.stdin.flush());
-        match written {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(error)),
-        }
-    }
-
-    /// The next line, which is JSON.
-    fn answer<T: DeserializeOwned>(
-        &mut self,
-        question: &'static str,
-        cancel: &CancelToken,
-    ) -> Result<T, QueryError> {
-        let line = loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.rest) {
-                let rest = self.rest.split_off(end + 1);
-                break std::mem::replace(&mut self.rest, rest);
-            }
-            if self.rest.len() > ANSWER_LEN_MAX {
-                return Err(QueryError::Answer { question, reason: "it does not end".to_owned() });
-            }
-            let ready = wait_ready(&self.stdout, rustix::event::PollFlags::IN, cancel);
-            cancel.check().map_err(crate::ProgramError::from)?;
-            let mut buffer = [0; 8192];
-            match ready.and_then(|()| self.stdout.read(&mut buffer)) {
-                Ok(0) => return Err(self.last_words(std::io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.rest.extend_from_slice(&buffer[..count]),
-                Err(error) => return Err(self.last_words(error)),
-            }
-        };
-        serde_json::from_slice(&line)
-            .map_err(|error| QueryError::Answer { question, reason: error.to_string() })
-    }
-
-    /// psql ended: its own words say why.
-    fn last_words(&mut self, error: std::io::Error) -> QueryError {
-        let Some(running) = self.running.take() else {
-            return QueryError::Answer { question: "a session", reason: "psql has ended".to_owned() };
-        };
-        let broken = running.pipe_error(error);
-        match running.finish(&CancelToken::new()) {
-            Err(words) => words.into(),
-            Ok(_) => broken.into(),
-        }
     }
 }
 

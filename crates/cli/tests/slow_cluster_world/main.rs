@@ -23,6 +23,7 @@ mod judge;
 mod world;
 mod scenes;
 
+use testkit::postgres::{installed, of_major};
 use world::World;
 
 /// Rounds of a normal run; `make nightly` asks for more.
@@ -40,11 +41,12 @@ fn number(name: &str) -> Option<u64> {
 fn c21_whatever_happens_to_a_cluster_each_backup_comes_back_to_each_point() {
     let mut left = number("MAINSTAY_TEST_ROUNDS").unwrap_or(ROUNDS);
     let mut seed = number("MAINSTAY_TEST_SEED").unwrap_or(SEED);
-    let installed = testkit::postgres::installed();
-    let mut programs = installed.iter().cycle().cloned();
+    let first = installed().into_iter().next().expect("PostgreSQL is installed");
+    let others: Vec<_> = (13..=18).filter_map(of_major).filter(|other| *other != first).collect();
+    let mut programs = std::iter::once(first).chain(others).cycle();
     while left > 0 {
         let rounds = left.min(ROUNDS_OF_A_WORLD);
-        let place = server::Place::of(programs.next().expect("PostgreSQL is installed"));
+        let place = server::Place::of(programs.next().unwrap());
         let told = World::open(&place, seed).play(rounds);
         eprintln!("seed {seed}: {rounds} rounds, {told}");
         (left, seed) = (left - rounds, seed + 1);
