@@ -1,7 +1,7 @@
 //! A cluster of a primary and a standby that work, crash, change places and come back, are backed up in every way and
 //! restored to every kind of point; what comes back is compared with what was written.
 //!
-//! The first world is of the PostgreSQL that is found first, later ones of all others in turn.
+//! The first world is of the PostgreSQL that is found first, or of `MAINSTAY_TEST_MAJOR`; later ones of all others in turn.
 //! `MAINSTAY_TEST_ROUNDS=N` plays so many rounds, a few in each world; `MAINSTAY_TEST_SEED=N` is the seed of the first
 //! world. `MAINSTAY_TEST_KEEP=1` leaves the directory of a world that went wrong. A seed decides what is done and what it
 //! is done to; how far programs are when they are killed is up to the machine.
@@ -41,7 +41,9 @@ fn number(name: &str) -> Option<u64> {
 fn c21_whatever_happens_to_a_cluster_each_backup_comes_back_to_each_point() {
     let mut left = number("MAINSTAY_TEST_ROUNDS").unwrap_or(ROUNDS);
     let mut seed = number("MAINSTAY_TEST_SEED").unwrap_or(SEED);
-    let first = installed().into_iter().next().expect("PostgreSQL is installed");
+    let own = || installed().into_iter().next();
+    let first = number("MAINSTAY_TEST_MAJOR").map_or_else(own, |major| of_major(major as u32));
+    let first = first.expect("PostgreSQL is installed");
     let others: Vec<_> = (13..=18).filter_map(of_major).filter(|other| *other != first).collect();
     let mut programs = std::iter::once(first).chain(others).cycle();
     while left > 0 {

@@ -75,6 +75,7 @@ pub(crate) struct World<'a> {
 /// Tells how a world that goes wrong is played again.
 struct Told {
     seed: u64,
+    major: u32,
     rounds: u64,
     begin: Instant,
     right: u64,
@@ -88,8 +89,10 @@ struct Told {
 impl Drop for Told {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self { seed, rounds, .. } = self;
-            eprintln!("MAINSTAY_TEST_SEED={seed} MAINSTAY_TEST_ROUNDS={rounds} plays it again");
+            let Self { seed, rounds, major, .. } = self;
+            eprintln!(
+                "MAINSTAY_TEST_SEED={seed} MAINSTAY_TEST_ROUNDS={rounds} MAINSTAY_TEST_MAJOR={major} plays it again"
+            );
         }
     }
 }
@@ -98,6 +101,7 @@ impl<'a> World<'a> {
     pub(crate) fn open(place: &'a Place, seed: u64) -> Self {
         let told = Told {
             seed,
+            major: place.major(),
             rounds: 1,
             begin: Instant::now(),
             right: 0,
