@@ -3,8 +3,8 @@
 //! What is stored is looked at (all of it must be there, and fit together) → the places are looked at, and refused or made
 //! → directories and links are made, files collected into windows → the pages of a window are read in the order in which
 //! they lie, verified, and written wherever they belong (all cores) → settings and signal → everything is on disk →
-//! pg_control, last. Invariant: until that last step nothing starts on what is there, whatever stopped us; so the first
-//! damaged piece ends the restore.
+//! pg_control, last, and without its checkpoint: whoever removes backup_label has nothing that starts (pitfall 11). Invariant:
+//! until that last step nothing starts on what is there, whatever stopped us; so the first damaged piece ends the restore.
 
 mod page_map;
 mod links;
@@ -155,7 +155,7 @@ fn write_all(
     restorer.carry_out(std::mem::take(&mut planter.window))?;
     let control = planter.finish()?;
     targets.iter().try_for_each(Target::sync)?;
-    restorer.carry_out(control)?;
+    control.write(restorer)?;
     targets[0].sync()?;
     for loss in targets.iter().flat_map(Target::take_losses) {
         (order.tell)(&loss.to_string());

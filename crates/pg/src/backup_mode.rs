@@ -5,17 +5,12 @@
 //! the role may make one. `backup_label` and `tablespace_map` come from the stop and belong into the backup, never into
 //! the data directory.
 
-use std::io::{PipeWriter, Read, Write};
-use std::process::ChildStdout;
-
 use model::cancel::CancelToken;
 use model::lsn::{Lsn, SystemId, Timeline};
 use model::wal_name::SegmentSize;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::page::PAGE_LEN;
-use crate::program::{Running, wait_ready};
 use crate::psql::QueryError;
 use crate::quote::literal;
 use crate::server::Server;
@@ -27,8 +22,10 @@ pub const VERSION_MIN: Version = Version::new(13, 0);
 pub const MARK_SLOT: &str = "mainstay_mark_";
 /// From here on the functions have their present names.
 const RENAMED: Version = Version::new(15, 0);
-/// Bytes of one answer at most: a tablespace map of thousands of lines fits.
-const ANSWER_LEN_MAX: usize = 16 << 20;
+
+mod conversation;
+
+use conversation::Conversation;
 
 /// A tablespace beside the two that every cluster has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +116,17 @@ pub enum BackupModeError {
          here; drop them, ALTER SYSTEM RESET ignore_invalid_pages, and restart"
     )]
     Partial,
+    /// Its log is of two timelines, and what was copied fits neither alone.
+    #[error(
+        "the standby went over from timeline {from} to timeline {to} since its last restart point; after a CHECKPOINT on \
+         the primary and one on the standby, take the backup again"
+    )]
+    WentOver {
+        /// It was begun on this one.
+        from: Timeline,
+        /// It was ended on this one.
+        to: Timeline,
+    },
 }
 
 const FACTS: &str = r"
@@ -158,6 +166,10 @@ const SLOT_NAME: &str = "SELECT coalesce(pg_catalog.to_json((SELECT slot_name FR
 
 const ARCHIVER: &str = "SELECT pg_catalog.json_build_object('last_archived', last_archived_wal, \
     'last_failed', last_failed_wal, 'failures', failed_count) FROM pg_catalog.pg_stat_archiver;\n";
+
+/// The timeline up to which a standby has to recover; zero on a primary.
+const RECOVERED: &str =
+    "SELECT coalesce(min_recovery_end_timeline, 0) FROM pg_catalog.pg_control_recovery();\n";
 
 const SUMMARIZED: &str = "SELECT pg_catalog.to_json(summarized_lsn::text) \
     FROM pg_catalog.pg_get_wal_summarizer_state();\n";
@@ -237,6 +249,8 @@ impl BackupMode {
         let start = conversation.answer("the start of the backup", cancel)?;
         conversation.say("SELECT timeline_id FROM pg_catalog.pg_control_checkpoint();\n")?;
         let timeline = conversation.answer("the timeline", cancel)?;
+        // Also at the end, but this is before anything was read.
+        verify_stays(&mut conversation, timeline, cancel)?;
         conversation.say(SLOT_NAME)?;
         let slot = conversation.answer("the slot of the session", cancel)?;
         Ok(Self { conversation, start, timeline, slot, version })
@@ -283,10 +297,12 @@ impl BackupMode {
         let timeline = timeline.and_then(|number| number.trim().parse().ok()).ok_or_else(|| {
             QueryError::Answer { question, reason: "backup_label names no timeline".to_owned() }
         })?;
+        let timeline = Timeline(timeline);
+        verify_stays(&mut self.conversation, timeline, cancel)?;
         Ok(Stopped {
             start: self.start,
             stop: answer.lsn,
-            timeline: Timeline(timeline),
+            timeline,
             label: answer.labelfile,
             tablespace_map: answer.spcmapfile.unwrap_or_default(),
         })
@@ -302,70 +318,18 @@ impl BackupMode {
     }
 }
 
-/// A psql that is asked one thing after the other.
-struct Conversation {
-    running: Option<Running>,
-    stdin: PipeWriter,
-    stdout: ChildStdout,
-    /// What came behind the last answer.
-    rest: Vec<u8>,
-}
-
-impl Conversation {
-    fn begin(server: &Server) -> Result<Self, QueryError> {
-        let (mut running, stdin) = server.psql_anywhere()?.start([])?;
-        let stdout = running.take_stdout().ok_or_else(|| QueryError::Answer {
-            question: "a session",
-            reason: "psql has no output".to_owned(),
-        })?;
-        Ok(Self { running: Some(running), stdin, stdout, rest: vec![] })
-    }
-
-    fn say(&mut self, sql: &str) -> Result<(), QueryError> {
-        let written = self.stdin.write_all(sql.as_bytes()).and_then(|()| self.stdin.flush());
-        match written {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(error)),
-        }
-    }
-
-    /// The next line, which is JSON.
-    fn answer<T: DeserializeOwned>(
-        &mut self,
-        question: &'static str,
-        cancel: &CancelToken,
-    ) -> Result<T, QueryError> {
-        let line = loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.rest) {
-                let rest = self.rest.split_off(end + 1);
-                break std::mem::replace(&mut self.rest, rest);
-            }
-            if self.rest.len() > ANSWER_LEN_MAX {
-                return Err(QueryError::Answer { question, reason: "it does not end".to_owned() });
-            }
-            let ready = wait_ready(&self.stdout, rustix::event::PollFlags::IN, cancel);
-            cancel.check().map_err(crate::ProgramError::from)?;
-            let mut buffer = [0; 8192];
-            match ready.and_then(|()| self.stdout.read(&mut buffer)) {
-                Ok(0) => return Err(self.last_words(std::io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.rest.extend_from_slice(&buffer[..count]),
-                Err(error) => return Err(self.last_words(error)),
-            }
-        };
-        serde_json::from_slice(&line)
-            .map_err(|error| QueryError::Answer { question, reason: error.to_string() })
-    }
-
-    /// psql ended: its own words say why.
-    fn last_words(&mut self, error: std::io::Error) -> QueryError {
-        let Some(running) = self.running.take() else {
-            return QueryError::Answer { question: "a session", reason: "psql has ended".to_owned() };
-        };
-        let broken = running.pipe_error(error);
-        match running.finish(&CancelToken::new()) {
-            Err(words) => words.into(),
-            Ok(_) => broken.into(),
-        }
+/// That a standby recovers along this timeline and no other one.
+fn verify_stays(
+    conversation: &mut Conversation,
+    from: Timeline,
+    cancel: &CancelToken,
+) -> Result<(), BackupModeError> {
+    conversation.say(RECOVERED)?;
+    let to = conversation.answer("the timeline of the end", cancel)?;
+    match to {
+        Timeline(0) => Ok(()),
+        to if to == from => Ok(()),
+        to => Err(BackupModeError::WentOver { from, to }),
     }
 }
 

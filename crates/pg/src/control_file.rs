@@ -15,6 +15,8 @@ pub const CONTROL_FILE: &str = "global/pg_control";
 const FIXED_LEN: usize = 256;
 /// Bytes of the nonce.
 const NONCE_LEN: usize = 32;
+/// A position that can be, and at which no log ever is: those of the first segment are never reached.
+const NOWHERE: u64 = 0xDEAD;
 
 /// What the server was doing when it wrote the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +105,7 @@ impl ControlFile {
         let short = ControlFileError::Short(bytes.len());
         let fixed: &[u8; FIXED_LEN] = bytes.first_chunk().ok_or(short.clone())?;
         let version = u32_at(fixed, 8);
-        // The one byte that 18 has in front of the nonce moves the sum to the next multiple of four.
-        let sum_at = match version {
-            1300 | 1700 => FIXED_LEN + NONCE_LEN,
-            1800 => FIXED_LEN + NONCE_LEN + 4,
-            _ => return Err(ControlFileError::Version(version)),
-        };
+        let sum_at = sum_at(version)?;
         let sum = bytes.get(sum_at..).and_then(|rest| rest.first_chunk()).ok_or(short)?;
         if crc32c::crc32c(&bytes[..sum_at]) != u32::from_le_bytes(*sum) {
             return Err(ControlFileError::Torn);
@@ -142,6 +139,31 @@ impl ControlFile {
     }
 }
 
+/// Where the sum is.
+fn sum_at(version: u32) -> Result<usize, ControlFileError> {
+    // The one byte that 18 has in front of the nonce moves it to the next multiple of four.
+    match version {
+        1300 | 1700 => Ok(FIXED_LEN + NONCE_LEN),
+        1800 => Ok(FIXED_LEN + NONCE_LEN + 4),
+        _ => Err(ControlFileError::Version(version)),
+    }
+}
+
+/// The same file with a checkpoint that is nowhere: a server finds its place by `backup_label` alone, and does not start
+/// where somebody has removed that. From the checkpoint that was newest when the file was copied, it would recover too little.
+///
+/// # Errors
+/// As [`ControlFile::parse`].
+pub fn without_checkpoint(bytes: &[u8]) -> Result<Vec<u8>, ControlFileError> {
+    let parsed = ControlFile::parse(bytes)?;
+    let sum_at = sum_at(parsed.version)?;
+    let mut changed = bytes.to_vec();
+    changed[32..40].copy_from_slice(&NOWHERE.to_le_bytes());
+    let sum = crc32c::crc32c(&changed[..sum_at]);
+    changed[sum_at..sum_at + 4].copy_from_slice(&sum.to_le_bytes());
+    Ok(changed)
+}
+
 fn state(number: u32) -> Option<ClusterState> {
     use ClusterState::{
         ArchiveRecovery, CrashRecovery, Production, ShutDown, ShutDownInRecovery, ShuttingDown, StartingUp,
@@ -173,6 +195,20 @@ mod tests {
         let sum = crc32c::crc32c(&bytes[..sum_at]);
         bytes[sum_at..sum_at + 4].copy_from_slice(&sum.to_le_bytes());
         bytes
+    }
+
+    #[test]
+    fn pitfall_11_without_its_checkpoint_it_is_the_same_otherwise() {
+        for (version, sum_at) in [(1300, 288), (1700, 288), (1800, 292)] {
+            let whole = written(version, sum_at);
+            let changed = without_checkpoint(&whole).unwrap();
+            let (before, after) =
+                (ControlFile::parse(&whole).unwrap(), ControlFile::parse(&changed).unwrap());
+            assert_eq!(after.checkpoint, Lsn(0xDEAD));
+            assert_eq!(ControlFile { checkpoint: before.checkpoint, ..after }, before);
+            assert_eq!((changed.len(), &changed[..32]), (whole.len(), &whole[..32]));
+            assert!(without_checkpoint(&whole[..200]).is_err());
+        }
     }
 
     #[test]

@@ -80,12 +80,26 @@ pub struct RecordWalk {
     left: usize,
     /// Whether what a page begins with, a part of a record that began unseen, was passed.
     is_begun: bool,
+    /// Records that begin here or later are not met.
+    end: Option<Lsn>,
+    /// Where the record begins that was met last.
+    last: Option<Lsn>,
 }
 
 impl RecordWalk {
     /// Before the first segment.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, up to `end`, where a record ends.
+    pub fn up_to(end: Lsn) -> Self {
+        Self { end: Some(end), ..Self::default() }
+    }
+
+    /// Where the last record that was met begins.
+    pub fn last(&self) -> Option<Lsn> {
+        self.last
     }
 
     /// The next segment, which begins at `start`: what it ends is told to `met`.
@@ -121,10 +135,11 @@ impl RecordWalk {
             if self.left == 0 {
                 let Some(header) = page[position..].first_chunk::<4>() else { return true };
                 let len = u32::from_le_bytes(*header) as usize;
-                if len < RECORD_HEADER_LEN {
+                let lsn = Lsn(at + position as u64);
+                if len < RECORD_HEADER_LEN || self.end.is_some_and(|end| lsn >= end) {
                     return false;
                 }
-                self.record = Some((Lsn(at + position as u64), len));
+                self.record = Some((lsn, len));
                 self.seen.clear();
                 self.left = aligned(len);
             }
@@ -136,6 +151,7 @@ impl RecordWalk {
             if self.left == 0
                 && let Some((lsn, len)) = self.record.take()
             {
+                self.last = Some(lsn);
                 met_whole(lsn, len, &self.seen).into_iter().for_each(&mut *met);
             }
         }
@@ -290,6 +306,38 @@ mod tests {
             let Record::NewTablespace { oid, place: at, lsn } = &found[1] else { panic!("{found:?}") };
             assert_eq!((*oid, at), (77, &place));
             assert!(lsn.0 > start && lsn.0.is_multiple_of(8));
+        }
+    }
+
+    #[test]
+    fn the_record_that_ends_at_a_position_is_found_also_across_segments() {
+        let lens = [300, 8000, 700_000, 400_000, 64];
+        let records: Vec<_> = lens.map(|len| record(10, 0, &vec![7; len])).to_vec();
+        let (begin, segments) = (7 * SEGMENT as u64, log(7 * SEGMENT as u64, &records));
+        let ends: Vec<_> = (1..=records.len()).map(|count| end_of(begin, &records[..count])).collect();
+        let last = |end: u64, segments: &[Vec<u8>], start: u64| {
+            let mut walk = RecordWalk::up_to(Lsn(end));
+            for (number, bytes) in segments.iter().enumerate() {
+                walk.segment(Lsn(start + (number * SEGMENT) as u64), bytes, &mut |_| {});
+            }
+            walk.last()
+        };
+        let first = begin + LONG_HEADER_LEN as u64;
+        for (number, end) in ends.iter().enumerate() {
+            let before = if number == 0 { first } else { ends[number - 1] };
+            assert_eq!(last(*end, &segments, begin), Some(Lsn(before)), "{number}");
+        }
+        // The fourth one goes on in the second segment: what begins there alone is met.
+        assert_eq!(last(ends[4], &segments[1..], begin + SEGMENT as u64), Some(Lsn(ends[3])));
+        assert_eq!(last(ends[3], &segments[1..], begin + SEGMENT as u64), None);
+    }
+
+    /// Where the next record would begin behind these.
+    fn end_of(begin: u64, records: &[Vec<u8>]) -> u64 {
+        let marked = [records, &[record(TABLESPACES, CREATE, b"")][..]].concat();
+        match met(begin, &log(begin, &marked)).last() {
+            Some(Record::NewTablespace { lsn, .. }) => lsn.0,
+            other => panic!("{other:?}"),
         }
     }
 

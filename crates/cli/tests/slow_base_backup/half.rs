@@ -61,6 +61,30 @@ fn pitfall_11_a_killed_restore_leaves_a_directory_that_does_not_start() {
 }
 
 #[test]
+fn pitfall_11_without_its_label_a_restored_directory_does_not_start() {
+    let (room, server, id) = backed_up();
+    let data = room.path("restored");
+    let whole = ["backup", "restore", &id, "--to", data.to_str().unwrap()];
+    room.restore(&server, &whole).ok();
+    load::judge(&server, "pg_verifybackup", &[data.to_str().unwrap()]);
+    let (label, away) = (data.join("backup_label"), room.path("label"));
+    fs::rename(&label, &away).unwrap();
+    // Also for whoever thinks that it is a cluster that crashed.
+    for signal in [true, false] {
+        if !signal {
+            fs::remove_file(data.join("recovery.signal")).unwrap();
+        }
+        let words = room.try_revive(&data, &server).err().unwrap();
+        assert!(words.contains("could not locate a valid checkpoint record"), "{words}");
+    }
+    fs::rename(&away, &label).unwrap();
+    fs::write(data.join("recovery.signal"), "").unwrap();
+    let revived = room.revive(&data, &server);
+    revived.wait_for("SELECT pg_is_in_recovery()", "f");
+    load::assert_sound(&revived);
+}
+
+#[test]
 fn a_missing_or_damaged_pack_is_named_and_no_pg_control_is_made() {
     let (room, server, id) = backed_up();
     let packs = room.path("repository/data");

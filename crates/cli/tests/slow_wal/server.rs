@@ -1,5 +1,7 @@
 //! Servers that archive and recover, each in a directory of its own, as the user that PostgreSQL runs as.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -41,14 +43,30 @@ fn owner() -> Option<(u32, u32)> {
 
 impl Place {
     pub(crate) fn new() -> Self {
+        Self::of(installed().into_iter().next().expect("PostgreSQL server programs are installed"))
+    }
+
+    /// With the programs in this directory.
+    pub(crate) fn of(bin: PathBuf) -> Self {
         // A socket's path is short.
         let directory = tempfile::Builder::new().prefix("msw-").tempdir().unwrap();
-        let bin = installed().into_iter().next().expect("PostgreSQL server programs are installed");
         let place = Self { directory, owner: owner(), bin };
         place.own(place.path());
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
         place.mainstay(&["init", "--no-recovery-key"]).ok();
         place
+    }
+
+    /// The major version of the programs.
+    pub(crate) fn major(&self) -> u32 {
+        let said = self.printed("postgres", &["--version"]);
+        let number = said.split_whitespace().nth(2).unwrap();
+        number.split('.').next().unwrap().parse().unwrap()
+    }
+
+    /// Whether there is this program.
+    pub(crate) fn has(&self, program: &str) -> bool {
+        self.bin.join(program).is_file()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -80,11 +98,17 @@ impl Place {
             command.uid(uid).gid(gid);
         }
         command.current_dir(self.path()).env("LC_ALL", "C").stdin(Stdio::null());
+        command.env("HOME", self.folder("host-c")).env("TMPDIR", self.folder("tmp"));
         command
     }
 
+    /// A program of PostgreSQL, as the servers' user, however it ends.
+    pub(crate) fn try_run(&self, program: &str, arguments: &[&str]) -> Output {
+        self.command(self.bin.join(program)).args(arguments).output().unwrap()
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        let output = self.command(self.bin.join(program)).args(arguments).output().unwrap();
+        let output = self.try_run(program, arguments);
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         output
     }
@@ -106,9 +130,24 @@ impl Place {
 
     /// mainstay, as the servers' user.
     pub(crate) fn mainstay(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&self.mainstay_on("host-a").args(arguments).output().unwrap())
+    }
+
+    /// mainstay, as the servers' user on the machine `host`; not yet started.
+    pub(crate) fn mainstay_on(&self, host: &str) -> Command {
         let mut command = self.command(MAINSTAY);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-        Ran::of(&command.envs(self.environment("host-a")).args(arguments).output().unwrap())
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).envs(self.environment(host));
+        command.env("MAINSTAY_PG_BIN_DIR", &self.bin);
+        command
+    }
+
+    /// A file with the repository's password, which only the servers' user may read.
+    pub(crate) fn password_file(&self) -> String {
+        let path = self.path().join("password");
+        fs::write(&path, PASSWORD).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self.own(&path);
+        path.display().to_string()
     }
 
     /// Write a configuration; in `text`, `PLACE` stands for this directory.
@@ -153,7 +192,7 @@ impl Place {
     }
 
     /// A script that runs mainstay as on the machine `host`, after `first`.
-    fn script(&self, name: &str, host: &str, first: &str, line: &str) -> String {
+    pub(crate) fn script(&self, name: &str, host: &str, first: &str, line: &str) -> String {
         let variables =
             self.environment(host).into_iter().map(|(name, value)| format!("export {name}='{value}'\n"));
         let text = format!("#!/bin/sh\n{}{first}\nexec {MAINSTAY} {line}\n", variables.collect::<String>());
@@ -174,13 +213,23 @@ impl Place {
         format!("{} %f %p", self.script(&format!("fetch-{host}"), host, first, &line))
     }
 
-    /// A new cluster with segments of 1 MiB.
+    /// A new cluster with segments of 1 MiB, and with checksums.
     pub(crate) fn initdb(&self, name: &str) -> Server<'_> {
-        let directory = self.path().join(name);
-        let data = directory.display().to_string();
+        self.initdb_with(name, &["-k"])
+    }
+
+    /// The same with these flags.
+    pub(crate) fn initdb_with(&self, name: &str, flags: &[&str]) -> Server<'_> {
+        let server = self.server(name);
+        let data = server.directory.display().to_string();
         let more = ["-D", &data, "-U", "postgres", "-A", "trust", "-N", "--no-locale", "-E", "UTF8"];
-        self.run("initdb", &[&more[..], &["--wal-segsize=1", "-k"]].concat());
-        Server { place: self, directory, process: None }
+        self.run("initdb", &[&more[..], &["--wal-segsize=1"], flags].concat());
+        server
+    }
+
+    /// The server in the directory `name`, whatever is there.
+    pub(crate) fn server(&self, name: &str) -> Server<'_> {
+        Server { place: self, directory: self.path().join(name), process: None }
     }
 
     /// restic and mainstay find nothing wrong.
@@ -194,6 +243,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os("MAINSTAY_TEST_KEEP").is_some() {
+            self.directory.disable_cleanup(true);
+        }
         // Agents would end by themselves, in a minute.
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -231,7 +283,17 @@ impl<'a> Server<'a> {
         self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
-    fn name(&self) -> String {
+    /// Whether it has gone by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.as_mut().is_none_or(|process| process.try_wait().unwrap().is_some())
+    }
+
+    /// The number of its first process.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    pub(crate) fn name(&self) -> String {
         self.directory.file_name().unwrap().to_string_lossy().into_owned()
     }
 
@@ -248,10 +310,16 @@ impl<'a> Server<'a> {
         ["-h".to_owned(), socket.display().to_string(), "-U".to_owned(), "postgres".to_owned()]
     }
 
-    fn try_psql(&self, sql: &str) -> Option<String> {
+    pub(crate) fn try_psql(&self, sql: &str) -> Option<String> {
+        self.try_each(&[sql])
+    }
+
+    /// Several statements in one session, each in a transaction of its own.
+    pub(crate) fn try_each(&self, statements: &[&str]) -> Option<String> {
         let mut command = self.place.command(self.place.bin.join("psql"));
-        command.args(self.connection()).args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-c", sql, "postgres"]);
-        let output = command.output().unwrap();
+        command.args(self.connection()).args(["-XqAt", "-v", "ON_ERROR_STOP=1"]);
+        statements.iter().for_each(|sql| _ = command.args(["-c", sql]));
+        let output = command.arg("postgres").output().unwrap();
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
 

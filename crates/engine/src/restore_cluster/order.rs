@@ -72,6 +72,9 @@ pub struct ClusterPlan {
     pub start: Lsn,
     /// From here on it is consistent; up to here its WAL is in the backup.
     pub stop: Lsn,
+    /// Where the last record before `stop` begins, where a standby was backed up: its log may end there, and a server that
+    /// looks for the earliest consistent point asks for one more.
+    pub last_record: Option<Lsn>,
     /// The timeline that the backup was taken on.
     pub timeline: Timeline,
     /// Bytes of a segment of WAL.

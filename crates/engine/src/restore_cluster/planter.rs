@@ -4,13 +4,15 @@
 //! A directory's own metadata comes when everything in it is done, because whatever is made in it changes its times.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
 use files::relative::RelativePath;
 use files::target::Target;
-use model::entry::{Entry, EntryKind};
+use files::write::Existing;
+use model::entry::{Entry, EntryKind, Metadata};
 use pg::backup_manifest;
-use pg::control_file::CONTROL_FILE;
+use pg::control_file::{CONTROL_FILE, without_checkpoint};
 use repo::RepoError;
 
 use super::carry_out::Restorer;
@@ -36,6 +38,29 @@ struct Open {
     entry: Entry,
     /// Names that stay, where everything else goes.
     kept: Option<HashSet<Vec<u8>>>,
+}
+
+/// The file that makes a server start.
+pub(super) struct Control {
+    path: RelativePath,
+    bytes: Vec<u8>,
+    metadata: Metadata,
+}
+
+impl Control {
+    /// Write it, when all else is on disk.
+    pub(super) fn write(self, restorer: Restorer<'_>) -> Result<()> {
+        let Self { path, bytes, metadata } = self;
+        let Some((folder, name)) = path.split() else { return Ok(()) };
+        let folder = restorer.targets[0].directory(&folder)?;
+        restorer.targets[0].write_whole_file(&folder, name, &bytes, &metadata, Existing::Replace)?;
+        let (counts, len) = (restorer.counts, bytes.len() as u64);
+        counts.files.fetch_add(1, Ordering::Relaxed);
+        counts.bytes.fetch_add(len, Ordering::Relaxed);
+        counts.bytes_written.fetch_add(len, Ordering::Relaxed);
+        restorer.order.progress.advance(len);
+        Ok(())
+    }
 }
 
 /// Takes what the walk over the links meets.
@@ -75,16 +100,23 @@ impl<'a> Planter<'a> {
     }
 
     /// All files are there: settings and metadata. What remains is pg_control.
-    pub(super) fn finish(self) -> Result<Window> {
-        let Restorer { order, targets, .. } = self.restorer;
-        let settled = self.held_back.settled(order, self.destinations, self.links)?;
+    pub(super) fn finish(self) -> Result<Control> {
+        let Restorer { repository, index, order, targets, .. } = self.restorer;
+        let damaged = |reason: &dyn Display| RepoError::damaged(CONTROL_FILE, reason);
+        let located = self.control.ok_or_else(|| damaged(&"is not in the backup"))?;
+        let node = &located.draft.versions[0];
+        let stored = content(repository, index, node)?;
+        let bytes = without_checkpoint(&stored).map_err(|error| damaged(&error))?;
+        let settled = self.held_back.settled(order, self.destinations, self.links, &bytes)?;
         write(&targets[0], &settled)?;
         for (site, path, entry) in &self.directories {
             targets[*site].set_metadata(path, entry)?;
         }
-        let mut window = Window::default();
-        window.push(self.control.ok_or_else(|| RepoError::damaged(CONTROL_FILE, "is not in the backup"))?);
-        Ok(window)
+        Ok(Control {
+            path: located.path,
+            bytes,
+            metadata: Metadata { links: 1, ..node.entry.metadata.clone() },
+        })
     }
 
     fn target(&self, site: usize) -> &'a Target {

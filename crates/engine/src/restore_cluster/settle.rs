@@ -10,6 +10,7 @@ use files::write::Existing;
 use model::entry::Metadata;
 use pg::backup_label::{BACKUP_LABEL, MappedTablespace, TABLESPACE_MAP, write_tablespace_map};
 use pg::backup_manifest;
+use pg::control_file::CONTROL_FILE;
 use pg::recovery::AUTO_CONF;
 
 use super::order::{ClusterOrder, Destination};
@@ -37,7 +38,8 @@ impl HeldBack {
         self.files.iter().find(|(known, ..)| known == name)
     }
 
-    /// What goes into the data directory, with its names. Files that are new get the owner and mode of the label.
+    /// What goes into the data directory beside `control`, which pg_control becomes, with its names. Files that are new get the
+    /// owner and mode of the label.
     ///
     /// # Errors
     /// For settings that cannot be written.
@@ -46,6 +48,7 @@ impl HeldBack {
         order: &ClusterOrder<'_>,
         destinations: &[Destination],
         links: usize,
+        control: &[u8],
     ) -> Result<Vec<(String, Vec<u8>, Metadata)>> {
         let mut settled = vec![];
         let Some((_, label, like)) = self.get(BACKUP_LABEL) else { return Ok(settled) };
@@ -61,6 +64,7 @@ impl HeldBack {
                 Some(((new, _), _)) => backup_manifest::with_content(manifest, TABLESPACE_MAP, new),
                 None => manifest.clone(),
             };
+            let manifest = backup_manifest::with_content(&manifest, CONTROL_FILE, control);
             settled.push((name.clone(), manifest, metadata.clone()));
         }
         let (before, metadata) =

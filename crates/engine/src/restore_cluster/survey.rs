@@ -4,9 +4,11 @@
 //! in the index. So a chain without a link, or a backup without its label (pitfall 11), costs nobody's directory.
 
 use model::lsn::{Lsn, SystemId};
+use model::wal_name::{SegmentName, SegmentNo, SegmentSize};
 use pg::backup_label::{BACKUP_LABEL, BackupLabel, MappedTablespace, TABLESPACE_MAP, parse_tablespace_map};
 use pg::control_file::{CONTROL_FILE, ControlFile};
 use pg::shared_catalog::{DATABASES, FILENODE_MAP, NamedRow, file_of, rows};
+use pg::wal_records::RecordWalk;
 use repo::index::Index;
 use repo::node::Node;
 use repo::snapshot_file::SnapshotFile;
@@ -18,6 +20,7 @@ use super::order::{ClusterOrder, ClusterPlan};
 use super::selection::Selection;
 use super::sites::{locate, plan_destinations};
 use crate::catalog;
+use crate::cluster_manifest::ClusterManifest;
 use crate::error::{EngineError, Result};
 use crate::stored_tree::TreeSource;
 
@@ -28,6 +31,7 @@ pub(super) struct Found {
     pub(super) spaces: Vec<MappedTablespace>,
     pub(super) major: u32,
     stop: Lsn,
+    last_record: Option<Lsn>,
     label: BackupLabel,
 }
 
@@ -58,7 +62,28 @@ pub(super) fn find(
     let spaces = parse_tablespace_map(&map).map_err(|error| RepoError::damaged(TABLESPACE_MAP, error))?;
     verify_same(manifest.system_id, control.system, manifest.start_lsn, label.start)?;
     let major = manifest.server_version.major();
-    Ok(Found { links, control, spaces, major, stop: manifest.stop_lsn, label })
+    let last_record = match manifest.is_standby {
+        true => last_record(&manifest, control.wal_segment_size, &mut read)?,
+        false => None,
+    };
+    Ok(Found { links, control, spaces, major, stop: manifest.stop_lsn, last_record, label })
+}
+
+/// Where the record begins that ends where the backup does. The last two segments are looked at: few records are longer.
+fn last_record(
+    manifest: &ClusterManifest,
+    size: SegmentSize,
+    read: &mut dyn FnMut(&str) -> Result<Option<Vec<u8>>>,
+) -> Result<Option<Lsn>> {
+    let last = size.segment_before(manifest.stop_lsn).0;
+    let mut walk = RecordWalk::up_to(manifest.stop_lsn);
+    for number in (last.saturating_sub(1)..=last).map(SegmentNo) {
+        let name = SegmentName::new(manifest.timeline, number, size);
+        if let Some(bytes) = read(&format!("pg_wal/{name}"))? {
+            walk.segment(size.start_of(number), &bytes, &mut |_| {});
+        }
+    }
+    Ok(walk.last())
 }
 
 /// Files of two backups in one tree would start, and be wrong.
@@ -131,6 +156,7 @@ pub(super) fn survey(
         major: found.major,
         start: found.label.start,
         stop: found.stop,
+        last_record: found.last_record,
         timeline: found.label.timeline,
         segment_size: found.control.wal_segment_size,
         links: found.links.len(),

@@ -1,15 +1,17 @@
 //! Chains of PostgreSQL's own incremental backups.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use engine::EngineError;
+use engine::restore_cluster::ClusterOrder;
+use pg::control_file::{CONTROL_FILE, ControlFile};
 use testkit::postgres::{Postgres, installed};
 use testkit::revived::{Revived, give_to_owner_of};
 
 use super::files_world::World;
-use super::{base_backup, contents, order, restored, run, store, with_increments};
+use super::{base_backup, contents, order, restored, run, store, store_again, with_increments};
 
 const LOAD: &str = "CREATE TABLE ledger (id serial PRIMARY KEY, amount int NOT NULL);
     CREATE INDEX ON ledger (amount);
@@ -66,6 +68,12 @@ fn a_chain_is_merged_to_what_pg_combinebackup_makes_of_it() {
             ours.remove(Path::new(name));
             theirs.remove(Path::new(name));
         }
+        // No server starts from a checkpoint that the file has, but from that of the label.
+        let control = |tree: &mut std::collections::BTreeMap<PathBuf, (u32, Vec<u8>)>| {
+            ControlFile::parse(&tree.remove(Path::new(CONTROL_FILE)).unwrap().1).unwrap()
+        };
+        let (own, other) = (control(&mut ours), control(&mut theirs));
+        assert_eq!(ControlFile { checkpoint: other.checkpoint, ..own }, other);
         let names = |tree: &std::collections::BTreeMap<_, _>| {
             tree.keys().cloned().collect::<Vec<std::path::PathBuf>>()
         };
@@ -115,6 +123,42 @@ fn a_full_backup_comes_back_to_the_last_byte() {
         let again = restored(&world, &record, &order(&to, vec![]));
         assert!(matches!(again, Err(EngineError::Refused(_))), "{again:?}");
     }
+}
+
+#[test]
+fn pitfall_11_a_backup_without_its_label_or_with_that_of_another_one_is_refused_and_nothing_is_touched() {
+    let server = Postgres::start();
+    let mut world = World::new();
+    std::fs::create_dir(world.data().join("chain")).unwrap();
+    let link = world.data().join("chain/00");
+    base_backup(&server, &link, None);
+    let good = store(&mut world, 1, server.client().version().major());
+    let label = std::fs::read_to_string(link.join("backup_label")).unwrap();
+    let control = std::fs::read(link.join(CONTROL_FILE)).unwrap();
+    let (to, taken) = (world.path("restored"), world.path("taken"));
+    std::fs::create_dir(&taken).unwrap();
+    std::fs::write(taken.join("precious"), "mine").unwrap();
+    let mut refused = |file: &str, content: Option<&[u8]>, words: &str| {
+        match content {
+            Some(content) => std::fs::write(link.join(file), content).unwrap(),
+            None => std::fs::remove_file(link.join(file)).unwrap(),
+        }
+        let record = store_again(&mut world, good.clone());
+        for place in [&to, &taken] {
+            let order = ClusterOrder { delta: true, ..order(place, vec![]) };
+            let error = restored(&world, &record, &order).unwrap_err();
+            assert!(error.is_damage() && error.to_string().contains(words), "{error}");
+        }
+    };
+    refused("backup_label", None, "backup_label");
+    refused("backup_label", Some(b""), "START WAL LOCATION");
+    let other = label.replace("START WAL LOCATION: 0/", "START WAL LOCATION: 1/");
+    refused("backup_label", Some(other.as_bytes()), "begins at 1/");
+    std::fs::write(link.join("backup_label"), &label).unwrap();
+    refused(CONTROL_FILE, None, "pg_control");
+    refused(CONTROL_FILE, Some(&[&control[..16], &[9], &control[17..]].concat()), "pg_control");
+    assert!(!to.exists());
+    assert_eq!(contents(&taken).into_keys().collect::<Vec<_>>(), [PathBuf::from("precious")]);
 }
 
 /// The directory that the tests' servers lie in is theirs alone; the user of the server must get through.

@@ -86,6 +86,11 @@ fn store(world: &mut World, links: usize, major: u32) -> BackupRecord {
         problems: vec![],
     };
     std::fs::write(world.data().join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    store_again(world, record)
+}
+
+/// What lies there by now becomes a backup with this record.
+fn store_again(world: &mut World, mut record: BackupRecord) -> BackupRecord {
     let stored = world.back_up().record;
     // What lies in the directory is to be the root of the snapshot.
     let mut snapshot = world.repository.load_snapshot(&stored.snapshot.unwrap()).unwrap();

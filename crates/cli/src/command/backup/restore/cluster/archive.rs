@@ -18,6 +18,9 @@ use repo::{RepoError, Repository};
 
 use crate::error::{CliError, Kind, Result};
 
+/// The timeline that every cluster begins with; it has no history.
+const FIRST: Timeline = Timeline(1);
+
 /// The line of timelines that a recovery will follow, and the WAL on it.
 pub(super) fn ahead(
     repository: &Repository,
@@ -47,7 +50,8 @@ pub(super) fn ahead(
     };
     let line = match histories.contains(&last) {
         true => Line::new(ancestors(repository, manifest.system_id, last)?, last),
-        false if last == manifest.timeline => Line::new(vec![], last),
+        // The first one comes from nowhere.
+        false if last == manifest.timeline || last == FIRST => Line::new(vec![], last),
         false => {
             let message = format!("the archive has no history of timeline {last}");
             return Err(

@@ -38,9 +38,15 @@ pub(super) fn choose(
         let is_of = (&record.tenant, &record.source) == (&newest.tenant, &newest.source);
         is_of && record.kind == BackupKind::Cluster && !record.incomplete
     });
+    let mut without_history = None;
     for record in records {
         let chosen = match look(repository, index, &record, order) {
             Ok(chosen) => chosen,
+            // A backup of that timeline itself needs none.
+            Err(error) if error.kind == Kind::NotFound => {
+                without_history.get_or_insert(error);
+                continue;
+            }
             Err(error) if error.kind == Kind::Damaged => {
                 face.warn(&format!("{} is passed over: {}", record.id, error.message));
                 continue;
@@ -50,6 +56,9 @@ pub(super) fn choose(
         if chosen.verify(&target).is_ok() {
             return Ok(chosen);
         }
+    }
+    if let Some(error) = without_history {
+        return Err(error);
     }
     let message = format!("no backup of {} comes to {target}", order.id);
     Err(CliError::new(Kind::NotFound, message)

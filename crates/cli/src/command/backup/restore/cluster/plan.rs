@@ -75,14 +75,6 @@ pub(super) fn show_plan(
              that recovery ended before the target",
         );
     }
-    // A server notices that it is consistent by the record behind that, and only a primary writes one into its backup.
-    let is_last = chosen.manifest.is_standby && chosen.ahead.segments == 0;
-    if is_last && order.recovery.target == RecoveryTarget::Immediate {
-        face.warn(
-            "this backup is of a standby, and no WAL behind it is archived: with --target immediate the server will stop and say \
-             that recovery ended before the target; leave the target away, which comes to the same here",
-        );
-    }
     if let Some(gap) = chosen.ahead.gap {
         face.warn(&format!(
             "the archive lacks {gap}, although it has later WAL: nothing behind it can be recovered from this backup"
