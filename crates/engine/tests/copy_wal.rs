@@ -315,7 +315,9 @@ fn what_a_place_has_pruned_does_not_come_back_and_what_it_has_is_not_read() {
     };
     let bring = |from, to| bring_behind(8, from, to);
     for hour in [1, 4, 8] {
-        [&first, &second].map(|place| base_backup(place, hour as u64, hour));
+        for place in [&first, &second] {
+            base_backup(place, hour as u64, hour);
+        }
     }
     push_all(&first, 1..10);
     // The other one is new: all that follows its oldest base backup, once.
@@ -323,7 +325,9 @@ fn what_a_place_has_pruned_does_not_come_back_and_what_it_has_is_not_read() {
     let reads = first_read.load(Ordering::SeqCst);
     assert_eq!(bring(&first, &second), WalReport { skipped: 9, ..WalReport::default() });
     // A window let the first one prune between base backups; the other one keeps that for longer.
-    [2, 3].map(|number| first.store().delete(&file(&name(1, number)).object()).unwrap());
+    for number in [2, 3] {
+        first.store().delete(&file(&name(1, number)).object()).unwrap();
+    }
     let back = bring(&second, &first);
     assert_eq!((back.copied, back.compared, names(&first).len()), (0, 0, 7), "{back:?}");
     assert_eq!((first_read.load(Ordering::SeqCst), second_read.load(Ordering::SeqCst)), (reads, 0));
