@@ -154,7 +154,12 @@ mod tests {
         assert!(matches!(outcome, Err(RepoError::System(item)) if item == "3" || item == "4"));
         assert!(begun.into_inner() <= 5);
         assert!(each_until_error(4, &items, |_| Ok::<(), RepoError>(())).is_ok());
-        let panics = || each_until_error(2, &items, |item| Ok::<(), RepoError>(assert_ne!(*item, 7)));
+        let panics = || {
+            each_until_error(2, &items, |item| {
+                assert_ne!(*item, 7);
+                Ok::<(), RepoError>(())
+            })
+        };
         assert!(std::panic::catch_unwind(panics).is_err(), "a panic is not taken for a store that is away");
     }
 
