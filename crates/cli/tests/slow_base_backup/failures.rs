@@ -118,6 +118,31 @@ fn an_increment_needs_the_mark_that_the_backup_before_left_in_the_directory() {
 }
 
 #[test]
+fn nothing_rests_on_a_chain_of_which_a_verification_failed() {
+    let server = load::server(&installed()[0]);
+    let site = site();
+    let back_up = || load::program(&site, &server).run(&["backup", "create", "acme", "--cluster"]).ok();
+    let first = id_of(&back_up());
+    assert!(back_up().stderr.contains("cluster: increment 1,"));
+    // Every copy of the record is mended later; what was found wrong in the first link is in all of them until then.
+    let pack = packs(&site).into_iter().max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+    let sound = std::fs::read(&pack).unwrap();
+    let mut broken = sound.clone();
+    broken[sound.len() / 2] ^= 1;
+    std::fs::write(&pack, broken).unwrap();
+    assert!(!site.run(&["backup", "verify", &first]).status.success());
+    std::fs::write(&pack, sound).unwrap();
+    let ran = back_up();
+    assert!(
+        ran.stderr.contains("cluster: full,")
+            && ran.stderr.contains(&format!("the verification of {first}, which it would rest on, has failed")),
+        "{}",
+        ran.stderr
+    );
+    assert!(back_up().stderr.contains("cluster: increment 1,"));
+}
+
+#[test]
 fn pitfall_15_a_database_that_was_dropped_and_copied_anew_under_its_number_is_taken_whole() {
     let server = load::server(&installed()[0]);
     let site = site();
