@@ -182,9 +182,8 @@ fn where_the_server_or_its_history_is_in_doubt_a_stream_is_full_and_says_why() {
 
     // A table that is cut off, and then one that grows behind that by pages of zeros, as by a load of many rows at once: they
     // are in no summary, and what was there before is in the backup before.
-    server.psql(
-        "CREATE TABLE cut AS SELECT n, repeat('deleted', 60) AS t FROM generate_series(1, 4000) AS n",
-    );
+    server
+        .psql("CREATE TABLE cut AS SELECT n, repeat('deleted', 60) AS t FROM generate_series(1, 4000) AS n");
     increment(2);
     server.psql("DELETE FROM cut WHERE n > 2000; VACUUM cut");
     increment(3);
