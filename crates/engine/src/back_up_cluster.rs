@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use model::backup::{BackupKind, BackupRecord};
 use model::wal_name::SegmentName;
+use pg::backup_label::BackupLabel;
 use pg::backup_mode::{Archiver, ClusterFacts, Stopped};
 use pg::client::Clients;
 use pg::connection::Session;
@@ -112,6 +113,7 @@ fn elsewhere(facts: &ClusterFacts) -> EngineError {
 mod walk;
 mod pace;
 mod read;
+mod trust;
 mod earlier;
 mod archive;
 mod gather;
@@ -208,6 +210,9 @@ impl Begun<'_> {
         let Saved { link, seen, stopped, stopped_at, marker, earlier } = saved;
         let position = earlier.as_ref().map_or(0, |earlier| earlier.links.len());
         let outcome = outcome(&facts, &stopped, &seen, position, earlier.as_ref(), order);
+        // The label is of the server that was read; where several hosts are named, the facts may be of another one.
+        let label = BackupLabel::parse(&stopped.label).ok();
+        let is_standby = label.map_or(facts.is_standby, |label| label.from_standby);
         let manifest = ClusterManifest {
             manifest_version: MANIFEST_VERSION,
             record: writing.record(&outcome),
@@ -219,7 +224,7 @@ impl Begun<'_> {
             stopped_at: Some(stopped_at),
             segment_size: facts.segment_size().bytes(),
             has_checksums: facts.has_checksums,
-            is_standby: facts.is_standby,
+            is_standby,
             data_directory: facts.data_directory.unwrap_or_default(),
             tablespaces: facts.tablespaces,
             earlier: earlier.as_ref().map(Earlier::as_earlier_links).unwrap_or_default(),

@@ -158,8 +158,8 @@ fn note_names(repository: &Repository, folder: &str) -> Result<HashMap<String, (
     Ok(repository.list_notes(folder)?.into_iter().map(|(name, _)| (name, ())).collect())
 }
 
-/// The name of the newest verification of each snapshot; names are `<snapshot>/<time>`.
-fn newest_verifications(repository: &Repository) -> Result<HashMap<String, String>> {
+/// The note of the newest verification of each snapshot: `verified/<snapshot>/<nanoseconds since 1970>`.
+pub(crate) fn newest_verifications(repository: &Repository) -> Result<HashMap<String, String>> {
     let mut newest: HashMap<String, String> = HashMap::new();
     for (name, _) in repository.list_notes("verified")? {
         let Some((snapshot, _)) = name.split_once('/') else { continue };

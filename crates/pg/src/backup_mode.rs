@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::page::PAGE_LEN;
 use crate::psql::QueryError;
 use crate::quote::literal;
+use crate::replication::SlotName;
 use crate::server::Server;
 use crate::version::Version;
 
@@ -216,6 +217,15 @@ impl Archiver {
     pub fn has_passed(&self, name: &str) -> bool {
         self.last_archived.as_deref().and_then(|last| last.get(..name.len())).is_some_and(|last| last >= name)
     }
+}
+
+/// Whether `server` has that replication slot.
+///
+/// # Errors
+/// What the server says.
+pub fn has_slot(server: &Server, name: &SlotName) -> Result<bool, QueryError> {
+    let sql = "SELECT pg_catalog.to_json(EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = :'name'));\n";
+    server.ask_server("a replication slot", sql, &[("name", &name.to_string())])
 }
 
 /// A cluster in backup mode. Dropped, the server ends the mode, and lets go of the WAL.

@@ -110,6 +110,15 @@ impl IncrementalHeader {
         Ok(Self { pages, truncation })
     }
 
+    /// A page that would come from an earlier backup, although from page `limit` on none of them holds any more. Servers take
+    /// the length that a file has for its truncation, also where it was cut off to `limit` pages and grew again by pages of
+    /// zeros, which are in no log and in no summary.
+    pub fn brings_back(&self, limit: u32) -> Option<u32> {
+        let listed = self.pages.partition_point(|page| *page < limit);
+        let mut listed = self.pages[listed..].iter();
+        (limit..self.truncation).find(|page| listed.next() != Some(page))
+    }
+
     /// Pages of the file that is made of it and the earlier ones.
     pub fn length(&self) -> u32 {
         self.pages.last().map_or(0, |last| last + 1).max(self.truncation)
@@ -143,6 +152,20 @@ mod tests {
     fn a_file_reaches_to_its_truncation_or_its_last_page() {
         let length = |pages, truncation| IncrementalHeader { pages, truncation }.length();
         assert_eq!([length(vec![], 5), length(vec![8], 5), length(vec![1], 5)], [5, 9, 5]);
+    }
+
+    #[test]
+    fn what_lay_behind_a_limit_and_is_not_listed_would_come_back() {
+        let header = |pages: &[u32], truncation| IncrementalHeader { pages: pages.to_vec(), truncation };
+        // Cut off to two pages, and grown to five since.
+        assert_eq!(header(&[0, 2, 3, 4], 5).brings_back(2), None);
+        assert_eq!(header(&[0, 2, 4], 5).brings_back(2), Some(3));
+        assert_eq!(header(&[2, 3], 5).brings_back(2), Some(4));
+        assert_eq!(header(&[], 5).brings_back(2), Some(2));
+        // Nothing but what lies before the limit.
+        assert_eq!(header(&[1], 2).brings_back(2), None);
+        assert_eq!(header(&[], 5).brings_back(5), None);
+        assert_eq!(header(&[7], 5).brings_back(9), None);
     }
 
     #[test]

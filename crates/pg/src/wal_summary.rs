@@ -52,6 +52,25 @@ pub enum FileChange {
     Pages(Vec<u32>, Option<u32>),
 }
 
+/// Where relations were cut off, each of their forks: from that page on nothing earlier holds.
+#[derive(Debug, Default)]
+pub struct Limits(HashMap<(u32, u32, u32, u32), u32>);
+
+/// Where one of them was.
+#[derive(Debug, Deserialize)]
+pub struct Limit {
+    /// Its tablespace.
+    pub space: u32,
+    /// Its database.
+    pub database: u32,
+    /// The number of its files.
+    pub relation: u32,
+    /// Its fork, by PostgreSQL's number.
+    pub fork: u32,
+    /// From this page on.
+    pub limit: u32,
+}
+
 #[derive(Deserialize)]
 struct Summary {
     start: Lsn,
@@ -67,19 +86,9 @@ impl Changes {
         if server.version() < VERSION_MIN || from >= to {
             return Ok(None);
         }
-        let range = format!(
-            "FROM pg_catalog.pg_available_wal_summaries() AS s \
-             WHERE s.tli = {timeline} AND s.end_lsn > '{from}' AND s.start_lsn < '{to}'"
-        );
-        let listing = format!(
-            "SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('start', s.start_lsn::text, \
-             'end', s.end_lsn::text) ORDER BY s.start_lsn), '[]') {range};\n"
-        );
-        let is_covered = || {
-            let summaries = server.ask_server::<Vec<Summary>>("WAL summaries", &listing, &[]);
-            summaries.map(|summaries| cover(&summaries, from, to))
-        };
-        if !is_covered()? {
+        let summaries = Summaries { server, timeline, from, to };
+        let range = summaries.range();
+        if !summaries.are_whole()? {
             return Ok(None);
         }
         let sql = format!(
@@ -100,7 +109,7 @@ impl Changes {
             }
         }
         // Old summaries are removed at any time, and none comes back: those that are there now were there to be read.
-        Ok(is_covered()?.then_some(changes))
+        Ok(summaries.are_whole()?.then_some(changes))
     }
 
     /// What changed of the file at `path`, relative to the data directory, which is of `relation`.
@@ -125,6 +134,83 @@ impl Changes {
                 FileChange::Pages(pages, limit.flatten())
             }
         }
+    }
+}
+
+impl Limits {
+    /// Those on `timeline` between `from` and `to`; nothing where the server does not know.
+    ///
+    /// # Errors
+    /// Of the question; then nobody knows either.
+    pub fn ask(server: &Server, timeline: Timeline, from: Lsn, to: Lsn) -> Result<Option<Self>, QueryError> {
+        if from >= to {
+            return Ok(Some(Self::default()));
+        }
+        let summaries = Summaries { server, timeline, from, to };
+        if server.version() < VERSION_MIN || !summaries.are_whole()? {
+            return Ok(None);
+        }
+        let sql = format!(
+            "SELECT pg_catalog.json_build_object('space', c.reltablespace::bigint, 'database', c.reldatabase::bigint, \
+             'relation', c.relfilenode::bigint, 'fork', c.relforknumber, 'limit', min(c.relblocknumber)) \
+             FROM (SELECT s.tli, s.start_lsn, s.end_lsn {}) AS s, \
+             LATERAL pg_catalog.pg_wal_summary_contents(s.tli, s.start_lsn, s.end_lsn) AS c \
+             WHERE c.is_limit_block GROUP BY c.reltablespace, c.reldatabase, c.relfilenode, c.relforknumber;\n",
+            summaries.range()
+        );
+        let limits = server.ask_server_each::<Limit>("where relations were cut off", &sql)?;
+        Ok(summaries.are_whole()?.then(|| limits.into_iter().collect()))
+    }
+
+    /// From which page on, counted from the beginning of the file at `path`, which is of `relation`, nothing earlier holds.
+    pub fn of(&self, path: &[u8], relation: RelationFile) -> Option<u32> {
+        let (space, database) = space_of(path)?;
+        let fork = match relation.fork {
+            Fork::Main => 0,
+            Fork::FreeSpace => 1,
+            Fork::Visibility => 2,
+            Fork::Init => 3,
+        };
+        let limit = self.0.get(&(space, database, relation.number, fork))?;
+        Some(limit.saturating_sub(relation.segment.saturating_mul(SEGMENT_PAGES)))
+    }
+}
+
+impl FromIterator<Limit> for Limits {
+    fn from_iter<I: IntoIterator<Item = Limit>>(limits: I) -> Self {
+        let placed =
+            limits.into_iter().map(|one| ((one.space, one.database, one.relation, one.fork), one.limit));
+        Self(placed.collect())
+    }
+}
+
+/// The summaries of a stretch of the log.
+struct Summaries<'a> {
+    server: &'a Server,
+    timeline: Timeline,
+    from: Lsn,
+    to: Lsn,
+}
+
+impl Summaries<'_> {
+    /// All that touch it, for a query.
+    fn range(&self) -> String {
+        let Self { timeline, from, to, .. } = self;
+        format!(
+            "FROM pg_catalog.pg_available_wal_summaries() AS s \
+             WHERE s.tli = {timeline} AND s.end_lsn > '{from}' AND s.start_lsn < '{to}'"
+        )
+    }
+
+    /// Whether they are there without a gap.
+    fn are_whole(&self) -> Result<bool, QueryError> {
+        let listing = format!(
+            "SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('start', s.start_lsn::text, \
+             'end', s.end_lsn::text) ORDER BY s.start_lsn), '[]') {};\n",
+            self.range()
+        );
+        let summaries = self.server.ask_server::<Vec<Summary>>("WAL summaries", &listing, &[])?;
+        Ok(cover(&summaries, self.from, self.to))
     }
 }
 
@@ -195,6 +281,24 @@ mod tests {
         assert_eq!(of("pg_tblspc/77/PG_18_1/5/1", file(1, 0)), FileChange::Pages(vec![], None));
         let map = RelationFile { number: 1, fork: Fork::Visibility, segment: 0 };
         assert_eq!(of("base/5/1_vm", map), FileChange::All);
+    }
+
+    #[test]
+    fn limits_are_those_of_the_fork_and_of_the_file() {
+        let one =
+            |relation, fork, limit| Limit { space: DEFAULT_TABLESPACE, database: 5, relation, fork, limit };
+        let all = [one(1, 0, 200), one(1, 2, 1), one(2, 0, SEGMENT_PAGES + 4)];
+        let limits: Limits = all.into_iter().collect();
+        let of = |path: &str, number, fork, segment| {
+            limits.of(path.as_bytes(), RelationFile { number, fork, segment })
+        };
+        assert_eq!(of("base/5/1", 1, Fork::Main, 0), Some(200));
+        assert_eq!(of("base/5/1.1", 1, Fork::Main, 1), Some(0));
+        assert_eq!(of("base/5/1_vm", 1, Fork::Visibility, 0), Some(1));
+        assert_eq!(of("base/5/2", 2, Fork::Main, 0), Some(SEGMENT_PAGES + 4));
+        assert_eq!(of("base/5/2.1", 2, Fork::Main, 1), Some(4));
+        assert_eq!(of("base/5/2_vm", 2, Fork::Visibility, 0), None);
+        assert_eq!(of("base/6/1", 1, Fork::Main, 0), None);
     }
 
     #[test]

@@ -118,6 +118,34 @@ fn an_increment_needs_the_mark_that_the_backup_before_left_in_the_directory() {
 }
 
 #[test]
+fn nothing_rests_on_a_chain_of_which_a_verification_failed() {
+    let server = load::server(&installed()[0]);
+    let site = site();
+    let back_up = || load::program(&site, &server).run(&["backup", "create", "acme", "--cluster"]).ok();
+    let first = id_of(&back_up());
+    assert!(back_up().stderr.contains("cluster: increment 1,"));
+    // What is wrong in a pack of the first link is so in all that rests on it, also where nobody has looked at these.
+    let packs = site.files().into_iter().filter(|(name, _)| name.starts_with("data/"));
+    let (name, sound) = packs.max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let pack = site.repository().join(name);
+    let mut broken = sound.clone();
+    broken[sound.len() / 2] ^= 1;
+    std::fs::write(&pack, broken).unwrap();
+    site.run(&["backup", "verify", &first]).exits(4);
+    std::fs::write(&pack, sound).unwrap();
+    let ran = back_up();
+    assert!(
+        ran.stderr.contains("cluster: full,")
+            && ran
+                .stderr
+                .contains(&format!("the verification of {first}, which it would rest on, has failed")),
+        "{}",
+        ran.stderr
+    );
+    assert!(back_up().stderr.contains("cluster: increment 1,"));
+}
+
+#[test]
 fn pitfall_15_a_database_that_was_dropped_and_copied_anew_under_its_number_is_taken_whole() {
     let server = load::server(&installed()[0]);
     let site = site();

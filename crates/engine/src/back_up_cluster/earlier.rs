@@ -1,7 +1,8 @@
 //! The backup that an increment is made against: which one may be, and what it knows of each file.
 //!
 //! Invariant: where anything is doubtful there is none, and the backup is a full one: another cluster, timeline or checksum
-//! setting, a start that is not before ours, a damaged or incomplete backup, a chain that is long enough.
+//! setting, a start that is not before ours, a backup that is damaged or incomplete or whose chain failed a verification, a
+//! chain that is long enough. Why is told, but for the last, which is how it is meant to be.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,6 +21,7 @@ use repo::repository::FileKind;
 use repo::snapshot_file::SnapshotFile;
 
 use super::read::Take;
+use super::{Begun, trust};
 use crate::catalog;
 use crate::cluster_manifest::{CHAIN, CONSOLIDATED, ClusterManifest, EarlierLink, link_name};
 use crate::error::Result;
@@ -30,6 +32,31 @@ use crate::writing::{Order, Writing};
 pub const LINKS_MAX: usize = 15;
 /// Times of files tick, and the clock of the file system may not be ours.
 const DOUBT: SignedDuration = SignedDuration::from_secs(2);
+
+/// The cluster does not say that it has the history behind the backup before.
+pub(super) const NO_MARK: &str = "the data directory does not bear the mark of the backup before";
+/// It has another one.
+pub(super) const ELSEWHERE: &str =
+    "the server is on another timeline than at the backup before, or behind it";
+
+/// Why there is no increment against a backup.
+enum Unfit {
+    /// Stored bytes are wrong or gone.
+    Damaged(String),
+    /// Another reason, in words.
+    Other(String),
+    /// Its chain is long enough.
+    Long,
+}
+
+impl Unfit {
+    fn words(&self) -> Option<&str> {
+        match self {
+            Self::Damaged(words) | Self::Other(words) => Some(words),
+            Self::Long => None,
+        }
+    }
+}
 
 /// An earlier backup, and its chain.
 pub(super) struct Earlier {
@@ -46,54 +73,75 @@ pub(super) struct Earlier {
 impl Earlier {
     /// Whether nothing was backed up of the source before.
     pub(super) fn is_first(writing: &Writing, order: &Order) -> Result<bool> {
-        Ok(newest_first(writing, order)?.next().transpose()?.is_none())
+        match newest_first(writing, order)?.next() {
+            Some(Err(error)) if !error.is_damage() => Err(error),
+            newest => Ok(newest.is_none()),
+        }
     }
 
     /// The newest backup of the same source that an increment can be made against. `is_marked` says of a mark whether the
-    /// cluster bears it.
-    pub(super) fn find(
-        writing: &Writing,
-        order: &Order,
-        facts: &ClusterFacts,
-        is_marked: &dyn Fn(&str) -> bool,
-    ) -> Result<Option<Self>> {
+    /// cluster bears it. Where there are backups, but none of that kind, it is told why.
+    pub(super) fn find(begun: &Begun<'_>, is_marked: &dyn Fn(&str) -> bool) -> Result<Option<Self>> {
+        let Begun { writing, source, order, .. } = begun;
         for backup in newest_first(writing, order)? {
-            let (id, snapshot) = backup?;
-            let is_consolidated = snapshot.tag(CONSOLIDATED).is_some();
-            // Only the newest one: what came after another would be in neither. One that was made of another, later than it
-            // may be, has its mark: it is the newest only as long as that is the directory's.
-            let found = match Self::open(writing, id, &snapshot, facts, is_marked) {
-                Err(error) if error.is_damage() => None,
-                found => found?,
+            let (is_consolidated, found) = match backup {
+                // It may be of any source.
+                Err(error) => (false, Err(error)),
+                Ok((id, snapshot)) => {
+                    (snapshot.tag(CONSOLIDATED).is_some(), Self::open(begun, id, &snapshot, is_marked))
+                }
             };
-            if found.is_some() || !is_consolidated {
-                return Ok(found);
+            let unfit = match found {
+                Ok(Ok(earlier)) => return Ok(Some(earlier)),
+                Ok(Err(unfit)) => unfit,
+                Err(error) if error.is_damage() => {
+                    Unfit::Damaged(format!("the backup before is damaged: {error}"))
+                }
+                Err(error) => return Err(error),
+            };
+            // Only the newest one: what came after another would be in neither. One that was made of another, later than it
+            // may be, has that one's mark: where it does not fit, the other one is looked at.
+            match (&unfit, is_consolidated) {
+                (Unfit::Damaged(words), true) => (source.tell)(words),
+                (_, true) => {}
+                (unfit, false) => {
+                    if let Some(words) = unfit.words() {
+                        (source.tell)(&format!("{words}, so this backup is a full one"));
+                    }
+                    return Ok(None);
+                }
             }
         }
         Ok(None)
     }
 
     fn open(
-        writing: &Writing,
+        begun: &Begun<'_>,
         id: Digest,
         snapshot: &SnapshotFile,
-        facts: &ClusterFacts,
         is_marked: &dyn Fn(&str) -> bool,
-    ) -> Result<Option<Self>> {
+    ) -> Result<std::result::Result<Self, Unfit>> {
+        let Begun { facts, writing, .. } = begun;
         let manifest = catalog::load_cluster_manifest(&writing.repository, &writing.index, snapshot)?;
         let mut trees = TreeSource::new(&writing.repository, &writing.index)?.and(&writing.marked);
         let links = links(&mut trees, &snapshot.tree)?;
-        let fits = manifest.system_id == facts.system_id
-            && manifest.has_checksums == facts.has_checksums
-            && manifest.is_standby == facts.is_standby
-            // A machine that was turned back, or a restore over it, has another history under the same numbers.
-            && manifest.marker.as_deref().is_some_and(is_marked)
-            && !snapshot.tags.iter().any(|tag| tag == "incomplete")
-            && links.len() == manifest.earlier.len() + 1
-            && links.len() < LINKS_MAX
-            && snapshot.time <= Timestamp::now();
+        if links.len() != manifest.earlier.len() + 1 {
+            return Err(
+                RepoError::damaged(format!("snapshot {id}"), "has not the links that it names").into()
+            );
+        }
+        if let Some(words) = objection(&manifest, snapshot, facts, is_marked) {
+            return Ok(Err(Unfit::Other(words.to_owned())));
+        }
+        if links.len() >= LINKS_MAX {
+            return Ok(Err(Unfit::Long));
+        }
+        if let Some(failed) = trust::failed_of(&writing.repository, id, &manifest)? {
+            let words = format!("the verification of {failed}, which it would rest on, has failed");
+            return Ok(Err(Unfit::Damaged(words)));
+        }
         let trusted_until = snapshot.time - DOUBT;
-        Ok(fits.then_some(Self { snapshot: id, manifest, links, trusted_until }))
+        Ok(Ok(Self { snapshot: id, manifest, links, trusted_until }))
     }
 
     /// Whether pages that changed after its start are all that changed, for a backup that starts there on that timeline.
@@ -118,7 +166,33 @@ impl Earlier {
     }
 }
 
-/// The backups of a source.
+/// What speaks against an increment against the backup of `manifest`, by what is known of it alone.
+fn objection(
+    manifest: &ClusterManifest,
+    snapshot: &SnapshotFile,
+    facts: &ClusterFacts,
+    is_marked: &dyn Fn(&str) -> bool,
+) -> Option<&'static str> {
+    let objections = [
+        (manifest.system_id != facts.system_id, "the backup before is of another cluster"),
+        (
+            manifest.has_checksums != facts.has_checksums,
+            "checksums were switched on or off since the backup before",
+        ),
+        (
+            manifest.is_standby != facts.is_standby,
+            "of the backup before and the server now, one is a standby and the other is none",
+        ),
+        (snapshot.tags.iter().any(|tag| tag == "incomplete"), "the backup before is incomplete"),
+        (snapshot.time > Timestamp::now(), "the backup before is from the future: the clock was set back"),
+        (manifest.marker.is_none(), "the backup before could leave no mark"),
+        // A machine that was turned back, or a restore over it, has another history under the same numbers.
+        (!manifest.marker.as_deref().is_some_and(is_marked), NO_MARK),
+    ];
+    objections.into_iter().find_map(|(holds, words)| holds.then_some(words))
+}
+
+/// The backups of a source, and what cannot be read of those whose source nobody knows.
 fn newest_first<'a>(
     writing: &'a Writing,
     order: &'a Order,

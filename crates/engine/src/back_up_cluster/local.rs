@@ -26,7 +26,7 @@ use repo::threads::{both, cores};
 
 use super::archive::{ArchivedLog, without_gap};
 use super::choose::{self, Choosing};
-use super::earlier::{Beside, Earlier};
+use super::earlier::{Beside, ELSEWHERE, Earlier};
 use super::gather::{Gathering, Seen};
 use super::pace::Pace;
 use super::read::{FileRead, PIECE_LEN, Reading};
@@ -74,7 +74,7 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
 
 /// A cluster in backup mode, and the backup that this one can be an increment of.
 fn begin(begun: &Begun<'_>, data: &Path) -> Result<(BackupMode, Option<Earlier>)> {
-    let Begun { server, facts, writing, source, order } = begun;
+    let Begun { server, facts, source, order, .. } = begun;
     let label = format!("mainstay {}", order.source);
     let mode = BackupMode::start(server, &label, source.fast, &order.cancel)?;
     // The directory has the slot that the server has just made for this session, or it is another server's.
@@ -84,8 +84,11 @@ fn begin(begun: &Begun<'_>, data: &Path) -> Result<(BackupMode, Option<Earlier>)
     let in_file = marker::read(data);
     let is_marked =
         |mark: &str| in_file.as_deref() == Some(mark) || facts.marks.iter().any(|slot| slot == mark);
-    let earlier = if source.full { None } else { Earlier::find(writing, order, facts, &is_marked)? };
-    let earlier = earlier.filter(|earlier| earlier.leads_to(mode.timeline(), mode.start_lsn()));
+    let earlier = if source.full { None } else { Earlier::find(begun, &is_marked)? };
+    if earlier.as_ref().is_some_and(|earlier| !earlier.leads_to(mode.timeline(), mode.start_lsn())) {
+        (source.tell)(&format!("{ELSEWHERE}, so this backup is a full one"));
+        return Ok((mode, None));
+    }
     Ok((mode, earlier))
 }
 

@@ -28,22 +28,33 @@ pub(super) fn is_slot(mark: &str) -> bool {
 }
 
 /// Make a slot that is a mark in place of those that there are; without one, the next increment has nothing to rest on, and
-/// that is told.
+/// that is told. `is_seen` says of a slot whether the server has it that is asked for marks: where several hosts are named,
+/// the one that sends may be another, and what is known of the one does not hold of the other.
 pub(super) fn make_slot(
     server: &mut Conversation,
     there: &[String],
+    is_seen: &dyn Fn(&SlotName) -> bool,
     tell: &(dyn Fn(&str) + Sync),
 ) -> Option<String> {
-    let made = replace_slots(server, there);
-    if let Err(why) = &made {
+    let made = replace_slots(server, there).map_err(|why| format!("the server makes none: {why}"));
+    let kept = made.and_then(|name| match is_seen(&name) {
+        true => Ok(name.to_string()),
+        false => {
+            let dropped = drop_slot_if_there(server, &name);
+            let left = dropped.err().map(|why| format!(" ({name} is left there: {why})"));
+            let left = left.unwrap_or_default();
+            Err(format!("the server that sends is another one than the one that answers statements{left}"))
+        }
+    });
+    if let Err(why) = &kept {
         tell(&format!(
-            "the server makes no replication slot as a mark, so the next backup over the stream is a full one: {why}"
+            "no replication slot can be the mark of this backup, so the next one over the stream is a full one: {why}"
         ));
     }
-    made.ok()
+    kept.ok()
 }
 
-fn replace_slots(server: &mut Conversation, there: &[String]) -> Result<String, WireError> {
+fn replace_slots(server: &mut Conversation, there: &[String]) -> Result<SlotName, WireError> {
     // First, since a server has few. Another backup may have dropped one.
     for old in there.iter().filter_map(|old| old.parse::<SlotName>().ok()) {
         drop_slot_if_there(server, &old)?;
@@ -51,7 +62,7 @@ fn replace_slots(server: &mut Conversation, there: &[String]) -> Result<String, 
     let mark = format!("{MARK_SLOT}{}", random().map_err(WireError::Broken)?);
     let name = mark.parse::<SlotName>().map_err(|error| WireError::Broken(io::Error::other(error)))?;
     create_mark(server, &name)?;
-    Ok(mark)
+    Ok(name)
 }
 
 fn random() -> io::Result<String> {

@@ -6,26 +6,26 @@
 //! others and is looked at then. Invariant: where there is doubt, before or behind the first byte, all of it is sent anew.
 
 use jiff::Timestamp;
+use model::lsn::Timeline;
 use pg::backup_label::{BACKUP_LABEL, BackupLabel};
 use pg::backup_manifest;
-use pg::backup_mode::Stopped;
+use pg::backup_mode::{Stopped, has_slot};
 use pg::base_backup::{BaseBackup, Finished, INCREMENTS, Options};
-use pg::replication::{Identity, identify_system, read_slot};
+use pg::replication::{Identity, SlotName, identify_system, read_slot};
+use pg::wal_summary::Limits;
 use pg::wire::{Conversation, Purpose, WireError};
 use repo::RepoError;
 
 use super::archive::{ArchivedLog, without_gap};
-use super::earlier::Earlier;
+use super::earlier::{ELSEWHERE, Earlier, NO_MARK};
 use super::receive::Receiving;
 use super::{Begun, Saved, marker};
 use crate::catalog;
 use crate::cluster_manifest::link_name;
 use crate::error::{EngineError, Result};
 
-/// What was asked for, or why it cannot be an increment, in words.
+/// What was asked for, or why it cannot be had of an increment, in words.
 type Doubtful<T> = std::result::Result<T, String>;
-
-const NO_MARK: &str = "the data directory does not bear the mark of the backup before";
 
 /// Let the server of `begun` send its files.
 pub(super) fn save(begun: &Begun<'_>) -> Result<Saved> {
@@ -35,7 +35,8 @@ pub(super) fn save(begun: &Begun<'_>) -> Result<Saved> {
             Err(why) => (begun.source.tell)(&format!("{why}, so this backup is a full one")),
         }
     }
-    send(begun, None)?.map_err(EngineError::Unsuitable)
+    // Nothing speaks against a full one but what the server itself has said.
+    send(begun, None)?.map_err(|why| WireError::Nonsense(why).into())
 }
 
 /// The backup that this one can be an increment of, as far as that is known before the first byte.
@@ -64,7 +65,7 @@ fn choose(begun: &Begun<'_>) -> Result<Option<Earlier>> {
         return Ok(None);
     }
     let may_be = |mark: &str| facts.marks.iter().any(|known| known == mark) || !marker::is_slot(mark);
-    let Some(earlier) = Earlier::find(writing, order, facts, &may_be)? else { return Ok(None) };
+    let Some(earlier) = Earlier::find(begun, &may_be)? else { return Ok(None) };
     let archived = ArchivedLog::list(&writing.repository, facts.system_id, facts.segment_size())?;
     without_gap(begun, earlier, archived)
 }
@@ -72,29 +73,38 @@ fn choose(begun: &Begun<'_>) -> Result<Option<Earlier>> {
 /// Let the server send everything, or what changed since `earlier`.
 fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> {
     let Begun { facts, writing, source, order, .. } = begun;
-    let mut backup = match start(begun, earlier.as_ref())? {
-        Ok(backup) => backup,
+    let (mut backup, limits) = match start(begun, earlier.as_ref())? {
+        Ok(started) => started,
         Err(doubt) => return Ok(Err(doubt)),
     };
     order.progress.begin("receiving", 0);
-    let start = backup.start_lsn();
-    let mut receiving = Receiving::begin(&writing.saver, order)?;
+    let (start, begun_on) = (backup.start_lsn(), backup.timeline());
+    let mut receiving = Receiving::begin(&writing.saver, order, &limits)?;
     while let Some(entry) = backup.next_entry()? {
         order.cancel.check()?;
         receiving.take(entry)?;
-        if receiving.marker().is_some() && !is_marked(earlier.as_ref(), &receiving) {
+        let is_of_another = receiving.marker().is_some() && !is_marked(earlier.as_ref(), &receiving);
+        if is_of_another || receiving.doubt().is_some() {
             break;
         }
+    }
+    if let Some(doubt) = receiving.doubt() {
+        return Ok(Err(doubt.to_owned()));
     }
     if !is_marked(earlier.as_ref(), &receiving) {
         return Ok(Err(NO_MARK.to_owned()));
     }
     let (Finished { stop, timeline, manifest }, mut server) = backup.finish()?;
+    refuse_another_timeline(begun_on, timeline)?;
+    let label = match label_of(&receiving, earlier.as_ref()) {
+        Ok(label) => label,
+        Err(doubt) => return Ok(Err(doubt)),
+    };
     let makes_increments = server.version() >= INCREMENTS && facts.summarizes;
-    let slot = makes_increments.then(|| marker::make_slot(&mut server, &facts.marks, source.tell));
+    let has_slot = |name: &SlotName| has_slot(&begun.server, name).unwrap_or_default();
+    let slot = makes_increments.then(|| marker::make_slot(&mut server, &facts.marks, &has_slot, source.tell));
     server.close();
     let stopped_at = Timestamp::now();
-    let label = label_of(&receiving, earlier.as_ref())?;
     receiving.manifest(manifest)?;
     let position = earlier.as_ref().map_or(0, |earlier| earlier.links.len());
     let (link, seen) = receiving.finish(&link_name(position))?;
@@ -102,8 +112,8 @@ fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> 
     Ok(Ok(Saved { link, seen, stopped, stopped_at, marker: slot.flatten(), earlier }))
 }
 
-/// Ask the server for it.
-fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<BaseBackup>> {
+/// Ask the server for it, and where relations were cut off since `earlier`.
+fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<(BaseBackup, Limits)>> {
     let Begun { facts, source, order, .. } = begun;
     let connection = source.session.connection();
     let mut server =
@@ -115,10 +125,8 @@ fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<BaseBa
             facts.system_id
         )));
     }
-    let is_elsewhere =
-        || "the server is on another timeline than at the backup before, or behind it".to_owned();
     if earlier.is_some_and(|earlier| !earlier.leads_to(timeline, flushed)) {
-        return Ok(Err(is_elsewhere()));
+        return Ok(Err(ELSEWHERE.to_owned()));
     }
     // Where several hosts are named, the one that sends may be another than the one that was asked.
     if earlier.is_some_and(|earlier| is_slot_missing(earlier, &mut server)) {
@@ -141,9 +149,21 @@ fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<BaseBa
         }
         started => started?,
     };
-    match earlier.is_some_and(|earlier| !earlier.leads_to(backup.timeline(), backup.start_lsn())) {
-        true => Ok(Err(is_elsewhere())),
-        false => Ok(Ok(backup)),
+    if earlier.is_some_and(|earlier| !earlier.leads_to(backup.timeline(), backup.start_lsn())) {
+        return Ok(Err(ELSEWHERE.to_owned()));
+    }
+    Ok(limits(begun, earlier, &backup).map(|limits| (backup, limits)))
+}
+
+/// Where relations were cut off between `earlier` and the start of `backup`: what the server sends does not say it, and grows
+/// back to what it was before.
+fn limits(begun: &Begun<'_>, earlier: Option<&Earlier>, backup: &BaseBackup) -> Doubtful<Limits> {
+    let Some(earlier) = earlier else { return Ok(Limits::default()) };
+    let from = earlier.manifest.start_lsn;
+    match Limits::ask(&begun.server, backup.timeline(), from, backup.start_lsn()) {
+        Ok(Some(limits)) => Ok(limits),
+        Ok(None) => Err("the server's summaries do not say where tables were cut off".to_owned()),
+        Err(error) => Err(format!("the server does not tell where tables were cut off: {error}")),
     }
 }
 
@@ -154,9 +174,22 @@ fn manifest_of(begun: &Begun<'_>, earlier: &Earlier) -> Result<Vec<u8>> {
     catalog::load_small_file(&writing.repository, &writing.index, &tree, backup_manifest::NAME)
 }
 
-/// The server's own no, which may be about the increment alone: then it sends all of it.
+/// The server's own no, which may be about the increment alone: then it sends all of it. Memory and what settings bound may
+/// be too little for the summaries, and suffice without them.
 fn is_refusal(error: &WireError) -> bool {
-    matches!(error, WireError::Server(_)) && !error.is_passing()
+    let is_for_want_of_room = matches!(error.sqlstate(), Some("53200" | "53400"));
+    matches!(error, WireError::Server(_)) && (is_for_want_of_room || !error.is_passing())
+}
+
+/// The log of a standby that went over to another timeline meanwhile is of both, and what was copied fits neither alone.
+fn refuse_another_timeline(from: Timeline, to: Timeline) -> Result<()> {
+    match from == to {
+        true => Ok(()),
+        false => Err(EngineError::Gone(format!(
+            "the standby went over from timeline {from} to timeline {to} since its last restart point; after a CHECKPOINT \
+             on the primary and one on the standby, take the backup again"
+        ))),
+    }
 }
 
 /// Whether the mark of the backup before is a slot that this server has not.
@@ -173,10 +206,38 @@ fn is_marked(earlier: Option<&Earlier>, receiving: &Receiving<'_>) -> bool {
 }
 
 /// The label that came along: it says of which backup this one is an increment.
-fn label_of(receiving: &Receiving<'_>, earlier: Option<&Earlier>) -> Result<String> {
-    let (label, BackupLabel { incremental_from, .. }) = receiving.label()?;
+fn label_of(receiving: &Receiving<'_>, earlier: Option<&Earlier>) -> Doubtful<String> {
+    let (label, BackupLabel { incremental_from, .. }) =
+        receiving.label().map_err(|error| format!("the server's {BACKUP_LABEL}: {error}"))?;
     match incremental_from == earlier.map(|earlier| earlier.manifest.start_lsn) {
         true => Ok(label),
-        false => Err(RepoError::damaged(BACKUP_LABEL, "is of another increment than was asked for").into()),
+        false => Err(format!("the server's {BACKUP_LABEL} is of another increment than was asked for")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pg::wire::ServerError;
+
+    use super::*;
+
+    #[test]
+    fn a_server_without_room_for_an_increment_may_have_it_for_a_full_one() {
+        let refused = |sqlstate: &str| {
+            let error = ServerError { sqlstate: sqlstate.to_owned(), ..ServerError::default() };
+            is_refusal(&WireError::Server(Box::new(error)))
+        };
+        // Summaries that are gone; memory; a bound that is set.
+        assert!(["55000", "53200", "53400"].map(refused).iter().all(|refused| *refused));
+        // It shuts down, has no connections left, or its disk is full: a full one would fare no better.
+        assert!(["57P01", "53300", "53100"].map(refused).iter().all(|refused| !*refused));
+        assert!(!is_refusal(&WireError::Closed));
+    }
+
+    #[test]
+    fn pitfall_12_a_backup_that_ends_on_another_timeline_is_none() {
+        assert!(refuse_another_timeline(Timeline(1), Timeline(1)).is_ok());
+        let error = refuse_another_timeline(Timeline(1), Timeline(2)).unwrap_err();
+        assert!(error.to_string().contains("take the backup again"), "{error}");
     }
 }
