@@ -142,6 +142,24 @@ fn nothing_rests_on_a_chain_of_which_a_verification_failed() {
         "{}",
         ran.stderr
     );
+
+    // Nobody knows what a snapshot is of that cannot be read, and a backup is made all the same.
+    let snapshots = || site.files().into_iter().filter(|(name, _)| name.starts_with("snapshots/"));
+    let before: Vec<String> = snapshots().map(|(name, _)| name).collect();
+    assert!(back_up().stderr.contains("cluster: increment 1,"));
+    let (name, mut bytes) = snapshots().find(|(name, _)| !before.contains(name)).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(site.repository().join(&name), bytes).unwrap();
+    // As on the day after: those of the last hour are looked at for the id of the new one.
+    let now = std::time::SystemTime::now();
+    for (one, _) in snapshots() {
+        let hours = if one == name { 20 } else { 40 };
+        let file = std::fs::File::options().write(true).open(site.repository().join(one)).unwrap();
+        file.set_modified(now - Duration::from_secs(hours * 3600)).unwrap();
+    }
+    let ran = back_up();
+    let is_told = ran.stderr.contains("the backup before is damaged: ");
+    assert!(ran.stderr.contains("cluster: full,") && is_told, "{}", ran.stderr);
     assert!(back_up().stderr.contains("cluster: increment 1,"));
 }
 
