@@ -142,27 +142,32 @@ enum Carried {
 }
 
 impl WalRoad<'_> {
-    /// Bring what is lacking behind the base backups `there` of the other repository; `is_new` says of one that it came in this
-    /// run. A place that gets WAL by copies alone gets all that follows its oldest base backup, but for what it has pruned since;
-    /// one that gets it from somebody else, what follows the newest base backup that it had before: what it had and has pruned
-    /// by a policy of its own does not come back.
+    /// Bring what is lacking behind the base backups that the other repository `had` before this run, and behind those that
+    /// `come`, which are here. A place that gets WAL by copies gets all that follows its oldest base backup, but for what it has
+    /// pruned since; one that gets it from somebody else, what follows the newest base backup that it had: what it has pruned by
+    /// a policy of its own does not come back.
+    ///
+    /// Before the base backups themselves are copied: whoever is cut short here does not look afterwards as if it were done.
     ///
     /// # Errors
     /// As [`WalRoad::copy`].
-    pub fn bring(&self, there: &[BackupRecord], is_new: impl Fn(&BackupRecord) -> bool) -> Result<WalReport> {
-        let mut needs = needs_of_records(self.to, there)?;
-        let newest_before =
-            there.iter().filter(|record| !is_new(record)).map(|record| record.created_at).max();
-        let recent = there.iter().filter(|record| Some(record.created_at) >= newest_before).cloned();
-        let recent = needs_of_records(self.to, &recent.collect::<Vec<_>>())?;
-        for (system_id, needs) in &mut needs {
-            if let Some(recent) = recent.get(system_id)
-                && self.noted(SystemId(*system_id))?.is_empty()
-            {
-                needs.clone_from(recent);
-            }
+    pub fn bring(&self, had: &[BackupRecord], come: &[BackupRecord]) -> Result<WalReport> {
+        let mut needs = needs_of_records(self.from, come)?;
+        let newest = had.iter().max_by_key(|record| record.created_at).cloned();
+        let newest = needs_of_records(self.to, newest.as_slice())?;
+        for (system_id, of_all) in needs_of_records(self.to, had)? {
+            let of_newest = newest.get(&system_id).cloned().unwrap_or_default();
+            let is_filled = of_newest.is_empty() || self.is_filled_by_copies(SystemId(system_id))?;
+            needs.entry(system_id).or_default().extend(if is_filled { of_all } else { of_newest });
         }
         self.copy(&Which::Lacking(needs))
+    }
+
+    /// Whether most of what the other repository has of a cluster was copied from here.
+    fn is_filled_by_copies(&self, system_id: SystemId) -> Result<bool> {
+        let (there, noted) = (self.to.list_wal(system_id, None)?, self.noted(system_id)?);
+        let copied = there.iter().filter(|one| noted.contains_key(&one.file.name.to_string())).count();
+        Ok(copied * 2 > there.len())
     }
 
     /// What the other repository lacks. Changes nothing.

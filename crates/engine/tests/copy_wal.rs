@@ -307,11 +307,16 @@ fn where_the_last_wal_cannot_be_copied_nothing_is_given_up() {
 #[test]
 fn what_a_place_has_pruned_does_not_come_back_and_what_it_has_is_not_read() {
     let ((first_read, first), (second_read, second)) = (counted(), counted());
-    // Base backups from that hour on came in this run.
-    let bring_behind = |hour, from: &Repository, to: &Arc<Repository>| {
+    // Base backups from that hour on come in this run.
+    let bring_behind = |hour, from: &Arc<Repository>, to: &Arc<Repository>| {
         let (progress, cancel) = (Progress::new(), CancelToken::new());
         let road = WalRoad { from, to, is_mirror: false, progress: &progress, cancel: &cancel };
-        road.bring(&catalog::list(to).unwrap(), |record| record.created_at >= at(hour)).unwrap()
+        let of = |place, comes: bool| {
+            let mut records = catalog::list(place).unwrap();
+            records.retain(|record| (record.created_at >= at(hour)) == comes);
+            records
+        };
+        road.bring(&of(to, false), &of(from, true)).unwrap()
     };
     let bring = |from, to| bring_behind(8, from, to);
     for hour in [1, 4, 8] {
@@ -334,6 +339,12 @@ fn what_a_place_has_pruned_does_not_come_back_and_what_it_has_is_not_read() {
     // What it lost since its last base backup but one comes.
     first.store().delete(&file(&name(1, 9)).object()).unwrap();
     assert_eq!(bring(&second, &first).copied, 1);
+    let back = bring(&second, &first);
+    assert_eq!(
+        (back.copied, names(&first).len()),
+        (0, 7),
+        "that it got one that way makes it no copy: {back:?}"
+    );
     // And what is new goes on its way.
     push_all(&first, [10]);
     assert_eq!(bring(&first, &second).copied, 1);

@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use model::lsn::Lsn;
 use model::recovery_target::{RecoveryTarget, TargetAction, TargetTimeline};
 
 /// Name of the file of settings, in the data directory.
@@ -58,6 +59,16 @@ pub struct Unwritable {
 }
 
 impl Recovery {
+    /// The end of a standby's backup, where PostgreSQL finds it also if the log ends there: `last_record` is where the record
+    /// begins that is the last of it.
+    #[must_use]
+    pub fn to_last_record(mut self, last_record: Option<Lsn>) -> Self {
+        if let (RecoveryTarget::Immediate, Some(lsn)) = (&self.target, last_record) {
+            (self.target, self.inclusive) = (RecoveryTarget::Lsn(lsn), true);
+        }
+        self
+    }
+
     /// The signal file that belongs to it.
     pub fn signal(&self) -> &'static str {
         if self.standby { STANDBY_SIGNAL } else { RECOVERY_SIGNAL }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use model::backup::Verification;
 use model::digest::Digest;
 use model::name::BackupId;
+use repo::deleted::Deleted;
 use repo::threads::map_waiting;
 use repo::{RepoError, Repository};
 
@@ -37,14 +38,24 @@ pub(super) fn failed_of(
         (verification.result == "failed").then_some(*snapshot)
     })?;
     let chain: HashSet<&str> = manifest.earlier.iter().map(|link| link.id.as_str()).collect();
+    let mut deleted = None;
     for snapshot in failed.into_iter().flatten() {
         if snapshot == newest {
             return Ok(Some(own.id.clone()));
         }
         let found = match repository.load_snapshot(&snapshot) {
             Ok(found) => found,
-            // Gone since, or damaged: which one it was, nothing tells. The next verification of what has its links does.
-            Err(RepoError::Store(error)) if error.is_not_found() => continue,
+            // Deleted because of that, as one does; its links are in what came later.
+            Err(RepoError::Store(error)) if error.is_not_found() => {
+                let deleted = match &deleted {
+                    Some(deleted) => deleted,
+                    None => deleted.insert(repository.examine_deleted()?.0),
+                };
+                let found = deleted.iter().find(|one: &&Deleted| one.id == snapshot);
+                // Where prune has taken that too, the next verification of what has its links tells.
+                let Some(found) = found else { continue };
+                found.snapshot.clone()
+            }
             Err(error) if error.is_damage() => continue,
             Err(error) => return Err(error.into()),
         };

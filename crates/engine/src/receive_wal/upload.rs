@@ -84,7 +84,8 @@ fn upload_ready(keeper: &Keeper<'_>, spool: &Spool, stored: &mut HashSet<WalName
         store(keeper, history)?;
         stored.insert(history.file.name.clone());
     }
-    each_until_error(AT_ONCE, &rest, |wal| store(keeper, wal))
+    // Not one more before these are there: however long one takes, the archive ends at most so many segments behind a hole.
+    rest.chunks(AT_ONCE).try_for_each(|some| each_until_error(AT_ONCE, some, |wal| store(keeper, wal)))
 }
 
 /// Store one file and remove it from the spool, but for histories.

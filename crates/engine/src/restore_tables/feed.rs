@@ -129,8 +129,9 @@ impl Guard {
         let mut made = None;
         let Self { walk, until, is_past, .. } = self;
         walk.segment(size.start_of(number), bytes, &mut |record| match record {
-            Record::Commit { at } => *is_past |= matches!(until, Until::Time(time) if at > *time),
-            Record::Abort { .. } => {}
+            Record::Commit { at } | Record::Abort { at } => {
+                *is_past |= matches!(until, Until::Time(time) if at > *time);
+            }
             Record::NewTablespace { lsn, oid, place } => {
                 let is_beyond = *is_past || matches!(until, Until::Lsn(end) if lsn >= *end);
                 if !is_beyond && !place.is_empty() {

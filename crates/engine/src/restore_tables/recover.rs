@@ -87,7 +87,8 @@ impl<'a> Recovering<'a> {
                 link.display()
             )));
         }
-        let conf = order.recovery(&workplace.run(), is_partial).auto_conf(b"");
+        let recovery = order.recovery(&workplace.run(), is_partial).to_last_record(prepared.plan.last_record);
+        let conf = recovery.auto_conf(b"");
         let conf = conf.map_err(|error| EngineError::Unsuitable(error.to_string()))?;
         fs::write(data.join(AUTO_CONF), conf).map_err(EngineError::io(format!("writing {AUTO_CONF}")))?;
         if spaces.exists() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use engine::catch_up::{Newest, Whose, catch_up, whose};
 use engine::copy_wal::{WalReport, WalRoad};
 use engine::{catalog, retired};
+use model::backup::{BackupKind, BackupRecord};
 use model::cancel::CancelToken;
 use model::progress::Progress;
 use repo::Repository;
@@ -18,6 +19,9 @@ use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::target::Target;
 use crate::{configured, password, place};
+
+/// Where a run could not bring WAL.
+const BRING_LATER: &str = "`mainstay copy --to` brings the WAL that is missing there";
 
 /// A place that can be opened.
 pub(crate) struct Place {
@@ -155,40 +159,37 @@ impl Places {
             let progress = Progress::new();
             let line = ProgressLine::start(face, &progress);
             let me = place::identity(environment);
+            // Before the base backups: whoever is cut short here does not look as if it were done.
+            let wal = has_wal.then(|| bring_wal(from, to, sources, &progress, cancel)).transpose();
             let backups =
                 catch_up(&from.repository, &to.repository, &to.before, sources, &me, &progress, cancel);
-            let done = backups.map_err(CliError::from).and_then(|report| {
-                let wal = if has_wal {
-                    bring_wal(from, to, sources, &progress, cancel)?
-                } else {
-                    WalReport::default()
-                };
-                Ok((report.copied.len(), wal))
-            });
             drop(line);
-            match done {
-                Ok((count, wal)) => {
-                    let location = to.repository.store().location();
-                    if count > 0 {
-                        face.note(&format!("copied {count} backups to {location}"));
-                    }
-                    if wal.copied > 0 {
-                        face.note(&format!("copied {} files of WAL to {location}", wal.copied));
-                    }
-                    if count + wal.copied > 0 {
-                        copied.push(Copied { location, count, wal: wal.copied });
-                    }
-                    let verdict = verdict_on_wal(&wal).err();
-                    self.failures.extend(verdict.map(|error| Failure::of_place(&to.url, error)));
-                }
-                Err(error) => self.failures.push(Failure::of_place(&to.url, error)),
+            let location = to.repository.store().location();
+            let (wal, without_wal) = match wal {
+                Ok(wal) => (wal.unwrap_or_default(), None),
+                Err(error) => (WalReport::default(), Some(error.hint(BRING_LATER))),
+            };
+            let (count, without_backups) = match backups {
+                Ok(report) => (report.copied.len(), None),
+                Err(error) => (0, Some(CliError::from(error))),
+            };
+            if count > 0 {
+                face.note(&format!("copied {count} backups to {location}"));
             }
+            if wal.copied > 0 {
+                face.note(&format!("copied {} files of WAL to {location}", wal.copied));
+            }
+            if count + wal.copied > 0 {
+                copied.push(Copied { location, count, wal: wal.copied });
+            }
+            let errors = [without_backups, without_wal, verdict_on_wal(&wal).err()];
+            self.failures.extend(errors.into_iter().flatten().map(|error| Failure::of_place(&to.url, error)));
         }
         copied
     }
 }
 
-/// What `to` lacks behind its base backups of these sources and `from` has.
+/// What `to` lacks behind its base backups of these sources, and behind those that come to it, and `from` has.
 fn bring_wal(
     from: &Place,
     to: &Place,
@@ -196,8 +197,14 @@ fn bring_wal(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<WalReport> {
-    let mut there = catalog::list_readable(&to.repository)?.records;
-    there.retain(|record| sources.contains(&whose(record)));
+    let clusters = |place: &Place, is_missed: bool| -> Result<Vec<BackupRecord>> {
+        let mut records = catalog::list_readable(&place.repository)?.records;
+        records.retain(|record| {
+            let is_meant = record.kind == BackupKind::Cluster && sources.contains(&whose(record));
+            is_meant && to.before.is_missed(record) == is_missed
+        });
+        Ok(records)
+    };
     let road = WalRoad { from: &from.repository, to: &to.repository, is_mirror: false, progress, cancel };
-    Ok(road.bring(&there, |record| to.before.is_missed(record))?)
+    Ok(road.bring(&clusters(to, false)?, &clusters(from, true)?)?)
 }

@@ -13,7 +13,6 @@ use std::time::Instant;
 use engine::restore_cluster::{ClusterOrder, prepare, restore};
 use files::owner::Owners;
 use model::backup::BackupRecord;
-use model::lsn::Lsn;
 use model::progress::Progress;
 use model::recovery_target::{RecoveryTarget, TargetAction};
 use pg::recovery::{Recovery, restore_command};
@@ -73,7 +72,7 @@ pub(super) fn run(
     wanted.recovery.is_partial = !prepared.plan.left_out.is_empty();
     let server = Server::find(prepared.plan.major, order.server.pg_bin_dir.as_deref(), environment)?;
     show_plan(&chosen, &prepared.plan, &wanted, server.as_ref(), order.dry_run, face);
-    to_last_record(&mut wanted.recovery, prepared.plan.last_record);
+    wanted.recovery = wanted.recovery.to_last_record(prepared.plan.last_record);
     chosen.verify(&target)?;
     prepared.verify_places(&wanted).map_err(|error| with_hint(error.into(), order))?;
     if order.dry_run {
@@ -151,13 +150,6 @@ fn recovery(
         // Known when all of the backup was looked at.
         is_partial: false,
     })
-}
-
-/// The end of a standby's backup, where PostgreSQL finds it also if the log ends there.
-fn to_last_record(recovery: &mut Recovery, last_record: Option<Lsn>) {
-    if let (RecoveryTarget::Immediate, Some(lsn)) = (&recovery.target, last_record) {
-        (recovery.target, recovery.inclusive) = (RecoveryTarget::Lsn(lsn), true);
-    }
 }
 
 /// The flags by which the server finds this repository: never the password itself.
