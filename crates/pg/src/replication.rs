@@ -6,7 +6,7 @@ mod commands;
 mod wal_stream;
 
 pub use commands::{
-    BadSlotName, Identity, Slot, SlotName, create_mark, create_slot, drop_slot, drop_slot_if_there,
+    BadSlotName, Identity, Slot, SlotName, create_mark, create_slot, drop_slot, drop_slot_if_there, hold_wal,
     identify_system, read_slot, segment_size, timeline_history,
 };
 pub use wal_stream::{Event, Flushed, Started, WalStream};

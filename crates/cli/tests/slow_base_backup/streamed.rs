@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Child;
 
 use testkit::means;
-use testkit::postgres::{Postgres, of_major};
+use testkit::postgres::{Postgres, installed, of_major};
 use testkit::program::Ran;
 use testkit::revived::{Revived, give_to_owner_of};
 use testkit::site::id_of;
@@ -265,6 +265,34 @@ fn an_increment_that_is_cut_while_it_streams_leaves_nothing_and_the_next_one_is_
     revived.wait_for("SELECT pg_is_in_recovery()", "f");
     load::assert_sound(&revived);
     assert_eq!(revived.psql("postgres", "SELECT count(*) FROM words WHERE word = 'changed'"), "40");
+    room.site.assert_sound();
+}
+
+#[test]
+fn the_server_keeps_the_log_of_a_backup_that_it_sends() {
+    let room = Room::new();
+    let settings = [("max_wal_size", "2MB"), ("min_wal_size", "2MB"), ("wal_keep_size", "0")];
+    let server = load::server_with(&installed()[0], &settings);
+    let slowly =
+        [&["backup", "create", "acme", "--cluster"][..], &STREAM, &["--rate-kib-max", "2048"]].concat();
+    let mut running = load::program(&room.site, &server).start(&slowly);
+    until("the server sends", || server.psql(SENDING) == "t");
+    for number in 0..3 {
+        server.psql(&format!("CREATE TABLE t{number} AS SELECT generate_series(1, 20000)"));
+        server.psql("SELECT pg_switch_wal()");
+        server.psql("CHECKPOINT");
+    }
+    assert!(running.try_wait().unwrap().is_none(), "it was over before the server could remove anything");
+    assert!(running.wait().unwrap().success());
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'mainstay\\_backup\\_%'";
+    until("its slot goes with it", || server.psql(slots) == "0");
+    let id = room.site.ids().remove(0);
+    let data = room.path("restored");
+    let to = ["--to", data.to_str().unwrap(), "--target", "immediate", "--target-action", "promote"];
+    room.restore(&server, &[&["backup", "restore", &id][..], &to].concat()).ok();
+    let revived = room.revive(&data, &server);
+    revived.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(revived.psql("postgres", "SELECT count(*) FROM t0"), "20000");
     room.site.assert_sound();
 }
 

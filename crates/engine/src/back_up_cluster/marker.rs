@@ -65,6 +65,11 @@ fn replace_slots(server: &mut Conversation, there: &[String]) -> Result<SlotName
     Ok(name)
 }
 
+/// A name for the slot of one backup: no mark, and gone with its session.
+pub(super) fn held_slot() -> io::Result<SlotName> {
+    format!("mainstay_backup_{}", random()?).parse().map_err(io::Error::other)
+}
+
 fn random() -> io::Result<String> {
     Ok(format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?))
 }

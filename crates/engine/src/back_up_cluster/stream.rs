@@ -6,12 +6,11 @@
 //! others and is looked at then. Invariant: where there is doubt, before or behind the first byte, all of it is sent anew.
 
 use jiff::Timestamp;
-use model::lsn::Timeline;
 use pg::backup_label::{BACKUP_LABEL, BackupLabel};
 use pg::backup_manifest;
-use pg::backup_mode::{Stopped, has_slot};
+use pg::backup_mode::{BackupModeError, Stopped, has_slot};
 use pg::base_backup::{BaseBackup, Finished, INCREMENTS, Options};
-use pg::replication::{Identity, SlotName, identify_system, read_slot};
+use pg::replication::{self, Identity, SlotName, drop_slot_if_there, identify_system, read_slot};
 use pg::wal_summary::Limits;
 use pg::wire::{Conversation, Purpose, WireError};
 use repo::RepoError;
@@ -70,10 +69,18 @@ fn choose(begun: &Begun<'_>) -> Result<Option<Earlier>> {
     without_gap(begun, earlier, archived)
 }
 
+/// An answer that has begun.
+struct Started {
+    backup: BaseBackup,
+    limits: Limits,
+    /// The slot for which the server keeps the WAL of this backup; it goes with the conversation.
+    held: Option<SlotName>,
+}
+
 /// Let the server send everything, or what changed since `earlier`.
 fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> {
     let Begun { facts, writing, source, order, .. } = begun;
-    let (mut backup, limits) = match start(begun, earlier.as_ref())? {
+    let Started { mut backup, limits, held } = match start(begun, earlier.as_ref())? {
         Ok(started) => started,
         Err(doubt) => return Ok(Err(doubt)),
     };
@@ -95,7 +102,11 @@ fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> 
         return Ok(Err(NO_MARK.to_owned()));
     }
     let (Finished { stop, timeline, manifest }, mut server) = backup.finish()?;
-    refuse_another_timeline(begun_on, timeline)?;
+    if begun_on != timeline {
+        return Err(BackupModeError::WentOver { from: begun_on, to: timeline }.into());
+    }
+    // A server has few slots, and the mark needs one.
+    held.map(|held| drop_slot_if_there(&mut server, &held)).transpose()?;
     let label = match label_of(&receiving, earlier.as_ref()) {
         Ok(label) => label,
         Err(doubt) => return Ok(Err(doubt)),
@@ -113,7 +124,7 @@ fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> 
 }
 
 /// Ask the server for it, and where relations were cut off since `earlier`.
-fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<(BaseBackup, Limits)>> {
+fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<Started>> {
     let Begun { facts, source, order, .. } = begun;
     let connection = source.session.connection();
     let mut server =
@@ -136,6 +147,7 @@ fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<(BaseB
         Err(error) if error.is_damage() => return Ok(Err(format!("the backup before is damaged: {error}"))),
         parent => parent?,
     };
+    let held = hold_wal(begun, &mut server)?;
     let options = Options {
         label: format!("mainstay {}", order.source),
         is_fast: source.fast,
@@ -152,7 +164,23 @@ fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<(BaseB
     if earlier.is_some_and(|earlier| !earlier.leads_to(backup.timeline(), backup.start_lsn())) {
         return Ok(Err(ELSEWHERE.to_owned()));
     }
-    Ok(limits(begun, earlier, &backup).map(|limits| (backup, limits)))
+    Ok(limits(begun, earlier, &backup).map(|limits| Started { backup, limits, held }))
+}
+
+/// Let the server keep the WAL that it will send at the end. Where it makes no slot, it may remove that sooner, which ends the
+/// backup then.
+fn hold_wal(begun: &Begun<'_>, server: &mut Conversation) -> Result<Option<SlotName>> {
+    let name = marker::held_slot().map_err(WireError::Broken)?;
+    match replication::hold_wal(server, &name) {
+        Ok(()) => Ok(Some(name)),
+        Err(error @ WireError::Server(_)) => {
+            (begun.source.tell)(&format!(
+                "no replication slot keeps the WAL of this backup: where the server removes it sooner, the backup ends: {error}"
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Where relations were cut off between `earlier` and the start of `backup`: what the server sends does not say it, and grows
@@ -179,17 +207,6 @@ fn manifest_of(begun: &Begun<'_>, earlier: &Earlier) -> Result<Vec<u8>> {
 fn is_refusal(error: &WireError) -> bool {
     let is_for_want_of_room = matches!(error.sqlstate(), Some("53200" | "53400"));
     matches!(error, WireError::Server(_)) && (is_for_want_of_room || !error.is_passing())
-}
-
-/// The log of a standby that went over to another timeline meanwhile is of both, and what was copied fits neither alone.
-fn refuse_another_timeline(from: Timeline, to: Timeline) -> Result<()> {
-    match from == to {
-        true => Ok(()),
-        false => Err(EngineError::Gone(format!(
-            "the standby went over from timeline {from} to timeline {to} since its last restart point; after a CHECKPOINT \
-             on the primary and one on the standby, take the backup again"
-        ))),
-    }
 }
 
 /// Whether the mark of the backup before is a slot that this server has not.
@@ -232,12 +249,5 @@ mod tests {
         // It shuts down, has no connections left, or its disk is full: a full one would fare no better.
         assert!(["57P01", "53300", "53100"].map(refused).iter().all(|refused| !*refused));
         assert!(!is_refusal(&WireError::Closed));
-    }
-
-    #[test]
-    fn pitfall_12_a_backup_that_ends_on_another_timeline_is_none() {
-        assert!(refuse_another_timeline(Timeline(1), Timeline(1)).is_ok());
-        let error = refuse_another_timeline(Timeline(1), Timeline(2)).unwrap_err();
-        assert!(error.to_string().contains("take the backup again"), "{error}");
     }
 }

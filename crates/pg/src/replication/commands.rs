@@ -109,6 +109,18 @@ pub fn create_slot(server: &mut Conversation, name: &SlotName) -> Result<(), Wir
     }
 }
 
+/// Make a physical slot that goes with this conversation, and for which the server keeps WAL from now on.
+///
+/// # Errors
+/// As [`create_slot`]; the conversation can go on.
+pub fn hold_wal(server: &mut Conversation, name: &SlotName) -> Result<(), WireError> {
+    let made = server.query(&format!("CREATE_REPLICATION_SLOT {name} TEMPORARY PHYSICAL RESERVE_WAL"));
+    if matches!(made, Err(WireError::Server(_))) {
+        server.ready()?;
+    }
+    made.map(drop)
+}
+
 /// Make a physical slot for which the server keeps no WAL: it says by its name that somebody was here.
 ///
 /// # Errors
