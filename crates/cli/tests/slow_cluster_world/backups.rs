@@ -49,9 +49,14 @@ pub(crate) fn command(place: &Place, server: &Server<'_>, host: &str, kind: Kind
 
 /// Begin a backup.
 pub(crate) fn begin(place: &Place, pair: &Pair<'_>, kind: Kind) -> Child {
+    begin_with(place, pair, kind, &[])
+}
+
+/// The same with more flags.
+pub(crate) fn begin_with(place: &Place, pair: &Pair<'_>, kind: Kind, more: &[&str]) -> Child {
     let server = if kind.of_primary { pair.primary() } else { pair.standby() };
     let mut command = command(place, server, pair.host(kind.of_primary), kind);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// A backup that nothing disturbs; its id.

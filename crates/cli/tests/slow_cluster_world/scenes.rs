@@ -37,7 +37,8 @@ fn stopped_in_the_middle(place: &Place, pair: &Pair<'_>, kind: Kind) -> Child {
     let is_so = || pair.standby().try_psql(in_backup_mode).as_deref() == Some("t");
     let begin = Instant::now();
     loop {
-        let mut child = backups::begin(place, pair, kind);
+        // Seconds of it are left then, whatever is in a buffer.
+        let mut child = backups::begin_with(place, pair, kind, &["--rate-kib-max", "8192"]);
         while !is_so() && child.try_wait().unwrap().is_none() {
             assert!(begin.elapsed() < PATIENCE, "it never begins");
         }
