@@ -7,6 +7,7 @@
 pub mod error;
 pub mod clock;
 pub mod threads;
+pub mod step_back;
 pub mod budget;
 pub mod polynomial;
 pub mod sha256;
@@ -37,6 +38,7 @@ pub mod reader;
 pub mod plain_cache;
 pub mod random;
 pub mod packer;
+mod claims;
 pub mod saver;
 pub mod stream;
 #[cfg(test)]

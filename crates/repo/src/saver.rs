@@ -4,7 +4,7 @@
 //! chunks, which [`Saver`]'s own threads save while it goes on reading. Invariants: a blob is stored once, also
 //! when two threads bring it at one time; [`Saver::finish`] is the only way to a result, and it fails if anything
 //! failed. A saver that is dropped is given up: what is stored by then is indexed, so that it is not sent again.
-//! Memory: [`QUEUE`] chunks per thread, and what [`crate::packer`] says.
+//! Memory: [`QUEUE`] chunks per thread, and what [`crate::packer`] and [`crate::claims`] say.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use model::cancel::CancelToken;
 
 use crate::blob::{BlobId, BlobKind, PLAIN_LEN_MAX, PackedBlob, id_of};
+use crate::claims::Claims;
 use crate::compression::{Compressor, LEVEL_DEFAULT};
 use crate::error::{RepoError, Result};
-use crate::index::{IdSet, Index};
+use crate::index::Index;
 use crate::packer::{Failure, Guard, Packer, Uploads};
 use crate::repository::Repository;
 use crate::sha256;
@@ -28,8 +29,6 @@ const QUEUE: usize = 4;
 const TOGETHER: usize = 3;
 /// Buffers that are kept for the next chunk; a longer one would keep the room of the longest chunk for ever.
 const SPARE_LEN_MAX: usize = 512 << 10;
-/// The set of blobs on their way is split, so that threads seldom wait for each other.
-const SHARDS: usize = 16;
 
 /// How to save.
 #[derive(Clone, Debug)]
@@ -76,7 +75,7 @@ struct Shared {
     repository: Arc<Repository>,
     index: Arc<Index>,
     options: SaveOptions,
-    under_way: [Mutex<IdSet>; SHARDS],
+    claims: Claims,
     packer: Packer,
     failure: Arc<Failure>,
     data_blobs: AtomicU64,
@@ -96,7 +95,7 @@ impl Saver {
     /// Start a pipeline that stores what `index` does not know.
     ///
     /// # Errors
-    /// When zstd gets no memory.
+    /// When zstd gets no memory, or the operating system no random bytes.
     pub fn start(repository: &Arc<Repository>, index: &Arc<Index>, options: SaveOptions) -> Result<Self> {
         let failure = Arc::new(Failure::default());
         let pack_len = repository.budget().pack_len(index.packs());
@@ -106,7 +105,7 @@ impl Saver {
             repository: Arc::clone(repository),
             index: Arc::clone(index),
             options,
-            under_way: Default::default(),
+            claims: Claims::new(repository.cache_folder())?,
             packer,
             failure,
             data_blobs: AtomicU64::new(0),
@@ -230,15 +229,6 @@ impl Shared {
         self.failure.check()
     }
 
-    /// Whether this thread is the one that must store `id`.
-    fn claim(&self, kind: BlobKind, id: &BlobId) -> bool {
-        // One set serves both kinds: equal bytes stored as a tree and as data are rare, so a tree is never claimed
-        // by data. (`restic` keeps the two apart too.)
-        let mut shard = lock(&self.under_way[usize::from(id.0[31]) % SHARDS]);
-        let key = if kind == BlobKind::Tree { flip(id) } else { *id };
-        shard.insert(key)
-    }
-
     fn stats(&self) -> SaveStats {
         SaveStats {
             data_blobs: self.data_blobs.load(Ordering::SeqCst),
@@ -247,12 +237,6 @@ impl Shared {
             stored: self.stored.load(Ordering::SeqCst),
         }
     }
-}
-
-fn flip(id: &BlobId) -> BlobId {
-    let mut flipped = *id;
-    flipped.0.iter_mut().for_each(|byte| *byte = !*byte);
-    flipped
 }
 
 /// Saves blobs on the thread that holds it, with compressor and buffers of its own.
@@ -290,7 +274,7 @@ impl Hand {
         if plain.len() > PLAIN_LEN_MAX {
             return Err(RepoError::TooLong { bytes: plain.len() as u64, bytes_max: PLAIN_LEN_MAX as u64 });
         }
-        if self.shared.index.has(kind, &id)? || !self.shared.claim(kind, &id) {
+        if self.shared.index.has(kind, &id)? || !self.shared.claims.claim(kind, &id) {
             return Ok(Saved { id, is_new: false });
         }
         let stored = self.store(kind, id, plain).inspect_err(|error| {
