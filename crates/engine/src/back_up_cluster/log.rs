@@ -16,15 +16,15 @@ use pg::backup_mode::Stopped;
 use pg::data_directory::is_history;
 use pg::wal_segment::SegmentHeader;
 use repo::node::Node;
-use repo::saver::{Content, Saver};
+use repo::saver::Content;
 
-use super::read::PIECE_LEN;
+use super::read::{PIECE_LEN, Reading};
 use crate::error::{EngineError, Result};
 use crate::writing::{Order, save_small_file};
 
 /// Every segment from start to stop, and the histories of timelines, as nodes of `pg_wal`.
 pub(super) fn save(
-    saver: &Saver,
+    reading: &Reading<'_>,
     data_directory: &Path,
     system_id: SystemId,
     size: SegmentSize,
@@ -35,9 +35,8 @@ pub(super) fn save(
     let mut nodes = vec![];
     let (first, last) = (size.segment_of(stopped.start), size.segment_before(stopped.stop));
     for number in first.0..=last.0 {
-        order.cancel.check()?;
         let name = SegmentName::new(stopped.timeline, SegmentNo(number), size);
-        nodes.push(segment(saver, &directory, (name, system_id), size, order)?);
+        nodes.push(segment(reading, &directory, (name, system_id), size)?);
     }
     let listed =
         std::fs::read_dir(&directory).map_err(EngineError::io(format!("listing {}", directory.display())))?;
@@ -49,19 +48,19 @@ pub(super) fn save(
             && let Some(name) = name.to_str()
         {
             let bytes = std::fs::read(entry.path()).map_err(EngineError::io(format!("reading {name}")))?;
-            nodes.push(save_small_file(saver, name, &bytes, order)?);
+            nodes.push(save_small_file(reading.saver, name, &bytes, order)?);
         }
     }
     Ok(nodes)
 }
 
 fn segment(
-    saver: &Saver,
+    reading: &Reading<'_>,
     directory: &Path,
     (segment, system_id): (SegmentName, SystemId),
     size: SegmentSize,
-    order: &Order,
 ) -> Result<Node> {
+    let saver = reading.saver;
     let name = &segment.to_string();
     let path = directory.join(name);
     let mut file = match File::open(&path) {
@@ -75,8 +74,10 @@ fn segment(
     let content = Content::new();
     let mut left = size.bytes();
     while left > 0 {
+        let wanted = left.min(PIECE_LEN as u64) as usize;
+        reading.pace.wait_for(wanted, &reading.cancel)?;
         let mut piece = saver.buffer();
-        piece.resize(left.min(PIECE_LEN as u64) as usize, 0);
+        piece.resize(wanted, 0);
         file.read_exact(&mut piece).map_err(EngineError::io(format!("reading {}", path.display())))?;
         // A file that is kept for later bears its future name, and what it was before.
         if left == size.bytes() {
@@ -85,7 +86,7 @@ fn segment(
             verified.map_err(|error| EngineError::Gone(format!("segment {name} in pg_wal: {error}")))?;
         }
         left -= piece.len() as u64;
-        order.progress.advance(piece.len() as u64);
+        reading.progress.advance(piece.len() as u64);
         saver.submit(piece, None, &content)?;
     }
     let found = Target::open(directory)?
