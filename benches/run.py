@@ -4,7 +4,7 @@
     run.py SUITE [--peers restic,rustic,borg] [--rounds 3] [--out FILE]
     run.py report FILE…         medians and ratios as markdown
 
-SUITE: tree dump restore dedup kept memory list big prune random s3 afar wal receive cluster load all
+SUITE: tree dump restore dedup kept memory list big prune random s3 afar wal receive cluster load loss all
 
 Needs root (a new file system per restore, the server as user postgres). Work directory: $M (default /var/tmp/peerbench).
 The data is made where it is missing. See README.md for what each suite measures.

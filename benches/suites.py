@@ -12,6 +12,7 @@ import tools
 from afar import afar
 from cluster import cluster
 from load import load
+from loss import loss
 from measure import shell, stored
 from wal import receive, wal
 
@@ -316,4 +317,5 @@ SUITES = {
     "receive": (receive, 3),
     "cluster": (cluster, 3),
     "load": (load, 3),
+    "loss": (loss, 5),
 }
