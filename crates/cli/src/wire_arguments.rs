@@ -48,6 +48,9 @@ pub(crate) struct Destination {
     /// File with the password of the place of the --dest in the same position; the usual password for the rest
     #[arg(long, value_name = "FILE")]
     pub(crate) dest_password_file: Vec<PathBuf>,
+    /// The hot part of the --dest in the same position, where its packs are cold; `none` where there is none
+    #[arg(long, value_name = "URL")]
+    pub(crate) dest_hot: Vec<String>,
     /// With --dest s3: the bucket, with or without a prefix and s3://
     #[arg(long, value_name = "BUCKET")]
     pub(crate) s3_bucket: Option<String>,

@@ -148,6 +148,12 @@ pub(crate) struct Mirror {
     pub(crate) from: String,
     /// The one that is to have all of them
     pub(crate) to: String,
+    /// FROM's hot part, where its packs are cold
+    #[arg(long, value_name = "URL")]
+    pub(crate) from_hot: Option<String>,
+    /// TO's hot part, where its packs are cold
+    #[arg(long, value_name = "URL")]
+    pub(crate) to_hot: Option<String>,
     /// File with FROM's password; the usual password by default
     #[arg(long, value_name = "FILE")]
     pub(crate) from_password_file: Option<PathBuf>,
@@ -170,6 +176,9 @@ pub(crate) struct Copy {
     /// The other repository
     #[arg(long, value_name = "URL")]
     pub(crate) to: String,
+    /// Its hot part, where its packs are cold
+    #[arg(long, value_name = "URL")]
+    pub(crate) to_hot: Option<String>,
     /// File with the other repository's password; the same password by default
     #[arg(long, value_name = "FILE")]
     pub(crate) to_password_file: Option<PathBuf>,

@@ -25,7 +25,7 @@ pub(crate) fn run(global: &Global, order: &Copy, environment: &Environment, face
         Some(file) => password::from_file(file, face)?,
         None => own,
     };
-    let to = place::open_at(&order.to, &other, environment, face)?;
+    let to = place::open_parts(&order.to, order.to_hot.as_deref(), &other, environment, face)?;
     // What is warmed up is not to be pruned meanwhile.
     let me = place::identity(environment);
     let _lease = reading::begin(&from, "copy", &me)?;

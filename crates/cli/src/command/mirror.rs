@@ -28,9 +28,9 @@ pub(crate) fn run(global: &Global, order: &Mirror, environment: &Environment, fa
     };
     let from_password = password(order.from_password_file.as_deref())?;
     let source = place::source(order.from.clone(), global)?;
-    let from = place::open_at(&source, &from_password, environment, face)?;
+    let from = place::open_parts(&source, order.from_hot.as_deref(), &from_password, environment, face)?;
     let to_password = password(order.to_password_file.as_deref())?;
-    let to = place::open_at(&order.to, &to_password, environment, face)?;
+    let to = place::open_parts(&order.to, order.to_hot.as_deref(), &to_password, environment, face)?;
     let (me, progress) = (place::identity(environment), Progress::new());
     let road = Road { from: &from, to: &to, identity: &me, progress: &progress, cancel: &cancel };
     if order.dry_run {

@@ -203,3 +203,48 @@ fn u8_check_and_repair_go_on_past_a_damaged_index_file_of_a_pair() {
     pair.run(&["repair", "hot"]).ok();
     pair.assert_restores(&id);
 }
+
+#[test]
+fn u8_copies_mirrors_and_places_beside_have_hot_parts_of_their_own() {
+    let pair = Pair::new();
+    let id = pair.back_up();
+    let path = |name: &str| pair.site.path().join(name).to_str().unwrap().to_owned();
+    let made = |name: &str| {
+        let (cold, hot) = (path(&format!("{name}-cold")), path(&format!("{name}-hot")));
+        let program =
+            pair.site.program().with("MAINSTAY_REPOSITORY", &cold).with("MAINSTAY_REPOSITORY_HOT", &hot);
+        program.run(&["init", "--no-recovery-key"]).ok();
+        (program, cold, hot)
+    };
+    let is_complete = |program: &Program, hot: &str, id: &str| {
+        // Hot lacks nothing that `check` knows it should have, and the data come back.
+        let sound = program.run(&["check", "--read-data"]).ok();
+        assert!(!sound.text().contains("missing"), "{}", sound.text());
+        assert!(pair.names(Path::new(hot)).iter().any(|name| name.starts_with("snapshots/")));
+        let to = tempfile::tempdir_in(pair.site.path()).unwrap();
+        program.run(&["backup", "restore", id, "--to", to.path().join("back").to_str().unwrap()]).ok();
+        assert_same_tree(&pair.data, &to.path().join("back"));
+    };
+    let (copied, cold, hot) = made("copied");
+    pair.run(&["copy", "--to", &cold, "--to-hot", &hot]).ok();
+    is_complete(&copied, &hot, &id);
+    let (mirrored, cold, hot) = made("mirrored");
+    let own = pair.site.repository().to_str().unwrap().to_owned();
+    let own_hot = pair.hot.to_str().unwrap().to_owned();
+    pair.site.program().run(&["mirror", &own, &cold, "--from-hot", &own_hot, "--to-hot", &hot]).ok();
+    is_complete(&mirrored, &hot, &id);
+    let (beside, cold, hot) = made("beside");
+    let data = pair.data.to_str().unwrap();
+    let two = ["--dest", &own, "--dest-hot", &own_hot, "--dest", &cold, "--dest-hot", &hot];
+    let create = [&["backup", "create", "acme", "--directory", data][..], &two].concat();
+    let newest = self::id(&pair.site.program().run(&create).ok());
+    is_complete(&beside, &hot, &newest);
+    pair.assert_restores(&newest);
+    let plain = path("plain");
+    pair.site.program().with("MAINSTAY_REPOSITORY", &plain).run(&["init", "--no-recovery-key"]).ok();
+    let without = ["--dest", &plain, "--dest-hot", "none", "--dest", &cold, "--dest-hot", &hot];
+    let create = [&["backup", "create", "acme", "--directory", data][..], &without].concat();
+    pair.site.program().run(&create).ok();
+    let more = pair.site.program().run(&[&create[..], &["--dest-hot", &hot]].concat());
+    assert_eq!((more.code, more.stderr.contains("more --dest-hot than --dest")), (Some(2), true));
+}

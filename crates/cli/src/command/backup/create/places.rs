@@ -18,10 +18,14 @@ use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::target::Target;
+use crate::wire_arguments::Destination;
 use crate::{configured, password, place};
 
 /// Where a run could not bring WAL.
 const BRING_LATER: &str = "`mainstay copy --to` brings the WAL that is missing there";
+
+/// What `--dest-hot` says of a place without a hot part.
+const NO_HOT: &str = "none";
 
 /// A place that can be opened.
 pub(crate) struct Place {
@@ -60,16 +64,21 @@ pub(super) fn named(
     if dests.is_empty() {
         return Ok(vec![default_target(global, &order.tenant, environment, face)?]);
     }
-    if order.destination.dest_password_file.len() > dests.len() {
-        return Err(CliError::usage("there are more --dest-password-file than --dest"));
+    let Destination { dest_password_file, dest_hot, .. } = &order.destination;
+    for (flag, count) in [("--dest-password-file", dest_password_file.len()), ("--dest-hot", dest_hot.len())]
+    {
+        if count > dests.len() {
+            return Err(CliError::usage(format!("there are more {flag} than --dest")));
+        }
     }
     let target = |(position, dest): (usize, &String)| {
         let url = address(dest, order, environment)?;
-        let password = match order.destination.dest_password_file.get(position) {
+        let password = match dest_password_file.get(position) {
             Some(file) => password::from_file(file, face)?,
             None => password::current(global, environment, face)?,
         };
-        Ok(Target::named(url, None, password))
+        let hot = dest_hot.get(position).filter(|hot| *hot != NO_HOT);
+        Ok(Target::named(url, hot.cloned(), password))
     };
     dests.iter().enumerate().map(target).collect()
 }
