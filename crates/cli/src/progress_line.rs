@@ -1,4 +1,4 @@
-//! One line on the terminal that tells how far a long verb is.
+//! One line on the terminal that tells how far a long verb is; and at its end, what it has to warn of.
 
 use std::io::Write;
 use std::thread::JoinHandle;
@@ -13,6 +13,8 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 
 /// Draws until it is dropped.
 pub(crate) struct ProgressLine {
+    face: Face,
+    progress: Progress,
     stop: Option<std::sync::mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -20,8 +22,9 @@ pub(crate) struct ProgressLine {
 impl ProgressLine {
     /// Draw what `progress` tells, if the face has a terminal.
     pub(crate) fn start(face: &Face, progress: &Progress) -> Self {
+        let own = |stop, thread| Self { face: face.clone(), progress: progress.clone(), stop, thread };
         if !face.has_progress() {
-            return Self { stop: None, thread: None };
+            return own(None, None);
         }
         let progress = progress.clone();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -32,7 +35,7 @@ impl ProgressLine {
             }
             draw("");
         });
-        Self { stop: Some(stop), thread: Some(thread) }
+        own(Some(stop), Some(thread))
     }
 }
 
@@ -42,6 +45,7 @@ impl Drop for ProgressLine {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+        self.progress.take_warnings().iter().for_each(|words| self.face.warn(words));
     }
 }
 

@@ -127,6 +127,7 @@ mod stream;
 use earlier::Earlier;
 pub use earlier::LINKS_MAX;
 use gather::Seen;
+pub use marker::slots_of;
 
 /// Back up the cluster of `source`.
 ///
@@ -200,6 +201,15 @@ impl Begun<'_> {
             now = Archiver::ask(&self.server)?;
         }
         Ok(())
+    }
+
+    /// How the names of this source's marks begin that are slots, and those that the mark of this backup replaces.
+    fn own_marks(&self, earlier: Option<&Earlier>) -> (String, Vec<&str>) {
+        let Order { tenant, source, .. } = self.order;
+        let prefix = slots_of(&self.writing.repository, tenant, source);
+        let before = earlier.and_then(|earlier| earlier.manifest.marker.as_deref());
+        let own = marker::own(&self.facts.marks, &prefix, before);
+        (prefix, own)
     }
 
     fn commit(self, saved: Saved, via: Via) -> Result<ClusterReport> {

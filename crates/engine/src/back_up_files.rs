@@ -142,8 +142,7 @@ fn save_all(
     order: &Order,
 ) -> Result<(Assembled, u64)> {
     let (progress, cancel) = (&order.progress, &order.cancel);
-    let parent =
-        Parent::open(&writing.repository, (&writing.index, &writing.marked), parent, origin.doubt())?;
+    let parent = Parent::open(writing, parent, origin.doubt())?;
     let failure = Failure::default();
     let both = (progress.clone(), cancel.clone());
     let assembler = Assembler::new(writing.saver.hand()?, Arc::clone(origin), tell, both);

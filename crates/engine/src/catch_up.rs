@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::backup::BackupRecord;
+use model::backup::{BackupKind, BackupRecord};
 use model::cancel::CancelToken;
 use model::name::{SourceName, TenantName};
 use model::progress::Progress;
@@ -18,8 +18,8 @@ use crate::catalog;
 use crate::copy::{CopyReport, copy};
 use crate::error::Result;
 
-/// Whose backups: a tenant's source.
-pub type Whose = (TenantName, SourceName);
+/// Whose backups: a tenant's source, and what they are of, since a database and a cluster may bear one name.
+pub type Whose = (TenantName, SourceName, BackupKind);
 
 /// When the newest backup of each source was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Newest {
 
 /// Whose backup it is.
 pub fn whose(record: &BackupRecord) -> Whose {
-    (record.tenant.clone(), record.source.clone())
+    (record.tenant.clone(), record.source.clone(), record.kind)
 }
 
 /// Copy what `to` missed of these sources and `from` has; `before` is what `to` had before this run.
@@ -99,5 +99,13 @@ mod tests {
         {
             assert_eq!(before.is_missed(&record(source, second)), missed, "{source} {second}");
         }
+    }
+
+    #[test]
+    fn a_dump_of_the_same_name_says_nothing_of_a_cluster() {
+        let of = |kind, second| BackupRecord { kind, ..record("main", second) };
+        let before = Newest::among(&[of(BackupKind::Dump, 30), of(BackupKind::Cluster, 10)]);
+        assert!(before.is_missed(&of(BackupKind::Cluster, 20)));
+        assert!(!before.is_missed(&of(BackupKind::Dump, 20)));
     }
 }

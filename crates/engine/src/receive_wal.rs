@@ -117,9 +117,18 @@ pub enum ReceiveEvent {
     SpoolFull(ByteSize),
 }
 
+/// A new conversation with the server, and who that is.
+fn connect(options: &ReceiveOptions<'_>) -> Result<(Conversation, Identity)> {
+    let (connection, cancel) = (options.connection, options.cancel);
+    let mut server = Conversation::open(connection, Purpose::Replication, options.environment, cancel)?;
+    let identity = identify_system(&mut server)?;
+    Ok((server, identity))
+}
+
 mod begin;
 mod spool;
 mod upload;
+mod intake;
 mod session;
 
 use session::Session;
@@ -150,7 +159,7 @@ pub fn receive_wal(keeper: &Keeper<'_>, root: &Path, options: &ReceiveOptions<'_
             spool: &spool,
             bell: &bell,
             is_over: &|| uploader.is_finished(),
-            skips: std::cell::Cell::new(false),
+            skips: std::cell::Cell::new(None),
         };
         let received = receive(&session, first.0, &mut away);
         // The uploader ends with what it has in hand.
@@ -178,13 +187,6 @@ fn receive(session: &Session<'_>, first: Conversation, away: &mut Away<'_>) -> R
         }
         away.wait(error)?;
     }
-}
-
-fn connect(options: &ReceiveOptions<'_>) -> Result<(Conversation, Identity)> {
-    let (connection, cancel) = (options.connection, options.cancel);
-    let mut server = Conversation::open(connection, Purpose::Replication, options.environment, cancel)?;
-    let identity = identify_system(&mut server)?;
-    Ok((server, identity))
 }
 
 /// The patience with a server that is away.

@@ -13,6 +13,7 @@ mod merged;
 mod order;
 mod selection;
 mod sites;
+mod original;
 mod survey;
 mod contents;
 mod settle;
@@ -99,6 +100,16 @@ impl Prepared {
     /// [`EngineError::Refused`].
     pub fn verify_places(&self, order: &ClusterOrder<'_>) -> Result<()> {
         verify_places(&self.plan.destinations, &self.plan, order)
+    }
+}
+
+impl Prepared {
+    /// Refuse what a server would do when it recovers here: write into the files of the original.
+    ///
+    /// # Errors
+    /// [`EngineError::Refused`].
+    pub fn spare_original(&self, order: &ClusterOrder<'_>) -> Result<()> {
+        original::refuse_new_tablespaces(&self.found.original, &self.plan, order)
     }
 }
 

@@ -117,9 +117,8 @@ impl RangeReader {
     fn next_piece(&mut self) -> repo::error::Result<()> {
         let StoredFile { repository, index, ids, .. } = &self.file;
         let id = ids[self.piece];
-        let place = index.require(BlobKind::Data, &id)?;
-        repository.read_sealed(index, BlobKind::Data, &id, &mut self.stored)?;
-        let plain = self.opener.open(&id, &self.stored, place.compressed_from())?;
+        let (opener, stored) = (&mut self.opener, &mut self.stored);
+        let plain = repository.open_blob(index, BlobKind::Data, &id, opener, stored)?;
         self.plain.clear();
         self.plain.extend_from_slice(plain);
         self.used =

@@ -19,6 +19,7 @@ pub struct TreeSource<'a> {
     indexes: Vec<&'a Index>,
     opener: BlobOpener,
     stored: Vec<u8>,
+    damaged: Vec<Digest>,
 }
 
 impl<'a> TreeSource<'a> {
@@ -28,7 +29,7 @@ impl<'a> TreeSource<'a> {
     /// When zstd gets no memory.
     pub fn new(repository: &'a Repository, index: &'a Index) -> Result<Self> {
         let opener = BlobOpener::new(repository.sealer())?;
-        Ok(Self { repository, indexes: vec![index], opener, stored: vec![] })
+        Ok(Self { repository, indexes: vec![index], opener, stored: vec![], damaged: vec![] })
     }
 
     /// The same, with trees that only `index` knows.
@@ -38,19 +39,34 @@ impl<'a> TreeSource<'a> {
         self
     }
 
+    /// The first index that knows a tree.
+    fn index_of(&self, id: &Digest) -> Result<Option<&'a Index>> {
+        for index in self.indexes.iter().copied() {
+            if index.has(BlobKind::Tree, id)? {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
     /// The nodes of one tree.
     ///
     /// # Errors
     /// Damage, or a missing tree.
     pub fn load(&mut self, id: &Digest) -> Result<Vec<Node>> {
-        let found = self.indexes.iter().find_map(|index| {
-            let place = index.find(BlobKind::Tree, id).transpose()?;
-            Some(place.map(|place| (*index, place)))
-        });
-        let (index, place) = found.ok_or(RepoError::MissingBlob { id: *id })??;
-        self.repository.read_sealed(index, BlobKind::Tree, id, &mut self.stored)?;
-        let json = self.opener.open(id, &self.stored, place.compressed_from())?;
-        Ok(tree::decode(json, &format_args!("tree {id}"))?)
+        let index = self.index_of(id)?.ok_or(RepoError::MissingBlob { id: *id })?;
+        let Self { repository, opener, stored, .. } = self;
+        let opened = repository.open_blob(index, BlobKind::Tree, id, opener, stored);
+        let nodes = opened.and_then(|json| tree::decode(json, &format_args!("tree {id}")));
+        if nodes.as_ref().is_err_and(RepoError::is_damage) {
+            self.damaged.push(*id);
+        }
+        Ok(nodes?)
+    }
+
+    /// Trees that turned out to be damaged since this was asked last.
+    pub fn take_damaged(&mut self) -> Vec<Digest> {
+        std::mem::take(&mut self.damaged)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Compare every byte of one backup with its hashes. Touches no database.
+//!
+//! Which packs turn out to be damaged is written down, where anything can be: so that the next backup does not rest on them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::backup::{BackupKind, BackupRecord};
@@ -19,7 +22,7 @@ use crate::stored_file::StoredFile;
 /// Read all of `record`'s bytes and compare them.
 ///
 /// # Errors
-/// [`EngineError::is_damage`] naming the blob or file that is not as it was.
+/// [`EngineError::is_damage`] naming the first blob or file that is not as it was.
 pub fn verify(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
@@ -29,24 +32,45 @@ pub fn verify(
 ) -> Result<()> {
     let snapshot = catalog::load_snapshot(repository, record)?;
     if record.kind == BackupKind::Dump {
-        let manifest = catalog::load_manifest(repository, index, &snapshot)?;
-        return verify_dump(
-            repository,
-            index,
-            &snapshot.tree,
-            DUMP_NAME,
-            record,
-            &manifest,
-            progress,
-            cancel,
-        );
+        let manifest = catalog::load_manifest(repository, index, &snapshot);
+        let verified = manifest.and_then(|manifest| {
+            let root = &snapshot.tree;
+            verify_dump(repository, index, root, DUMP_NAME, record, &manifest, progress, cancel)
+        });
+        let is_damage = verified.as_ref().is_err_and(EngineError::is_damage);
+        // The stream ended where the damage begins; what it is of is asked below.
+        if !is_damage {
+            return verified;
+        }
+        return verify_blobs_of(repository, index, (record, snapshot.tree), progress, cancel).and(verified);
     }
+    verify_blobs_of(repository, index, (record, snapshot.tree), progress, cancel)
+}
+
+/// All that lies below the `root` of `record`, blob by blob.
+fn verify_blobs_of(
+    repository: &Repository,
+    index: &Index,
+    (record, root): (&BackupRecord, Digest),
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<()> {
     let id = record.snapshot.unwrap_or_default();
-    let (found, broken) = reachable::collect(repository, index, &[(id, snapshot.tree)], cancel)?;
-    if let Some(first) = broken.into_iter().next() {
-        return Err(first.error.into());
+    let (found, broken) = reachable::collect(repository, index, &[(id, root)], cancel)?;
+    let mut packs = BTreeSet::new();
+    for tree in broken.iter().filter(|one| one.error.is_damage()).filter_map(|one| one.tree) {
+        packs.extend(index.find(BlobKind::Tree, &tree)?.map(|place| index.pack_id(place.pack)));
     }
-    verify_blobs(repository, index, found.data, progress, cancel)
+    // Of what is missing in the index nothing can be read.
+    let there = |id: &Digest| index.has(BlobKind::Data, id).unwrap_or(true);
+    let data = found.data.into_iter().filter(there);
+    let verified = verify_blobs(repository, index, data, &mut packs, progress, cancel);
+    // Who may only read cannot tell those who write; that it is damaged is told here anyway.
+    repo::broken::note(repository, &packs).ok();
+    match broken.into_iter().next() {
+        Some(first) => Err(first.error.into()),
+        None => verified,
+    }
 }
 
 /// The dump alone, under its name in the root: each piece against its name, the whole against the recorded hash and length.
@@ -90,17 +114,24 @@ fn verify_blobs(
     repository: &Repository,
     index: &Index,
     ids: impl IntoIterator<Item = Digest>,
+    packs: &mut BTreeSet<Digest>,
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
     let wanted = |(tag, id)| Ok(Wanted { id, place: index.require(BlobKind::Data, &id)?, tag });
     let mut wanted = ids.into_iter().enumerate().map(wanted).collect::<repo::error::Result<Vec<_>>>()?;
     progress.begin("verifying", wanted.iter().map(|one| u64::from(one.place.plain_length())).sum());
-    let first_error = Mutex::new(None);
-    repository.read_packed(index, &mut wanted, cancel, |_, bytes| {
+    let (first_error, damaged) = (Mutex::new(None), Mutex::new(packs));
+    repository.read_packed(index, &mut wanted, cancel, |one, bytes| {
         match bytes {
             Ok(bytes) => progress.advance(bytes.len() as u64),
             Err(error) => {
+                if error.is_damage() {
+                    damaged
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(index.pack_id(one.place.pack));
+                }
                 first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
         }

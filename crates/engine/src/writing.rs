@@ -3,6 +3,7 @@
 //! Invariant: [`Writing::commit`] is the only place that makes a backup, and it runs only after every byte is
 //! stored and indexed, while the lease is still trusted. Dropping a `Writing` leaves nothing that anybody sees.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -63,6 +64,8 @@ pub struct Writing {
     pub index: Arc<Index>,
     /// What it held as well, but may lose: to be read, not to be relied on.
     pub marked: Index,
+    /// Packs that are known to be damaged: what stands in them alone is not in `index`.
+    pub broken: HashSet<Digest>,
     /// The pipeline.
     pub saver: Saver,
     /// The handle of the backup to be.
@@ -128,14 +131,23 @@ impl Writing {
     /// # Errors
     /// When the repository is held by somebody alone, or cannot be read.
     pub fn begin(repository: &Arc<Repository>, order: &Order) -> Result<Self> {
-        let (id, lease, Known { usable, marked }) = claim(repository, order)?;
+        let (id, lease, Known { usable, marked, broken }) = claim(repository, order)?;
         let index = Arc::new(usable);
         let mut options = SaveOptions { cancel: order.cancel.clone(), ..SaveOptions::default() };
         options.guard = lease.guard();
         options.level = order.level.unwrap_or(options.level);
         let saver = Saver::start(repository, &index, options)?;
         let repository = Arc::clone(repository);
-        Ok(Self { repository, index, marked, saver, id, lease, order: order.clone() })
+        Ok(Self { repository, index, marked, broken, saver, id, lease, order: order.clone() })
+    }
+
+    /// A tree of an earlier snapshot is damaged: this backup relies on nothing that lies in the same pack, and others are told.
+    pub(crate) fn distrust(&self, tree: &Digest) {
+        if let Ok(Some(place)) = self.index.find(BlobKind::Tree, tree) {
+            self.saver.distrust(&place);
+            // Where it cannot be written down, whoever meets it next finds out as well.
+            repo::broken::note(&self.repository, [&self.index.pack_id(place.pack)]).ok();
+        }
     }
 
     /// The record of the backup to be, as far as it is known before the commit.
@@ -232,7 +244,7 @@ fn claim(repository: &Arc<Repository>, order: &Order) -> Result<(BackupId, Lease
             adopt::after_crash(repository, &lease, &order.cancel)?;
             repository.load_known()
         };
-        let (is_taken, known) = both(|| is_taken(repository, &id, order.now), look);
+        let (is_taken, known) = both(|| is_taken(repository, &id, order), look);
         if !is_taken? {
             return Ok((id, lease, known?));
         }
@@ -240,13 +252,25 @@ fn claim(repository: &Arc<Repository>, order: &Order) -> Result<(BackupId, Lease
     Err(EngineError::Refused(format!("{SAME_SECOND_MAX} backups of {} began in one second", order.source)))
 }
 
-fn is_taken(repository: &Repository, id: &BackupId, now: Timestamp) -> Result<bool> {
+/// A snapshot that cannot be read keeps no backup from being made: its record, where there is one, tells its id as well.
+fn is_taken(repository: &Repository, id: &BackupId, order: &Order) -> Result<bool> {
     // Ids of other seconds cannot collide, and there may be thousands; the store's clock may be an hour off.
-    let since = now - jiff::SignedDuration::from_hours(1);
+    let since = order.now - jiff::SignedDuration::from_hours(1);
     let listed = repository.list(FileKind::Snapshot)?.into_iter();
     let recent = listed.filter(|listed| listed.modified >= std::time::SystemTime::from(since));
     for listed in recent {
-        if repository.load_snapshot(&listed.id)?.tag("id") == Some(id.as_str()) {
+        let its_id = match repository.load_snapshot(&listed.id) {
+            Ok(snapshot) => snapshot.tag("id").map(str::to_owned),
+            Err(error) if error.is_damage() => {
+                order.progress.warn(format!("snapshot {} cannot be read: {error}", listed.id.short()));
+                let record = repository.load_note::<BackupRecord>(&format!("record/{}", listed.id));
+                record.ok().map(|record| record.id.to_string())
+            }
+            // Pruned or deleted since it was listed.
+            Err(RepoError::Store(error)) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        if its_id.as_deref() == Some(id.as_str()) {
             return Ok(true);
         }
     }

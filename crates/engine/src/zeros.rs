@@ -1,17 +1,40 @@
 //! Zeros in what is to be written: where they are long enough, a file is better left with a hole.
 
+use std::collections::HashMap;
+
 use files::error::Error;
 use files::write::FileWriter;
+use model::digest::Digest;
+use repo::blob::id_of;
+use repo::index::Place;
 
 /// Zeros are looked for in steps of a page.
 const PAGE: usize = 4 << 10;
 /// A stretch of zeros that is worth a hole.
 const HOLE_MIN: usize = 16 << 10;
+/// Stored bytes of a blob of zeros, where it is compressed: far fewer.
+const ZEROS_STORED_MAX: u32 = 1 << 10;
 
 /// Whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     // Compared with itself, one byte on: as fast as memory.
     bytes.first().is_none_or(|first| *first == 0 && bytes[1..] == bytes[..bytes.len() - 1])
+}
+
+/// Blobs that become holes, known by their names: those of zeros, by their lengths.
+#[derive(Default)]
+pub(crate) struct ZeroBlobs(HashMap<u32, Digest>);
+
+impl ZeroBlobs {
+    /// Whether the blob `id`, which is at `place`, is whole pages of zeros, and enough of them for a hole.
+    pub(crate) fn has(&mut self, id: &Digest, place: &Place) -> bool {
+        let len = place.plain_length();
+        let is_too_long = place.compressed_from().is_some() && place.length > ZEROS_STORED_MAX;
+        if is_too_long || (len as usize) < HOLE_MIN || !(len as usize).is_multiple_of(PAGE) {
+            return false;
+        }
+        self.0.entry(len).or_insert_with(|| id_of(&vec![0; len as usize])) == id
+    }
 }
 
 /// Stretches of whole pages of zeros that are worth a hole; `offset` is where `bytes` lie in their file.

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::name::{BackupId, SourceName, TenantName};
 
 /// What kind of source a backup holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackupKind {
     /// One logical database, dumped with pg_dump.

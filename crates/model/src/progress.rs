@@ -1,4 +1,5 @@
-//! How far a long verb is: counters that the work advances and a face looks at whenever it likes.
+//! How far a long verb is: counters that the work advances and a face looks at whenever it likes; and warnings, which the
+//! face takes when the work is over.
 //!
 //! The work never waits for a face, and knows of none.
 
@@ -16,6 +17,7 @@ struct Counters {
     bytes: AtomicU64,
     bytes_total: AtomicU64,
     items: AtomicU64,
+    warnings: Mutex<Vec<String>>,
 }
 
 /// What a face sees at one moment.
@@ -55,6 +57,16 @@ impl Progress {
         self.0.items.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Something that people must see, although the work goes on.
+    pub fn warn(&self, words: String) {
+        self.0.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(words);
+    }
+
+    /// What nobody has taken yet of it.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The counters now.
     pub fn look(&self) -> Seen {
         Seen {
@@ -78,5 +90,13 @@ mod tests {
         progress.advance(3);
         progress.item();
         assert_eq!(progress.look(), Seen { phase: "reading", bytes: 3, bytes_total: 10, items: 1 });
+    }
+
+    #[test]
+    fn warnings_are_taken_once() {
+        let progress = Progress::new();
+        progress.clone().warn("odd".to_owned());
+        assert_eq!(progress.take_warnings(), ["odd"]);
+        assert!(progress.take_warnings().is_empty());
     }
 }

@@ -228,6 +228,28 @@ pub fn has_slot(server: &Server, name: &SlotName) -> Result<bool, QueryError> {
     server.ask_server("a replication slot", sql, &[("name", &name.to_string())])
 }
 
+/// Drop those of `names` that `server` has as slots and that nobody uses.
+///
+/// # Errors
+/// What the server says: the role may not.
+pub fn drop_slots(server: &Server, names: &[&str]) -> Result<(), QueryError> {
+    let sql = "SELECT count(pg_catalog.pg_drop_replication_slot(slot_name)) FROM pg_catalog.pg_replication_slots \
+        WHERE NOT active AND slot_name::text = ANY (pg_catalog.string_to_array(:'names', ','));\n";
+    server.ask_server::<u64>("to drop replication slots", sql, &[("names", &names.join(","))]).map(drop)
+}
+
+/// What the small file `name` in the data directory of `server` holds; `Some(None)` where there is none, and nothing
+/// where the role may not know.
+pub fn read_in_data_directory(server: &Server, name: &str) -> Option<Option<String>> {
+    // Asked for first, since a refusal stands in the server's log.
+    let may = "SELECT pg_catalog.to_json(pg_catalog.has_function_privilege(\
+        'pg_catalog.pg_read_file(text, bigint, bigint, boolean)', 'EXECUTE'));\n";
+    let read =
+        "SELECT coalesce(pg_catalog.to_json(pg_catalog.pg_read_file(:'name', 0, 4096, true)), 'null');\n";
+    server.ask_server::<bool>("for a right", may, &[]).ok().filter(|may| *may)?;
+    server.ask_server("for a file", read, &[("name", name)]).ok()
+}
+
 /// A cluster in backup mode. Dropped, the server ends the mode, and lets go of the WAL.
 pub struct BackupMode {
     conversation: Conversation,

@@ -27,6 +27,8 @@ pub struct ClusterState {
     pub archiver: ArchiverState,
     /// Slots that nobody uses.
     pub idle_slots: Vec<IdleSlot>,
+    /// Slots that say which backup was the last one, by their names; no WAL is kept for them.
+    pub marks: Vec<String>,
     /// Who takes WAL from it now: standbys, receivers, base backups.
     pub receivers: u64,
     /// What the role that asks may do.
@@ -101,6 +103,9 @@ SELECT pg_catalog.json_build_object(
     'kept', pg_catalog.pg_wal_lsn_diff((SELECT lsn FROM log), restart_lsn)::bigint,
     'is_lost', coalesce(wal_status = 'lost', false)) ORDER BY slot_name), '[]')
     FROM pg_catalog.pg_replication_slots WHERE NOT active AND (restart_lsn IS NOT NULL OR wal_status = 'lost')),
+ 'marks', (SELECT coalesce(pg_catalog.json_agg(slot_name::text ORDER BY slot_name), '[]')
+    FROM pg_catalog.pg_replication_slots
+    WHERE slot_type = 'physical' AND NOT active AND pg_catalog.starts_with(slot_name::text, 'mainstay_mark_')),
  'receivers', (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders()),
  'role', pg_catalog.json_build_object(
     'name', current_user,

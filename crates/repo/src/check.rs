@@ -2,19 +2,22 @@
 //!
 //! Structure: each file opens and fits its name; each indexed pack is there with its length; each blob that a
 //! snapshot needs is indexed. Data: each pack's header lists what the index says, each blob
-//! decrypts, decompresses and fits its name; so does each file of WAL. Nothing is changed.
+//! decrypts, decompresses and fits its name; so does each file of WAL. Nothing is changed, unless it is asked to
+//! [`remember`] what was found.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::progress::Progress;
 
 use crate::blob::{BlobId, BlobKind, PackedBlob};
+use crate::broken;
 use crate::error::{RepoError, Result};
 use crate::examine::{Examined, examine_all};
-use crate::index::{Index, IndexedPack};
+use crate::index::{Doubles, Index, IndexedPack, SeekDoubles};
 use crate::reachable;
 use crate::repository::{FileKind, Repository};
 use crate::threads;
@@ -43,6 +46,10 @@ pub struct CheckReport {
     pub remarks: Vec<String>,
     /// Snapshots that were looked at.
     pub snapshots: usize,
+    /// Packs that are damaged or missing.
+    pub broken_packs: Vec<Digest>,
+    /// Packs that were read in full and are as they should be.
+    pub sound_packs: Vec<Digest>,
     /// Packs in the index.
     pub packs: usize,
     /// Blobs in the index.
@@ -76,9 +83,10 @@ pub fn check(
     let mut report = CheckReport::default();
     progress.begin("checking structure", 0);
     let roots = check_snapshots(repository, &mut report)?;
-    let packs = check_index(repository, &mut report)?;
+    let packs = Arc::new(check_index(repository, &mut report)?);
     let mut index = Index::default();
     index.add(&packs, |_| false);
+    let index = index.with_doubles(seek_doubles(Arc::clone(&packs)));
     report.blobs = index.len();
     check_packs(repository, &packs, &mut report)?;
     check_wal(repository, options, (progress, cancel), &mut report)?;
@@ -90,6 +98,8 @@ pub fn check(
     });
     let (broken, found) = (trees?.1, read?);
     report.problems.extend(found.problems);
+    report.broken_packs.extend(found.broken);
+    report.sound_packs = found.sound;
     report.packs_read = found.packs_read;
     report.bytes_read = found.bytes_read;
     report.packs_cold = found.packs_cold;
@@ -109,6 +119,27 @@ pub fn check(
         }));
     }
     Ok(report)
+}
+
+fn seek_doubles(packs: Arc<Vec<IndexedPack>>) -> SeekDoubles {
+    Box::new(move |index| {
+        let mut doubles = Doubles::default();
+        packs.iter().try_for_each(|pack| doubles.take_in(index, pack))?;
+        Ok(doubles)
+    })
+}
+
+/// Write down what is broken, so that nothing new rests on it; and of what was thought so, that it is not. -> how many
+/// packs are broken, of which nobody knew
+///
+/// # Errors
+/// What the store says; that it takes nothing may be meant so.
+pub fn remember(repository: &Repository, report: &CheckReport) -> Result<usize> {
+    let known = broken::list(repository)?;
+    let new: HashSet<_> = report.broken_packs.iter().filter(|pack| !known.contains(pack)).collect();
+    broken::note(repository, new.iter().copied())?;
+    broken::forget(repository, report.sound_packs.iter().filter(|pack| known.contains(pack)))?;
+    Ok(new.len())
 }
 
 /// What of `unsound` has no copy that is sound, as far as was read.
@@ -177,13 +208,15 @@ fn check_packs(repository: &Repository, packs: &[IndexedPack], report: &mut Chec
         repository.list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.size)).collect();
     for pack in packs {
         let least = pack.blobs_len();
-        match stored.get(&pack.id) {
-            None => report.problems.push(format!("pack {} is indexed, but missing", pack.id)),
+        let problem = match stored.get(&pack.id) {
+            None => format!("pack {} is indexed, but missing", pack.id),
             Some(size) if *size <= least => {
-                report.problems.push(format!("pack {} has {size} bytes, fewer than its blobs need", pack.id));
+                format!("pack {} has {size} bytes, fewer than its blobs need", pack.id)
             }
-            Some(_) => {}
-        }
+            Some(_) => continue,
+        };
+        report.problems.push(problem);
+        report.broken_packs.push(pack.id);
     }
     let indexed: HashSet<_> = packs.iter().map(|pack| pack.id).collect();
     let unindexed = stored.keys().filter(|id| !indexed.contains(id)).count();
@@ -201,6 +234,8 @@ struct Found {
     problems: Vec<String>,
     /// Blobs that do not open, with the pack in which they lie.
     unsound: Vec<(Digest, PackedBlob)>,
+    broken: Vec<Digest>,
+    sound: Vec<Digest>,
     packs_read: usize,
     bytes_read: u64,
     packs_cold: usize,
@@ -226,6 +261,12 @@ fn read_packs(
         }
         found.packs_read += 1;
         let Examined { unsound, problem } = examined.unwrap_or_else(Examined::unread);
+        match &problem {
+            None => found.sound.push(pack.id),
+            // That a store fails says nothing of the pack.
+            Some(error) if error.is_damage() => found.broken.push(pack.id),
+            Some(_) => {}
+        }
         found.unsound.extend(unsound.into_iter().map(|blob| (pack.id, blob)));
         found.problems.extend(problem.map(|error| format!("pack {}: {error}", pack.id)));
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use model::digest::Digest;
 
@@ -74,6 +74,36 @@ pub struct Index {
     data: IdMap<Place>,
     trees: IdMap<Place>,
     table: Option<Backed>,
+    beside: Option<Beside>,
+}
+
+/// Copies of blobs beside those that an index gives.
+#[derive(Default)]
+pub struct Doubles(IdMap<Vec<(Digest, PackedBlob)>>);
+
+impl Doubles {
+    /// Take in what `pack` holds of blobs that `index` gives from another one.
+    ///
+    /// # Errors
+    /// As [`Index::find`].
+    pub fn take_in(&mut self, index: &Index, pack: &IndexedPack) -> Result<()> {
+        for blob in &pack.blobs {
+            let given = index.find(blob.kind, &blob.id)?;
+            if given.is_some_and(|place| index.pack_id(place.pack) != pack.id) {
+                self.0.entry(blob.id).or_default().push((pack.id, *blob));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks for all doubles of an index.
+pub type SeekDoubles = Box<dyn Fn(&Index) -> Result<Doubles> + Send + Sync>;
+
+/// Doubles, which are looked for when the first blob turns out to be damaged.
+struct Beside {
+    seek: SeekDoubles,
+    found: Mutex<Option<Arc<Doubles>>>,
 }
 
 /// Makes an index of all index files in memory.
@@ -101,6 +131,23 @@ impl Index {
         let (stand_in, making) = (OnceLock::new(), Mutex::new(()));
         let backed = Backed { table, hidden: bits, reload, stand_in, making };
         Self { table: Some(backed), ..Self::default() }
+    }
+
+    /// The same, where a damaged blob is then looked for elsewhere: `seek` finds the copies that are passed over here.
+    #[must_use]
+    pub fn with_doubles(self, seek: SeekDoubles) -> Self {
+        Self { beside: Some(Beside { seek, found: Mutex::default() }), ..self }
+    }
+
+    /// Copies of a blob beside the one that is given here, as far as anybody looks for them.
+    pub(crate) fn others(&self, id: &BlobId) -> Vec<(Digest, PackedBlob)> {
+        let Some(Beside { seek, found }) = &self.beside else { return vec![] };
+        let doubles = {
+            let mut found = lock(found);
+            // What cannot be looked for is not there: that the first copy is damaged is told anyway.
+            Arc::clone(found.get_or_insert_with(|| Arc::new(seek(self).unwrap_or_default())))
+        };
+        doubles.0.get(id).cloned().unwrap_or_default()
     }
 
     /// Take in the packs of one index file, leaving out those that `is_doomed`.

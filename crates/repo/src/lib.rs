@@ -31,14 +31,20 @@ pub mod snapshot_file;
 pub mod repository;
 pub mod note;
 pub mod wal_object;
+pub mod broken;
 pub mod marks;
 pub mod refresh;
 pub mod opener;
+mod second_copy;
 pub mod reader;
 pub mod plain_cache;
 pub mod random;
 pub mod packer;
+<<<<<<< HEAD
 mod claims;
+=======
+pub mod content;
+>>>>>>> wt-a
 pub mod saver;
 pub mod stream;
 #[cfg(test)]

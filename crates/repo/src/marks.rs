@@ -3,12 +3,13 @@
 //! Form: `x/mark/<generation>` lists all marked packs; the highest generation counts. Invariant: a writer that
 //! begins after a mark was made stores anew what the marked pack holds, so a mark only ever loses readers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use model::digest::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::broken;
 use crate::error::{RepoError, Result};
 use crate::index::Index;
 use crate::repository::Repository;
@@ -27,9 +28,19 @@ struct Marked {
 /// # Errors
 /// Damage to the newest list: guessing could delete what is needed, or keep writers from reusing anything.
 pub fn load(repository: &Repository) -> Result<Marks> {
-    let Some(newest) = generations(repository)?.into_iter().max() else { return Ok(Marks::new()) };
-    let marked: Vec<Marked> = repository.load_note(&name(newest))?;
-    Ok(marked.into_iter().map(|Marked { pack, since }| (pack, since)).collect())
+    load_with_broken(repository).map(|(marks, _)| marks)
+}
+
+/// The same, and the packs that are known to be damaged: all that nothing new may rest on.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_broken(repository: &Repository) -> Result<(Marks, HashSet<Digest>)> {
+    let noted = repository.list_notes("mark")?;
+    let broken = noted.iter().filter_map(|(name, _)| broken::pack_of(name)).collect();
+    let newest = noted.iter().filter_map(|(name, _)| name.parse::<u64>().ok()).max();
+    let marked: Vec<Marked> = newest.map_or(Ok(vec![]), |newest| repository.load_note(&name(newest)))?;
+    Ok((marked.into_iter().map(|Marked { pack, since }| (pack, since)).collect(), broken))
 }
 
 /// Replace the marks.
@@ -61,8 +72,11 @@ fn name(generation: u64) -> String {
 pub struct Known {
     /// What it may rely on.
     pub usable: Index,
-    /// What stands in marked packs alone: to be read while a lease is held, and stored anew where it is needed.
+    /// What stands in marked packs alone, or in broken ones: to be read while a lease is held, and stored anew where it is
+    /// needed.
     pub marked: Index,
+    /// Packs that are known to be damaged.
+    pub broken: HashSet<Digest>,
 }
 
 #[cfg(test)]

@@ -66,6 +66,11 @@ impl BlobOpener {
         if id_of(plain) == *id { Ok(plain) } else { Err(misnamed(id)) }
     }
 
+    /// The plaintext of `len` bytes that was opened last.
+    pub(crate) fn opened(&self, len: usize) -> &[u8] {
+        &self.plain[..len]
+    }
+
     /// Hand the plaintext of each of `blobs`, or why it has none, to `use_plain`, in their order and with its number.
     ///
     /// # Errors

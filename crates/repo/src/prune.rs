@@ -22,6 +22,7 @@ use model::digest::Digest;
 use model::progress::Progress;
 use serde::Serialize;
 
+use crate::broken;
 use crate::error::{RepoError, Result};
 use crate::lease::{Identity, Lease, holder_of};
 use crate::marks;
@@ -285,7 +286,11 @@ impl Decision {
         if marks != self.plan.marks {
             marks::save(repository, &marks)?;
         }
-        self.clear_notes(repository)
+        self.clear_notes(repository)?;
+        // Of what is gone nobody needs to know that it was damaged.
+        let stays =
+            |pack: &Digest| self.survey.packs.iter().any(|one| one.id == *pack) && !gone.contains(pack);
+        broken::forget(repository, self.survey.broken.iter().filter(|pack| !stays(pack)))
     }
 
     /// Remove the notes of snapshots that are gone for ever.

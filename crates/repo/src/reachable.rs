@@ -43,6 +43,8 @@ pub struct Broken {
     pub snapshot: Digest,
     /// Path of the file or directory inside it.
     pub path: String,
+    /// The tree, where that is what cannot be read.
+    pub tree: Option<BlobId>,
     /// Why.
     pub error: RepoError,
 }
@@ -134,7 +136,7 @@ impl Walk<'_> {
                     None => Err(RepoError::System("zstd got no memory".to_owned())),
                 };
                 if let Err(error) = outcome {
-                    self.report(&visit, &visit.path, error);
+                    self.report(&visit, &visit.path, Some(visit.tree), error);
                 }
             }
             if self.outstanding.fetch_sub(1, Ordering::SeqCst) == 1 {
@@ -151,16 +153,14 @@ impl Walk<'_> {
         opener: &mut BlobOpener,
         stored: &mut Vec<u8>,
     ) -> Result<()> {
-        let place = self.index.require(BlobKind::Tree, &visit.tree)?;
-        self.repository.read_sealed(self.index, BlobKind::Tree, &visit.tree, stored)?;
-        let json = opener.open(&visit.tree, stored, place.compressed_from())?;
+        let json = self.repository.open_blob(self.index, BlobKind::Tree, &visit.tree, opener, stored)?;
         let nodes = tree::decode(json, &format_args!("tree {}", visit.tree))?;
         for node in &nodes {
             let path = || format!("{}/{}", visit.path, crate::go_quote::quote(&node.entry.name));
             if let Err(error) =
                 node.content.iter().try_for_each(|id| self.index.require(BlobKind::Data, id).map(drop))
             {
-                self.report(visit, &path(), error);
+                self.report(visit, &path(), None, error);
             }
             if let Some(tree) = node.subtree {
                 self.enter(queue, Visit { snapshot: visit.snapshot, path: path(), tree });
@@ -171,8 +171,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn report(&self, visit: &Visit, path: &str, error: RepoError) {
-        lock(&self.broken).push(Broken { snapshot: visit.snapshot, path: path.to_owned(), error });
+    fn report(&self, visit: &Visit, path: &str, tree: Option<BlobId>, error: RepoError) {
+        lock(&self.broken).push(Broken { snapshot: visit.snapshot, path: path.to_owned(), tree, error });
     }
 }
 

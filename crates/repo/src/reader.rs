@@ -55,11 +55,8 @@ impl Repository {
     /// # Errors
     /// [`RepoError::MissingBlob`], damage, or what the store says.
     pub fn read_blob(&self, index: &Index, kind: BlobKind, id: &BlobId) -> Result<Vec<u8>> {
-        let place = index.require(kind, id)?;
-        let mut sealed = vec![];
-        self.read_sealed(index, kind, id, &mut sealed)?;
         let mut opener = BlobOpener::new(self.sealer())?;
-        opener.open(id, &sealed, place.compressed_from()).map(<[u8]>::to_vec)
+        self.open_blob(index, kind, id, &mut opener, &mut vec![]).map(<[u8]>::to_vec)
     }
 
     /// Read every blob of `wanted`, pack by pack, on all cores, and hand each to `use_blob`
@@ -147,8 +144,9 @@ impl Repository {
             return range.chunks(1).try_for_each(|one| self.read_range(index, one, stored, opener, use_blob));
         }
         if let Err(error) = read {
-            return use_blob(first, Err(error));
+            return self.use_other((index, first), error, stored, opener, use_blob);
         }
+        let mut damaged = vec![];
         let sealed = |wanted: &Wanted| {
             let from = wanted.place.offset as usize - start as usize;
             let bytes = &stored[from..from + wanted.place.length as usize];
@@ -156,8 +154,32 @@ impl Repository {
         };
         opener.open_each(range.iter().map(sealed), |number, plain| {
             let wanted = &range[number];
-            use_blob(wanted, plain.map(|plain| Opened { sealed: sealed(wanted).bytes, plain }))
-        })
+            match plain {
+                Ok(plain) => use_blob(wanted, Ok(Opened { sealed: sealed(wanted).bytes, plain })),
+                Err(error) => {
+                    damaged.push((wanted, error));
+                    Ok(())
+                }
+            }
+        })?;
+        damaged
+            .into_iter()
+            .try_for_each(|(wanted, error)| self.use_other((index, wanted), error, stored, opener, use_blob))
+    }
+
+    /// Hand over another copy of what gave `error`, or that.
+    fn use_other<E>(
+        &self,
+        (index, wanted): (&Index, &Wanted),
+        error: RepoError,
+        stored: &mut Vec<u8>,
+        opener: &mut BlobOpener,
+        use_blob: UseBlob<'_, E>,
+    ) -> Result<(), E> {
+        match self.open_other(index, &wanted.id, error, opener, stored) {
+            Ok(len) => use_blob(wanted, Ok(Opened { sealed: stored, plain: opener.opened(len) })),
+            Err(error) => use_blob(wanted, Err(error)),
+        }
     }
 
     /// Read the data blobs `ids` in their order, decrypted and verified ahead on all cores, and hand their bytes to

@@ -1,7 +1,7 @@
 //! The index of a repository, as of now: the table of this machine, and what is newer than it.
 //!
 //! Invariant: the sum is what the index files that are listed now say, no more and no less; a writer's leaves out
-//! packs that prune has marked. Where there is little to put into a table, all is in memory; where there is no place to
+//! packs that prune has marked, or that are known to be damaged. Where there is little to put into a table, all is in memory; where there is no place to
 //! keep one, it is made for this process alone and has no name.
 
 use std::cell::Cell;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use model::digest::Digest;
 
 use crate::error::{RepoError, Result};
-use crate::index::Index;
+use crate::index::{Doubles, Index, SeekDoubles};
 use crate::marks::{self, Known};
 use crate::repository::{FileKind, Listed, Repository};
 use crate::sealed_file::{self, SealedFiles};
@@ -62,18 +62,19 @@ impl Repository {
         self.index_of(&Choice::default())
     }
 
-    /// The index for a writer: blobs of marked packs do not count, so that they are stored anew rather than
-    /// relied upon.
+    /// The index for a writer: blobs of marked packs and of damaged ones do not count, so that they are stored anew rather
+    /// than relied upon.
     ///
     /// # Errors
     /// As [`Repository::load_index`].
     pub fn load_known(&self) -> Result<Known> {
-        let (marked, listed) = threads::both(|| marks::load(self), || self.list(FileKind::Index));
-        let marked = Arc::new(marked?.into_keys().collect::<HashSet<_>>());
+        let (noted, listed) = threads::both(|| marks::load_with_broken(self), || self.list(FileKind::Index));
+        let (marks, broken) = noted?;
+        let marked = Arc::new(marks.into_keys().chain(broken.iter().copied()).collect::<HashSet<_>>());
         let choice = |is_of_marked| Choice { marked: Arc::clone(&marked), is_of_marked };
         let usable = self.index_of_listed(&choice(false), Some(listed?))?;
         let marked = if marked.is_empty() { Index::default() } else { self.index_of(&choice(true))? };
-        Ok(Known { usable, marked })
+        Ok(Known { usable, marked, broken })
     }
 
     /// What of it a writer may rely on.
@@ -81,7 +82,8 @@ impl Repository {
     /// # Errors
     /// As [`Repository::load_index`].
     pub fn load_index_for_writing(&self) -> Result<Index> {
-        let marked = Arc::new(marks::load(self)?.into_keys().collect());
+        let (marks, broken) = marks::load_with_broken(self)?;
+        let marked = Arc::new(marks.into_keys().chain(broken).collect());
         self.index_of(&Choice { marked, is_of_marked: false })
     }
 
@@ -95,11 +97,29 @@ impl Repository {
         listed_again(|| {
             let listed = first.take().map_or_else(|| self.list(FileKind::Index), Ok)?;
             let is_small = listed.len() <= FEW_FILES && size_of(&listed) <= SMALL_LEN;
-            match &folder {
+            let index = match &folder {
                 _ if is_small => in_memory(self.files(), &listed, choice),
                 Some(folder) => self.index_with_table(folder, &listed, choice),
                 None => self.index_without_cache(&listed, choice),
-            }
+            }?;
+            Ok(index.with_doubles(self.seek_doubles()))
+        })
+    }
+
+    /// Finds the copies that an index passes over, by one more look at all index files.
+    fn seek_doubles(&self) -> SeekDoubles {
+        let files = self.files().clone();
+        Box::new(move |index| {
+            listed_again(|| {
+                let mut doubles = Doubles::default();
+                for batch in batches(&sealed_file::list(&*files.store, FileKind::Index)?) {
+                    for (_, packs) in files.try_load_index(batch)? {
+                        // A file that nobody can read has no copy for anybody.
+                        packs.iter().flatten().try_for_each(|pack| doubles.take_in(index, pack))?;
+                    }
+                }
+                Ok(doubles)
+            })
         })
     }
 

@@ -10,7 +10,7 @@ use model::secret::Secret;
 use sha2::{Digest as _, Sha256};
 use store::{Key as ObjectKey, Range, Store, StoreError};
 
-use crate::blob::{self, BlobId, BlobKind};
+use crate::blob;
 use crate::budget::Budget;
 use crate::cache::CacheDir;
 use crate::clock::Clock;
@@ -300,27 +300,14 @@ impl Repository {
         }
     }
 
-    /// The stored bytes of a blob's envelope.
-    ///
-    /// # Errors
-    /// [`RepoError::MissingBlob`], or what the store says.
-    pub fn read_sealed(&self, index: &Index, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
-        let place = index.require(kind, id)?;
-        let object = FileKind::Pack.object(&index.pack_id(place.pack));
-        let range = Range::Bytes { offset: place.offset.into(), len: place.length.into() };
-        match kind {
-            BlobKind::Data => self.read_pack(&object, range, into),
-            BlobKind::Tree => found(&object, self.store().get_often_read(&object, range, into)),
-        }
-    }
-
     /// Bytes of a pack that an index names: one that is not there is lost, and that is damage.
     pub(crate) fn read_pack(&self, object: &ObjectKey, range: Range, into: &mut Vec<u8>) -> Result<()> {
         found(object, self.store().get(object, range, into))
     }
 }
 
-fn found(pack: &ObjectKey, read: std::result::Result<(), store::StoreError>) -> Result<()> {
+/// A pack that an index names and that is not there is damage.
+pub(crate) fn found(pack: &ObjectKey, read: std::result::Result<(), store::StoreError>) -> Result<()> {
     match read {
         Err(error) if error.is_not_found() => Err(RepoError::damaged(pack.as_str(), "is gone")),
         read => Ok(read?),

@@ -6,8 +6,9 @@
 //! failed. A saver that is dropped is given up: what is stored by then is indexed, so that it is not sent again.
 //! Memory: [`QUEUE`] chunks per thread, and what [`crate::packer`] and [`crate::claims`] say.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -16,8 +17,9 @@ use model::cancel::CancelToken;
 use crate::blob::{BlobId, BlobKind, PLAIN_LEN_MAX, PackedBlob, id_of};
 use crate::claims::Claims;
 use crate::compression::{Compressor, LEVEL_DEFAULT};
+pub use crate::content::Content;
 use crate::error::{RepoError, Result};
-use crate::index::Index;
+use crate::index::{Index, Place};
 use crate::packer::{Failure, Guard, Packer, Uploads};
 use crate::repository::Repository;
 use crate::sha256;
@@ -76,6 +78,9 @@ struct Shared {
     index: Arc<Index>,
     options: SaveOptions,
     claims: Claims,
+    /// Packs that the index names and nobody can read, by their numbers.
+    unsound: Mutex<HashSet<u32>>,
+    has_unsound: AtomicBool,
     packer: Packer,
     failure: Arc<Failure>,
     data_blobs: AtomicU64,
@@ -106,6 +111,8 @@ impl Saver {
             index: Arc::clone(index),
             options,
             claims: Claims::new(repository.cache_folder())?,
+            unsound: Mutex::default(),
+            has_unsound: AtomicBool::new(false),
             packer,
             failure,
             data_blobs: AtomicU64::new(0),
@@ -129,6 +136,17 @@ impl Saver {
     /// When zstd gets no memory.
     pub fn hand(&self) -> Result<Hand> {
         Hand::new(&self.shared)
+    }
+
+    /// Do not rely on the pack at `place` any more: it turned out to be damaged, so what it holds is stored anew.
+    pub fn distrust(&self, place: &Place) {
+        lock(&self.shared.unsound).insert(place.pack);
+        self.shared.has_unsound.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether what is at `place` may be relied on.
+    pub fn trusts(&self, place: &Place) -> bool {
+        self.shared.trusts(place)
     }
 
     /// A buffer to fill and submit, used before where possible.
@@ -229,6 +247,15 @@ impl Shared {
         self.failure.check()
     }
 
+    /// Whether a blob is there already, as far as is known.
+    fn has(&self, kind: BlobKind, id: &BlobId) -> Result<bool> {
+        Ok(self.index.find(kind, id)?.is_some_and(|place| self.trusts(&place)))
+    }
+
+    fn trusts(&self, place: &Place) -> bool {
+        !self.has_unsound.load(Ordering::SeqCst) || !lock(&self.unsound).contains(&place.pack)
+    }
+
     fn stats(&self) -> SaveStats {
         SaveStats {
             data_blobs: self.data_blobs.load(Ordering::SeqCst),
@@ -274,7 +301,7 @@ impl Hand {
         if plain.len() > PLAIN_LEN_MAX {
             return Err(RepoError::TooLong { bytes: plain.len() as u64, bytes_max: PLAIN_LEN_MAX as u64 });
         }
-        if self.shared.index.has(kind, &id)? || !self.shared.claims.claim(kind, &id) {
+        if self.shared.has(kind, &id)? || !self.shared.claims.claim(kind, &id) {
             return Ok(Saved { id, is_new: false });
         }
         let stored = self.store(kind, id, plain).inspect_err(|error| {
@@ -300,66 +327,6 @@ impl Hand {
         let length = self.sealed.len() as u32;
         shared.packer.add(PackedBlob { id, kind, offset: 0, length, raw_length }, &self.sealed)?;
         Ok(length.into())
-    }
-}
-
-/// The pieces of one file, filled in any order.
-#[derive(Debug, Default)]
-pub struct Content {
-    state: Mutex<ContentState>,
-    filled: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct ContentState {
-    ids: Vec<BlobId>,
-    outstanding: usize,
-    error: Option<RepoError>,
-}
-
-impl Content {
-    /// Nothing yet.
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
-    fn reserve(&self) -> usize {
-        let mut state = lock(&self.state);
-        state.ids.push(BlobId::default());
-        state.outstanding += 1;
-        state.ids.len() - 1
-    }
-
-    fn fill(&self, position: usize, saved: Result<BlobId>) {
-        let mut state = lock(&self.state);
-        match saved {
-            Ok(id) => state.ids[position] = id,
-            Err(error) => _ = state.error.get_or_insert(error),
-        }
-        state.outstanding -= 1;
-        if state.outstanding == 0 {
-            self.filled.notify_all();
-        }
-    }
-
-    /// Add a piece whose id is known already.
-    pub fn push(&self, id: BlobId) {
-        lock(&self.state).ids.push(id);
-    }
-
-    /// The ids of all pieces, once all are saved. Call it when everything was submitted.
-    ///
-    /// # Errors
-    /// The first piece that could not be saved.
-    pub fn wait(&self) -> Result<Vec<BlobId>> {
-        let mut state = lock(&self.state);
-        while state.outstanding > 0 {
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        match state.error.take() {
-            Some(error) => Err(error),
-            None => Ok(std::mem::take(&mut state.ids)),
-        }
     }
 }
 

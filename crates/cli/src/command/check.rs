@@ -3,7 +3,7 @@
 use model::progress::Progress;
 use model::size::ByteSize;
 use repo::Repository;
-use repo::check::{CheckOptions, CheckReport, check};
+use repo::check::{CheckOptions, CheckReport, check, remember};
 use repo::hot::{Look, plan_hot};
 use serde_json::json;
 use store::Store;
@@ -31,6 +31,18 @@ pub(crate) fn run(global: &Global, order: &Check, environment: &Environment, fac
     let mut report = check(&repository, CheckOptions { read_percent }, &progress, &cancel)?;
     report.remarks.extend(lack);
     drop(line);
+    match remember(&repository, &report) {
+        Ok(0) => {}
+        Ok(count) => report.remarks.push(format!(
+            "{count} packs are noted as broken: no new backup relies on them, so the next ones store again what they \
+             need of them, for older ones as well"
+        )),
+        // Who may only read is told what is wrong, and that is what matters.
+        Err(error) if report.broken_packs.is_empty() => face.note(&format!("not noted: {error}")),
+        Err(error) => face.warn(&format!(
+            "what is broken could not be noted ({error}): until `mainstay repair` new backups rely on it"
+        )),
+    }
     show(&report, face);
     match report.problems.len() + report.touched_files {
         0 if report.packs_cold + report.wal_cold > 0 => Err(CliError::new(
@@ -45,8 +57,8 @@ pub(crate) fn run(global: &Global, order: &Check, environment: &Environment, fac
         .hint("`mainstay backup verify` warms up what one backup needs")),
         0 => Ok(()),
         count => Err(CliError::new(Kind::Damaged, format!("integrity check failed: {count} problems")).hint(
-            "do not prune; `mainstay repair --dry-run` shows what can be saved, and backups made after a repair \
-             store again what was lost",
+            "do not prune; `mainstay repair --dry-run` shows what can be saved, and the next backups store \
+             again what they need of it",
         )),
     }
 }

@@ -1,6 +1,7 @@
 //! Restores that do not come to their end: nothing starts on what is there, and what was there is as it was.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,35 @@ fn pitfall_11_a_killed_restore_leaves_a_directory_that_does_not_start() {
     let whole =
         ["backup", "restore", &id, "--to", data.to_str().unwrap(), "--target", "immediate", "--delta", &yes];
     room.restore(&server, &whole).ok();
+    load::judge(&server, "pg_verifybackup", &[data.to_str().unwrap()]);
+}
+
+/// A relation that is mostly holes needs no more room than its pages.
+#[test]
+fn a_sparse_cluster_fits_onto_a_small_disk() {
+    const LEN: u64 = 256 << 20;
+    let room = Room::new();
+    let Some(disk) = SmallDisk::mount(&room.path("disk"), "160m") else { return };
+    let server = load::server(&installed()[0]);
+    server.psql("CREATE TABLE sparse AS SELECT 1 AS n; CHECKPOINT");
+    let file = server.psql("SELECT pg_relation_filepath('sparse')");
+    let relation = fs::File::options().write(true).open(server.cluster().data_dir().join(&file)).unwrap();
+    relation.set_len(LEN).unwrap();
+    let id = load::back_up(&room.site, &server, &[]);
+    let data = disk.path().join("restored");
+    let restore = ["--json", "backup", "restore", &id, "--to", data.to_str().unwrap()];
+    let ran = room.restore(&server, &[&restore[..], &["--dry-run"]].concat()).ok();
+    let plan: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let number = |value: &serde_json::Value| value.as_str().unwrap().parse::<u64>().unwrap();
+    assert!(number(&plan["holeBytes"]) >= LEN - (1 << 20), "{plan}");
+    assert_eq!(
+        number(&plan["places"][0]["sizeBytes"]),
+        number(&plan["sizeBytes"]) - number(&plan["holeBytes"])
+    );
+    room.restore(&server, &restore).ok();
+    let restored = fs::metadata(data.join(&file)).unwrap();
+    assert_eq!(restored.len(), LEN);
+    assert!(restored.blocks() * 512 < 1 << 20, "{} blocks", restored.blocks());
     load::judge(&server, "pg_verifybackup", &[data.to_str().unwrap()]);
 }
 

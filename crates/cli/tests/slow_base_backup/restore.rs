@@ -158,6 +158,35 @@ fn a_delta_restore_mends_what_differs_and_removes_what_is_not_in_the_backup() {
     assert_untouched_is_whole(&server, &data);
 }
 
+/// PostgreSQL makes such a tablespace anew while it replays, at the place that the original uses.
+#[test]
+fn pitfall_17_a_tablespace_that_the_original_made_since_is_not_replayed_beside_it() {
+    let room = Room::new();
+    let server = load::server(&installed()[0]);
+    let id = load::back_up(&room.site, &server, &[]);
+    let space = room.path("new");
+    fs::create_dir(&space).unwrap();
+    give_to_owner_of(&space, &server);
+    server.psql(&format!("CREATE TABLESPACE new LOCATION '{}'", space.display()));
+    server.psql("CREATE TABLE there (n int) TABLESPACE new; INSERT INTO there VALUES (7)");
+    let data = room.path("restored");
+    let restore = ["backup", "restore", &id, "--to", data.to_str().unwrap()];
+    let refused = room.restore(&server, &restore).exits(6);
+    let words = format!("in {} was made behind this backup", space.display());
+    assert!(refused.stderr.contains(&words) && refused.stderr.contains("immediate"), "{}", refused.stderr);
+    assert!(!data.exists(), "nothing was made");
+    room.restore(&server, &[&restore[..], &["--target", "immediate"]].concat()).ok();
+    assert_eq!(server.psql("SELECT n FROM there"), "7");
+    // A newer backup knows it.
+    let id = load::back_up(&room.site, &server, &[]);
+    let (data, moved) = (room.path("later"), format!("{}={}", space.display(), room.path("moved").display()));
+    room.restore(
+        &server,
+        &["backup", "restore", &id, "--to", data.to_str().unwrap(), "--tablespace", &moved],
+    )
+    .ok();
+}
+
 /// What the plan says, and that it changes nothing.
 #[test]
 fn a_dry_run_shows_the_plan_and_makes_nothing() {

@@ -60,6 +60,7 @@ fn one_chain(major: u32) {
     server.psql("VACUUM words; UPDATE there SET n = 0 WHERE n = 1");
     let third = back_up(&room, &server, &[]);
     assert!(says(&third, "increment 2"), "{}", third.stderr);
+    assert_eq!(server.psql(MARKS), "0|0", "the mark in the file took its place");
     assert!(
         incremental_files(&third) > 100,
         "what the server has sent is known to the next one: {}",
@@ -154,7 +155,10 @@ fn rows_of(revived: &Revived) -> String {
 fn where_the_server_or_its_history_is_in_doubt_a_stream_is_full_and_says_why() {
     let Some(bin_dir) = of_major(18) else { return means::lack("PostgreSQL 18 cannot be had here") };
     let room = Room::new();
-    let server = load::server(&bin_dir);
+    let server = load::server_with(&bin_dir, &[("log_replication_commands", "on")]);
+    let log = server.cluster().data_dir().with_file_name("log");
+    let sent =
+        || fs::read_to_string(&log).unwrap().matches("received replication command: BASE_BACKUP").count();
     let summarize = |state: &str| {
         server.psql(&format!("ALTER SYSTEM SET summarize_wal = {state}; SELECT pg_reload_conf()"))
     };
@@ -216,11 +220,22 @@ fn where_the_server_or_its_history_is_in_doubt_a_stream_is_full_and_says_why() {
     assert!(says(&local, "increment 2"), "{}", local.stderr);
     let mark = server.cluster().data_dir().join("mainstay.marker");
     fs::write(&mark, "0123456789abcdef0123456789abcdef").unwrap();
+    let before = sent();
     full("the data directory does not bear the mark of the backup before");
+    assert_eq!(sent() - before, 1, "the file is looked at before anything is sent");
     increment(1);
 
-    // What was made a full one out of a chain has its mark, and a manifest that the server takes.
+    // Sources, and repositories, leave each other's marks alone.
+    let other = [&STREAM[..], &["--name", "other"]].concat();
+    assert!(says(&back_up(&room, &server, &other), "full"));
+    assert_eq!(server.psql(MARKS), "2|0");
     increment(2);
+    let ran = back_up(&room, &server, &other);
+    assert!(says(&ran, "increment 1"), "{}", ran.stderr);
+    assert_eq!(server.psql(MARKS), "2|0");
+
+    // What was made a full one out of a chain has its mark, and a manifest that the server takes.
+    increment(3);
     room.site.run(&["consolidate", "acme/cluster"]).ok();
     increment(1);
     room.site.assert_sound();

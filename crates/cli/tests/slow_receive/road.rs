@@ -101,6 +101,29 @@ fn a_gap_is_refused_unless_it_is_accepted() {
 }
 
 #[test]
+fn behind_an_accepted_gap_it_goes_on_with_the_first_segment_that_the_server_has() {
+    let scene = Scene::new(&[("min_wal_size", "2MB"), ("max_wal_size", "2MB"), ("wal_keep_size", "5MB")]);
+    let server = &scene.server;
+    server.psql("CREATE TABLE t (x int)");
+    // Nothing keeps WAL for who has no slot.
+    let mut receiver = scene.receive(&[]);
+    receiver.says("receiving timeline 1 from");
+    server.psql(WORK);
+    receiver.says("archived 0000000100000000");
+    assert_eq!(receiver.stop(), Some(0));
+    for _ in 0..8 {
+        server.psql(WORK);
+        server.psql("CHECKPOINT");
+    }
+    let oldest = server.psql("SELECT min(name) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'");
+    let present = server.psql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    assert!(oldest < present, "{oldest} {present}");
+    let mut accepted = scene.receive(&["--accept-gap"]);
+    accepted.says(&format!("archived {oldest}"));
+    assert!(accepted.log().contains("warning: the server has no WAL from"), "{}", accepted.log());
+}
+
+#[test]
 fn a_promotion_is_followed_and_its_history_kept() {
     let scene = Scene::new(&[]);
     let server = &scene.server;

@@ -121,7 +121,7 @@ impl Earlier {
         snapshot: &SnapshotFile,
         is_marked: &dyn Fn(&str) -> bool,
     ) -> Result<std::result::Result<Self, Unfit>> {
-        let Begun { facts, writing, .. } = begun;
+        let Begun { facts, writing, order, .. } = begun;
         let manifest = catalog::load_cluster_manifest(&writing.repository, &writing.index, snapshot)?;
         let mut trees = TreeSource::new(&writing.repository, &writing.index)?.and(&writing.marked);
         let links = links(&mut trees, &snapshot.tree)?;
@@ -139,6 +139,9 @@ impl Earlier {
         if let Some(failed) = trust::failed_of(&writing.repository, id, &manifest)? {
             let words = format!("the verification of {failed}, which it would rest on, has failed");
             return Ok(Err(Unfit::Damaged(words)));
+        }
+        if !trust::is_whole(writing, id, snapshot.tree, order)? {
+            return Ok(Err(Unfit::Damaged("the backup before rests on data that is damaged".to_owned())));
         }
         let trusted_until = snapshot.time - DOUBT;
         Ok(Ok(Self { snapshot: id, manifest, links, trusted_until }))

@@ -16,7 +16,7 @@ use files::target::Target;
 use jiff::Timestamp;
 use pg::backup_label::{BACKUP_LABEL, TABLESPACE_MAP};
 use pg::backup_manifest::ManifestWriter;
-use pg::backup_mode::{BackupMode, Stopped};
+use pg::backup_mode::{BackupMode, Stopped, drop_slots};
 use pg::control_file::{ControlFile, ControlFileError};
 use pg::wal_summary::Changes;
 use repo::BlobKind;
@@ -71,6 +71,13 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
     let (link, seen, stopped, stopped_at) = local.save(&mut mode)?;
     // After the stop: whatever was read lies in the history that this marks. Without a mark, the next one is a full one.
     let marker = marker::write(data).ok();
+    // That of a backup before must not be believed any more, wherever it is.
+    let (_, slots) = begun.own_marks(earlier.as_ref());
+    if !slots.is_empty()
+        && let Err(error) = drop_slots(&begun.server, &slots)
+    {
+        (begun.source.tell)(&format!("the mark of an earlier backup is left on the server: {error}"));
+    }
     Ok(Saved { link, seen, stopped, stopped_at, marker, earlier })
 }
 

@@ -5,11 +5,14 @@
 //! that one is decided as on the way from the data directory; where its mark is the file in there, the file comes with the
 //! others and is looked at then. Invariant: where there is doubt, before or behind the first byte, all of it is sent anew.
 
+use std::cell::OnceCell;
+
 use jiff::Timestamp;
 use pg::backup_label::{BACKUP_LABEL, BackupLabel};
 use pg::backup_manifest;
-use pg::backup_mode::{BackupModeError, Stopped, has_slot};
+use pg::backup_mode::{BackupModeError, Stopped, has_slot, read_in_data_directory};
 use pg::base_backup::{BaseBackup, Finished, INCREMENTS, Options};
+use pg::data_directory::MARKER;
 use pg::replication::{self, Identity, SlotName, drop_slot_if_there, identify_system, read_slot};
 use pg::wal_summary::Limits;
 use pg::wire::{Conversation, Purpose, WireError};
@@ -63,7 +66,16 @@ fn choose(begun: &Begun<'_>) -> Result<Option<Earlier>> {
         }
         return Ok(None);
     }
-    let may_be = |mark: &str| facts.marks.iter().any(|known| known == mark) || !marker::is_slot(mark);
+    // The file comes with the others, late; who may read it, knows sooner.
+    let in_file = OnceCell::new();
+    let is_in_file = |mark: &str| {
+        let told = in_file.get_or_init(|| read_in_data_directory(server, MARKER));
+        told.as_ref().is_none_or(|told| told.as_deref().map(str::trim) == Some(mark))
+    };
+    let may_be = |mark: &str| match marker::is_slot(mark) {
+        true => facts.marks.iter().any(|known| known == mark),
+        false => is_in_file(mark),
+    };
     let Some(earlier) = Earlier::find(begun, &may_be)? else { return Ok(None) };
     let archived = ArchivedLog::list(&writing.repository, facts.system_id, facts.segment_size())?;
     without_gap(begun, earlier, archived)
@@ -113,7 +125,10 @@ fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> 
     };
     let makes_increments = server.version() >= INCREMENTS && facts.summarizes;
     let has_slot = |name: &SlotName| has_slot(&begun.server, name).unwrap_or_default();
-    let slot = makes_increments.then(|| marker::make_slot(&mut server, &facts.marks, &has_slot, source.tell));
+    let slot = makes_increments.then(|| {
+        let (prefix, there) = begun.own_marks(earlier.as_ref());
+        marker::make_slot(&mut server, (&prefix, &there), &has_slot, source.tell)
+    });
     server.close();
     let stopped_at = Timestamp::now();
     receiving.manifest(manifest)?;

@@ -9,11 +9,12 @@ use model::digest::Digest;
 use model::name::BackupId;
 use repo::deleted::Deleted;
 use repo::threads::map_waiting;
-use repo::{RepoError, Repository};
+use repo::{RepoError, Repository, reachable};
 
 use crate::catalog;
 use crate::cluster_manifest::ClusterManifest;
 use crate::error::Result;
+use crate::writing::{Order, Writing};
 
 /// The backup of the chain that ends with `manifest`, whose snapshot is `newest`, of which the newest verification failed.
 ///
@@ -68,6 +69,19 @@ pub(super) fn failed_of(
         }
     }
     Ok(None)
+}
+
+/// Whether anything below `root` is known to be damaged, or lies where it may go.
+///
+/// # Errors
+/// [`RepoError::Cancelled`].
+pub(super) fn is_whole(writing: &Writing, snapshot: Digest, root: Digest, order: &Order) -> Result<bool> {
+    if writing.broken.is_empty() {
+        return Ok(true);
+    }
+    let (_, broken) =
+        reachable::collect(&writing.repository, &writing.index, &[(snapshot, root)], &order.cancel)?;
+    Ok(broken.is_empty())
 }
 
 /// When that was, by the name of the note.

@@ -11,17 +11,17 @@ use repo::index::Index;
 use repo::node::Node;
 use repo::repository::FileKind;
 use repo::snapshot_file::SnapshotFile;
-use repo::{BlobKind, Repository};
+use repo::{BlobKind, RepoError, Repository};
 
 use crate::error::Result;
 use crate::stored_tree::{Subject, TreeSource, locate};
-use crate::writing::Order;
+use crate::writing::{Order, Writing};
 
 /// The newest snapshot of the same source, or of the same path by whomever. Where nothing but size and time tells files
-/// from each other, the path has to be the same in any case.
+/// from each other, the path has to be the same in any case. One that cannot be read is no parent.
 ///
 /// # Errors
-/// Damage to a snapshot.
+/// When the store cannot list or read.
 pub(super) fn find(
     repository: &Repository,
     order: &Order,
@@ -31,7 +31,12 @@ pub(super) fn find(
     let mut listed = repository.list(FileKind::Snapshot)?;
     listed.sort_by_key(|listed| std::cmp::Reverse(listed.modified));
     for listed in listed {
-        let snapshot = repository.load_snapshot(&listed.id)?;
+        let snapshot = match repository.load_snapshot(&listed.id) {
+            Ok(snapshot) => snapshot,
+            Err(error) if error.is_damage() => continue,
+            Err(RepoError::Store(error)) if error.is_not_found() => continue,
+            Err(error) => return Err(error.into()),
+        };
         let is_source = snapshot.tag("kind") == Some("directory")
             && (snapshot.tag("tenant"), snapshot.tag("source")) == (Some(tenant), Some(source));
         let is_path = snapshot.paths == [origin.name()];
@@ -57,6 +62,7 @@ pub(super) enum Known {
 pub(super) struct Parent<'a> {
     trees: TreeSource<'a>,
     index: &'a Index,
+    writing: &'a Writing,
     /// Changes after this are not to be trusted.
     trusted_until: Timestamp,
     subject: Option<Subject>,
@@ -67,19 +73,20 @@ impl<'a> Parent<'a> {
     /// `snapshot` as the parent; without one everything is new, and so is what changed within `doubt` before it. A parent that cannot be read is no parent. Its trees
     /// may lie in packs that prune has `marked`: they stay as long as we hold a lease, and are stored anew.
     pub(super) fn open(
-        repository: &'a Repository,
-        (index, marked): (&'a Index, &'a Index),
+        writing: &'a Writing,
         snapshot: Option<&SnapshotFile>,
         doubt: SignedDuration,
     ) -> Result<Self> {
+        let Writing { repository, index, marked, .. } = writing;
         let mut trees = TreeSource::new(repository, index)?.and(marked);
         let subject = snapshot.and_then(|snapshot| locate(&mut trees, snapshot).ok());
+        trees.take_damaged().iter().for_each(|tree| writing.distrust(tree));
         let began = |snapshot: &SnapshotFile| {
             let start = snapshot.summary.as_ref().map_or(snapshot.time, |summary| summary.backup_start);
             snapshot.time.min(start) - doubt
         };
         let trusted_until = snapshot.map_or(Timestamp::MIN, began);
-        Ok(Self { trees, index, trusted_until, subject, stack: vec![] })
+        Ok(Self { trees, index, writing, trusted_until, subject, stack: vec![] })
     }
 
     /// The walk enters a directory.
@@ -91,8 +98,9 @@ impl<'a> Parent<'a> {
             },
             false => self.take(name).and_then(|node| node.subtree),
         };
-        // What cannot be read is read from the directory again.
+        // What cannot be read is read from the directory again, and stored again where the same tree comes of it.
         let nodes = tree.and_then(|tree| self.trees.load(&tree).ok()).unwrap_or_default();
+        self.trees.take_damaged().iter().for_each(|tree| self.writing.distrust(tree));
         self.stack.push(nodes.into_iter().peekable());
     }
 
@@ -123,7 +131,10 @@ impl<'a> Parent<'a> {
     fn is_unmodified(&self, node: &Node, entry: &Entry) -> bool {
         let (was, is) = (&node.entry.metadata, &entry.metadata);
         // Not found, or not to be found out: then the file is read.
-        let length = |id| Some(u64::from(self.index.find(BlobKind::Data, id).ok()??.plain_length()));
+        let length = |id| {
+            let place = self.index.find(BlobKind::Data, id).ok()??;
+            self.writing.saver.trusts(&place).then(|| u64::from(place.plain_length()))
+        };
         node.entry.is_file()
             && (was.size, was.mtime, was.ctime, was.inode) == (is.size, is.mtime, is.ctime, is.inode)
             && is.ctime < self.trusted_until

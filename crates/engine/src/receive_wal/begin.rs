@@ -14,6 +14,8 @@ pub(crate) struct Known<'a> {
     pub(crate) spooled: &'a [WalName],
     /// Names in the archive; nothing where nobody had to ask.
     pub(crate) archived: &'a [WalName],
+    /// With which segment the newest timeline in there begins, where that came from another one.
+    pub(crate) first: Option<SegmentNo>,
     /// What the slot keeps.
     pub(crate) slot: Option<(Lsn, Timeline)>,
     /// Where the server is.
@@ -37,7 +39,7 @@ pub(crate) fn begin(known: &Known<'_>) -> Begin {
     if let Some((timeline, segment)) = end_of(known.spooled, size) {
         return at(timeline, segment);
     }
-    let archived = end_of(known.archived, size).map(|end| without_holes(known.archived, end, size));
+    let archived = end_of(known.archived, size).map(|end| without_holes(known, end));
     match (known.slot, archived) {
         (Some((lsn, timeline)), Some((_, next))) if size.segment_of(lsn) > next => {
             let last = SegmentNo(next.0.saturating_sub(1));
@@ -62,16 +64,16 @@ fn end_of(names: &[WalName], size: SegmentSize) -> Option<(Timeline, SegmentNo)>
 
 /// Several segments go into the archive at one time. Where the machine was lost meanwhile with its spool, the last ones have
 /// a hole: the end is before it.
-fn without_holes(
-    names: &[WalName],
-    (timeline, end): (Timeline, SegmentNo),
-    size: SegmentSize,
-) -> (Timeline, SegmentNo) {
-    let has =
-        |number: u64| names.contains(&WalName::Segment(SegmentName::new(timeline, SegmentNo(number), size)));
+fn without_holes(known: &Known<'_>, (timeline, end): (Timeline, SegmentNo)) -> (Timeline, SegmentNo) {
+    let name = |number: u64| WalName::Segment(SegmentName::new(timeline, SegmentNo(number), known.size));
+    let has = |number: u64| known.archived.contains(&name(number));
     let first = end.0.saturating_sub(AT_ONCE as u64);
-    // Where nothing of the timeline comes before, it begins there.
-    let hole = (first..end.0).find(|number| !has(*number) && (0..*number).rev().take(AT_ONCE).any(has));
+    // A timeline that came from another one begins where it left that; else, where nothing comes before.
+    let is_its_own = |number: u64| match known.first {
+        Some(first) => first.0 <= number,
+        None => (0..number).rev().take(AT_ONCE).any(has),
+    };
+    let hole = (first..end.0).find(|number| !has(*number) && is_its_own(*number));
     (timeline, hole.map_or(end, SegmentNo))
 }
 
@@ -87,6 +89,7 @@ mod tests {
         let known = Known {
             spooled: &names(spooled),
             archived: &names(archived),
+            first: None,
             slot: slot.map(|(segment, timeline)| (Lsn(segment << 24 | 0x28), Timeline(timeline))),
             server: (Lsn(9 << 24 | 0x28), Timeline(3)),
             size: SegmentSize::DEFAULT,
@@ -123,6 +126,25 @@ mod tests {
         assert_eq!(judged(&[], &[two, four], Some((5, 1))), (1, 5, Some(two.into())));
         assert_eq!(judged(&[], &[two, three, four], Some((5, 1))), (1, 5, None));
         assert_eq!(judged(&[], &[four], Some((5, 1))), (1, 5, None), "it begins there");
+    }
+
+    #[test]
+    fn a_missing_first_segment_of_a_timeline_is_a_hole() {
+        let judged = |archived: &[&str], first: u64| {
+            let known = Known {
+                spooled: &[],
+                archived: &names(archived),
+                first: Some(SegmentNo(first)),
+                slot: None,
+                server: (Lsn(9 << 24), Timeline(2)),
+                size: SegmentSize::DEFAULT,
+            };
+            let found = begin(&known);
+            (found.timeline.0, found.segment.0)
+        };
+        let (four, six) = ("000000010000000000000004", "000000020000000000000006");
+        assert_eq!(judged(&[four, six], 5), (2, 5));
+        assert_eq!(judged(&[four, six], 6), (2, 7), "it begins with that one");
     }
 
     #[test]

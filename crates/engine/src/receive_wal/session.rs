@@ -11,26 +11,21 @@ use model::lsn::{Lsn, Timeline};
 use model::size::ByteSize;
 use model::wal_name::{SegmentName, SegmentNo, SegmentSize, WalName};
 use pg::replication::{
-    Event, Flushed, Started, WalStream, create_slot, identify_system, read_slot, segment_size,
-    timeline_history,
+    Event, Started, WalStream, create_slot, identify_system, read_slot, segment_size, timeline_history,
 };
+use pg::timeline_history::TimelineHistory;
 use pg::wire::{Conversation, WireError};
 
 use super::begin::{Begin, Known, begin};
-use super::spool::{Growing, Spool};
-use super::{Keeper, ReceiveEvent, ReceiveOptions};
+use super::intake::Intake;
+use super::spool::Spool;
+use super::{Keeper, ReceiveEvent, ReceiveOptions, connect};
 use crate::error::{EngineError, Result};
 use crate::wal_error::WalError;
 
 /// How often the server hears from us, at least: a tenth of what it waits by default.
 const REPORT_EVERY: Duration = Duration::from_secs(6);
-/// With so much written and not on disk, it is brought there, although more is coming.
-const SYNC_LEN_MAX: u64 = 1 << 20;
-/// Behind the server by more than this, we catch up. Who waits for a commit that has come waits a little longer then: it is
-/// brought to disk behind so many bytes, or after so long, or when nothing comes for a moment.
-const NEAR: u64 = 4 << 20;
-const SYNC_LEN_MAX_FAR: u64 = 8 << 20;
-const SYNC_EVERY_FAR: Duration = Duration::from_millis(50);
+/// While we catch up, what is written goes to disk when nothing comes for so long.
 const MOMENT: Duration = Duration::from_millis(20);
 /// How often it is looked whether the uploader lives.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -50,8 +45,8 @@ pub(crate) struct Session<'a> {
     pub(crate) bell: &'a Sender<()>,
     /// Whether the uploader has ended: then there is no use in going on.
     pub(crate) is_over: &'a dyn Fn() -> bool,
-    /// A gap was accepted: begin where the server is.
-    pub(crate) skips: Cell<bool>,
+    /// A gap was accepted: begin with the first segment behind this one that the server has.
+    pub(crate) skips: Cell<Option<SegmentNo>>,
 }
 
 impl Session<'_> {
@@ -68,9 +63,14 @@ impl Session<'_> {
                 Ok(Started::Streams(stream)) => {
                     let Begin { timeline, .. } = place;
                     (self.keeper.tell)(ReceiveEvent::Streams { place: shown, timeline, start });
-                    self.follow(stream, timeline, size)?
+                    let at = Cell::new(start);
+                    match self.follow(stream, (timeline, size), &at) {
+                        // What is gone is often noticed only when it is to be sent.
+                        Err(EngineError::Wire(error)) => return Err(self.missing(error, at.get(), size)),
+                        followed => followed?,
+                    }
                 }
-                Err(error) => return Err(self.missing(error, start)),
+                Err(error) => return Err(self.missing(error, start, size)),
             };
             let (talk, Some((timeline, at))) = next else { return Err(WireError::Closed.into()) };
             (self.keeper.tell)(ReceiveEvent::Switched { timeline, at });
@@ -93,6 +93,7 @@ impl Session<'_> {
         let mut known = Known {
             spooled: &spooled,
             archived: &[],
+            first: None,
             slot: None,
             server: (identity.flushed, identity.timeline),
             size,
@@ -108,13 +109,13 @@ impl Session<'_> {
             let stored = self.keeper.repository.list_wal(system_id, None)?;
             archived = stored.into_iter().map(|stored| stored.file.name).collect();
             known.archived = &archived;
+            known.first = self.first_of_newest(&archived, size);
         }
-        if self.skips.take() {
-            return Ok(Begin {
-                timeline: identity.timeline,
-                segment: size.segment_of(identity.flushed),
-                gap_after: None,
-            });
+        if let Some(gone) = self.skips.get() {
+            let present = size.segment_of(identity.flushed);
+            let segment = self.first_kept(identity.timeline, (gone, present), size)?;
+            self.skips.set(None);
+            return Ok(Begin { timeline: identity.timeline, segment, gap_after: None });
         }
         let found = begin(&known);
         if let Some(last) = found.gap_after {
@@ -126,6 +127,18 @@ impl Session<'_> {
         Ok(found)
     }
 
+    /// With which segment the newest timeline begins of which something is archived, where the server knows that.
+    fn first_of_newest(&self, archived: &[WalName], size: SegmentSize) -> Option<SegmentNo> {
+        let segments = archived.iter().filter(|name| matches!(name, WalName::Segment(_)));
+        let newest = segments.map(WalName::timeline).max().filter(|newest| newest.0 > 1)?;
+        // Over a connection of its own, since the answer may be a refusal.
+        let (mut server, _) = connect(self.options).ok()?;
+        let history = timeline_history(&mut server, newest).ok()?;
+        server.close();
+        let parent = TimelineHistory::parse(newest, &history).ok()?.parent()?;
+        Some(size.segment_of(parent.end))
+    }
+
     /// A gap is refused, unless it was said that it may be; then it is told.
     fn accept(&self, gap: String) -> Result<()> {
         if !self.options.accepts_gap {
@@ -135,14 +148,59 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// The first segment behind `gone` that the server still has; the `present` one it writes. What is removed is removed from
+    /// the oldest on, so it is looked for by halves, each over a connection of its own.
+    fn first_kept(
+        &self,
+        timeline: Timeline,
+        (gone, present): (SegmentNo, SegmentNo),
+        size: SegmentSize,
+    ) -> Result<SegmentNo> {
+        let (mut gone, mut kept) = (gone.0, present.0);
+        while kept.saturating_sub(gone) > 1 {
+            let middle = gone + (kept - gone) / 2;
+            match self.is_kept(timeline, size.start_of(SegmentNo(middle)))? {
+                true => kept = middle,
+                false => gone = middle,
+            }
+        }
+        Ok(SegmentNo(kept))
+    }
+
+    /// Whether the server sends WAL from `start` on.
+    fn is_kept(&self, timeline: Timeline, start: Lsn) -> Result<bool> {
+        let is_gone = |error: &WireError| error.sqlstate() == Some(UNDEFINED_FILE);
+        let (server, _) = connect(self.options)?;
+        let mut stream = match WalStream::start(server, None, timeline, start) {
+            Ok(Started::Streams(stream)) => stream,
+            Ok(Started::Ended { .. }) => return Ok(false),
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let asked = Instant::now();
+        loop {
+            self.verify_going(asked)?;
+            match stream.next(Instant::now() + LOOK_EVERY) {
+                Ok(Event::Wal { .. }) => {
+                    stream.close();
+                    return Ok(true);
+                }
+                Ok(Event::End) => return Ok(false),
+                Ok(Event::Quiet | Event::Alive { .. }) => {}
+                Err(error) if is_gone(&error) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// The server does not stream from `start`. Where the WAL is gone and may be, the next session begins elsewhere.
-    fn missing(&self, error: WireError, start: Lsn) -> EngineError {
+    fn missing(&self, error: WireError, start: Lsn, size: SegmentSize) -> EngineError {
         if error.sqlstate() != Some(UNDEFINED_FILE) {
             return error.into();
         }
         match self.accept(format!("the server has no WAL from {start} on any more: there is a gap")) {
             Ok(()) => {
-                self.skips.set(true);
+                self.skips.set(Some(size.segment_of(start)));
                 WireError::Closed.into()
             }
             Err(error) => error,
@@ -158,12 +216,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Take one timeline to its end. Gives back the conversation, and where the next one begins.
+    /// Take one timeline to its end; `at` is how far it came. Gives back the conversation, and where the next one begins.
     fn follow(
         &self,
         mut stream: WalStream,
-        timeline: Timeline,
-        size: SegmentSize,
+        (timeline, size): (Timeline, SegmentSize),
+        at: &Cell<Lsn>,
     ) -> Result<(Conversation, Option<(Timeline, Lsn)>)> {
         let mut intake = Intake::new(self.spool, timeline, size, stream.position());
         let mut heard = Instant::now();
@@ -181,6 +239,7 @@ impl Session<'_> {
                 false => now,
             };
             let event = stream.next(until)?;
+            at.set(stream.position());
             if event != Event::Quiet {
                 heard = Instant::now();
             }
@@ -248,99 +307,5 @@ impl Session<'_> {
             stream.report(intake.progress(), false)?;
             std::thread::sleep(LOOK_EVERY);
         }
-    }
-}
-
-/// What comes, cut into segments.
-struct Intake<'a> {
-    spool: &'a Spool,
-    timeline: Timeline,
-    size: SegmentSize,
-    segment: SegmentNo,
-    growing: Option<Growing>,
-    /// Up to here it is on disk.
-    flushed: Lsn,
-    /// Up to here it is written.
-    written: Lsn,
-    unsynced: u64,
-    /// When it was brought to disk last.
-    synced_at: Instant,
-    /// Up to here the server has something for us.
-    server_end: Lsn,
-}
-
-impl<'a> Intake<'a> {
-    fn new(spool: &'a Spool, timeline: Timeline, size: SegmentSize, start: Lsn) -> Self {
-        let segment = size.segment_of(start);
-        let growing = None;
-        Self {
-            spool,
-            timeline,
-            size,
-            segment,
-            growing,
-            flushed: start,
-            written: start,
-            unsynced: 0,
-            synced_at: Instant::now(),
-            server_end: start,
-        }
-    }
-
-    /// Write what follows; whether a segment became whole.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<bool> {
-        let mut is_whole = false;
-        while !bytes.is_empty() {
-            let mut growing = match self.growing.take() {
-                Some(growing) => growing,
-                None => {
-                    self.spool.grow(SegmentName::new(self.timeline, self.segment, self.size), self.size)?
-                }
-            };
-            let room = self.size.bytes() - growing.written();
-            let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
-            growing.write(now)?;
-            self.written.0 += now.len() as u64;
-            self.unsynced += now.len() as u64;
-            bytes = later;
-            if growing.written() < self.size.bytes() {
-                self.growing = Some(growing);
-                continue;
-            }
-            growing.finish(self.spool)?;
-            self.segment.0 += 1;
-            (self.flushed, self.unsynced, self.synced_at) = (self.written, 0, Instant::now());
-            is_whole = true;
-        }
-        Ok(is_whole)
-    }
-
-    fn is_far(&self) -> bool {
-        self.server_end.0.saturating_sub(self.written.0) > NEAR
-    }
-
-    /// Whether what is written has to go to disk now, although more is coming.
-    fn is_due(&self) -> bool {
-        match self.is_far() {
-            true => self.unsynced >= SYNC_LEN_MAX_FAR || self.synced_at.elapsed() >= SYNC_EVERY_FAR,
-            false => self.unsynced >= SYNC_LEN_MAX,
-        }
-    }
-
-    fn is_synced(&self) -> bool {
-        self.unsynced == 0
-    }
-
-    fn sync(&mut self) -> Result<()> {
-        if let Some(growing) = &mut self.growing {
-            growing.sync()?;
-        }
-        (self.flushed, self.unsynced, self.synced_at) = (self.written, 0, Instant::now());
-        Ok(())
-    }
-
-    fn progress(&self) -> Flushed {
-        // Nobody reads here what is applied, so a commit that waits for that waits for the disk.
-        Flushed { written: self.written, flushed: self.flushed, applied: self.flushed }
     }
 }

@@ -55,7 +55,7 @@ pub struct Destination {
     pub place: PathBuf,
     /// Whether something is there.
     pub is_occupied: bool,
-    /// Bytes that go there at most.
+    /// Bytes that the disk has to have room for, at most.
     pub bytes: u64,
     /// The file system.
     pub room: Room,
@@ -95,6 +95,8 @@ pub struct ClusterPlan {
     pub chosen: Vec<u32>,
     /// Bytes of files that are zeros, at most; on the disk they are holes.
     pub zeros: u64,
+    /// Of `bytes` those that are holes on the disk, as far as is known without reading.
+    pub holes: u64,
     /// Where it goes.
     pub destinations: Vec<Destination>,
     /// Whether `postgresql.conf` is in the data directory: a server of Debian has it elsewhere, and needs it.

@@ -86,7 +86,7 @@ pub enum Unreachable {
     },
     /// WAL on the way is missing, while later WAL is there.
     #[error(
-        "the target is after {last:.0}, up to when WAL goes on behind the backup: then the archive lacks {gap}"
+        "the target is not before {last:.0}, up to when WAL goes on behind the backup: then the archive lacks {gap}"
     )]
     Gap {
         /// When the last transaction before it ended, or its WAL was stored, or the backup ended.
@@ -179,15 +179,26 @@ pub fn archived_before<'a>(
 }
 
 impl WalAhead {
-    /// Refuse a target that is certainly not in it, for a backup that `ended` so.
+    /// Refuse a target that is certainly not in it, for a backup that `ended` so. Recovery to a time stops before the first
+    /// transaction that ended later or, where that is not `inclusive`, just then: at the last end itself there is none.
     ///
     /// # Errors
     /// [`Unreachable::Beyond`], [`Unreachable::Gap`].
-    pub fn verify_reach(&self, target: &RecoveryTarget, ended: &Ended) -> Result<(), Unreachable> {
+    pub fn verify_reach(
+        &self,
+        target: &RecoveryTarget,
+        inclusive: bool,
+        ended: &Ended,
+    ) -> Result<(), Unreachable> {
+        // Where nobody looked, what had ended by then came at the latest with the segment that it is in.
+        let is_known = self.last_end.is_some() || self.until.is_none();
+        let is_beyond = |time: &Timestamp| {
+            let last = self.last_end_max(ended);
+            *time > last || (is_known && inclusive && *time == last)
+        };
         match target {
-            // Where nobody looked: what had ended by then came at the latest with the segment that it is in.
             RecoveryTarget::Time(time) => match self.gap {
-                Some(gap) if *time > self.last_end_max(ended) => {
+                Some(gap) if is_beyond(time) => {
                     Err(Unreachable::Gap { last: self.last_end.or(self.until).unwrap_or(ended.at), gap })
                 }
                 _ => Ok(()),
@@ -287,8 +298,8 @@ mod tests {
         assert_eq!(gap.gap, Some(SegmentName::new(Timeline(1), SegmentNo(4), size())));
         assert_eq!(gap.end, Lsn(4 * MIB));
         let ended = Ended { timeline: Timeline(1), stop, at: hour(2) };
-        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB)), &ended).is_ok());
-        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB + 1)), &ended).is_err());
+        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB)), true, &ended).is_ok());
+        assert!(gap.verify_reach(&RecoveryTarget::Lsn(Lsn(4 * MIB + 1)), true, &ended).is_err());
     }
 
     #[test]
@@ -297,12 +308,11 @@ mod tests {
         let ended = Ended { timeline: Timeline(1), stop, at: hour(2) };
         let reach = |names: &[(u32, u64)], at: Timestamp| {
             let ahead = look_ahead(&archived(names), &line(), stop, size());
-            ahead.verify_reach(&RecoveryTarget::Time(at), &ended)
+            ahead.verify_reach(&RecoveryTarget::Time(at), true, &ended)
         };
         let second = SignedDuration::from_secs(1);
-        // Nothing is behind the backup but what a later one begins with.
-        assert!(reach(&[(1, 5)], hour(2)).is_ok());
-        let refused = reach(&[(1, 5)], hour(2) + second).unwrap_err();
+        // Nothing is behind the backup but what a later one begins with: no transaction that ended later, to stop before.
+        let refused = reach(&[(1, 5)], hour(2)).unwrap_err();
         assert!(refused.to_string().contains("000000010000000000000003"), "{refused}");
         // Clocks may differ by as much as an hour.
         assert!(reach(&[(1, 3), (1, 5)], hour(4)).is_ok());
@@ -310,8 +320,10 @@ mod tests {
         // A copy was stored days later; when the last transaction ended is in the log itself.
         let ahead = look_ahead(&archived(&[(1, 3), (1, 5)]), &line(), stop, size());
         let ahead = WalAhead { last_end: Some(hour(3)), ..ahead };
-        let reach_of = |at| ahead.verify_reach(&RecoveryTarget::Time(at), &ended).is_ok();
-        assert!(reach_of(hour(3)) && !reach_of(hour(3) + second));
+        let reach_of =
+            |at, inclusive| ahead.verify_reach(&RecoveryTarget::Time(at), inclusive, &ended).is_ok();
+        assert!(reach_of(hour(3) - second, true) && !reach_of(hour(3), true));
+        assert!(reach_of(hour(3), false) && !reach_of(hour(3) + second, false));
         // Nobody knows when what is not there yet will come.
         assert!(reach(&[(1, 3), (1, 4)], hour(400)).is_ok());
     }

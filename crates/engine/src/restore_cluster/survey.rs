@@ -3,6 +3,8 @@
 //! Invariant: what passes here has a sound pg_control and backup_label of the same cluster, and every piece of every link
 //! in the index. So a chain without a link, or a backup without its label (pitfall 11), costs nobody's directory.
 
+use std::path::PathBuf;
+
 use model::lsn::{Lsn, SystemId};
 use model::wal_name::{SegmentName, SegmentNo, SegmentSize};
 use pg::backup_label::{BACKUP_LABEL, BackupLabel, MappedTablespace, TABLESPACE_MAP, parse_tablespace_map};
@@ -23,6 +25,7 @@ use crate::catalog;
 use crate::cluster_manifest::ClusterManifest;
 use crate::error::{EngineError, Result};
 use crate::stored_tree::TreeSource;
+use crate::zeros::ZeroBlobs;
 
 /// A stored cluster, as far as it says of itself.
 pub(super) struct Found {
@@ -32,6 +35,8 @@ pub(super) struct Found {
     pub(super) major: u32,
     stop: Lsn,
     last_record: Option<Lsn>,
+    /// The data directory that was backed up; empty where the server did not tell.
+    pub(super) original: PathBuf,
     label: BackupLabel,
 }
 
@@ -66,7 +71,8 @@ pub(super) fn find(
         true => last_record(&manifest, control.wal_segment_size, &mut read)?,
         false => None,
     };
-    Ok(Found { links, control, spaces, major, stop: manifest.stop_lsn, last_record, label })
+    let (stop, original) = (manifest.stop_lsn, PathBuf::from(manifest.data_directory));
+    Ok(Found { links, control, spaces, major, stop, last_record, original, label })
 }
 
 /// Where the record begins that ends where the backup does. The last two segments are looked at: few records are longer.
@@ -167,28 +173,34 @@ pub(super) fn survey(
         left_out_numbers: selection.numbers(),
         chosen: selection.chosen.clone(),
         zeros: 0,
+        holes: 0,
         destinations,
         has_configuration: false,
     };
-    let mut walk = found.links.walk();
+    let (mut walk, mut zero_blobs) = (found.links.walk(), ZeroBlobs::default());
     while let Some(met) = walk.next(trees) {
         order.cancel.check()?;
         let Met::File(draft) = met? else { continue };
         let len = draft.len_max();
         let is_zeros = selection.is_zeros(&draft.path);
+        let (mut stored, mut holes) = (0, 0);
+        for id in draft.versions.iter().flat_map(|version| &version.content) {
+            let place = index.require(BlobKind::Data, id)?;
+            stored += u64::from(place.length);
+            holes += if zero_blobs.has(id, &place) { u64::from(place.plain_length()) } else { 0 };
+        }
         plan.files += 1;
+        plan.has_configuration |= draft.path.as_bytes() == b"postgresql.conf";
         if is_zeros {
             plan.zeros += len;
-        } else {
-            let (number, _) = locate(&plan.destinations, &draft.path);
-            plan.destinations[number].bytes += len;
-            plan.bytes += len;
+            continue;
         }
-        plan.has_configuration |= draft.path.as_bytes() == b"postgresql.conf";
-        for id in draft.versions.iter().flat_map(|version| &version.content) {
-            let stored = u64::from(index.require(BlobKind::Data, id)?.length);
-            plan.stored_bytes += if is_zeros { 0 } else { stored };
-        }
+        let (number, _) = locate(&plan.destinations, &draft.path);
+        // What a newer link puts into a hole of an older one is counted there.
+        plan.destinations[number].bytes += len.saturating_sub(holes);
+        plan.bytes += len;
+        plan.holes += holes;
+        plan.stored_bytes += stored;
     }
     Ok(plan)
 }

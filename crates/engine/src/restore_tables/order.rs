@@ -79,7 +79,7 @@ pub struct TablesReport {
 impl TablesPlan {
     /// Bytes that are needed in the private place, beside the dump of the tables.
     pub fn needed(&self) -> u64 {
-        self.cluster.bytes + self.wal_bytes
+        self.cluster.bytes.saturating_sub(self.cluster.holes) + self.wal_bytes
     }
 }
 

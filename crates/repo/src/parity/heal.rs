@@ -8,6 +8,7 @@ use reed_solomon_simd::ReedSolomonDecoder;
 use store::Range;
 
 use crate::blob::id_of;
+use crate::broken;
 use crate::error::{RepoError, Result};
 use crate::parity::protect::{read_stripe, sets};
 use crate::parity::shard::{self, Member, Shard};
@@ -55,6 +56,7 @@ pub fn heal(repository: &Repository, bad: &HashSet<Digest>, progress: &Progress)
     }
     healed.sort_unstable();
     healed.dedup();
+    broken::forget(repository, &healed)?;
     Ok(healed)
 }
 

@@ -35,7 +35,8 @@ pub struct Terms {
 impl Terms {
     /// Whether needed blobs of `pack` can move to another one.
     fn may_repack(&self, pack: &PackUse) -> bool {
-        !self.cold_packs || pack.kind == Some(BlobKind::Tree)
+        // What is left in a damaged one is moved by a repair, which knows what it does.
+        !pack.is_broken && (!self.cold_packs || pack.kind == Some(BlobKind::Tree))
     }
 }
 
@@ -154,6 +155,7 @@ fn small_packs(packs: &[PackUse], marks: &Marks, kind: BlobKind) -> Vec<Digest> 
         pack.kind == Some(kind)
             && pack.size < SMALL_LEN
             && pack.unused_by_roots() == 0
+            && !pack.is_broken
             && !marks.contains_key(&pack.id)
     };
     let small: Vec<_> = packs.iter().filter(is_small).collect();
@@ -186,6 +188,7 @@ mod tests {
             len,
             used_by_live: len / 100 * used_by_live,
             used_by_roots: if used_by_roots == 100 { len } else { len / 100 * used_by_roots },
+            is_broken: false,
         }
     }
 
@@ -194,7 +197,8 @@ mod tests {
     }
 
     fn unindexed(n: u8) -> PackUse {
-        PackUse { id: id(n), size: 9, kind: None, len: 0, used_by_live: 0, used_by_roots: 0 }
+        let (len, used_by_live, used_by_roots) = (0, 0, 0);
+        PackUse { id: id(n), size: 9, kind: None, len, used_by_live, used_by_roots, is_broken: false }
     }
 
     fn terms(hour: i64) -> Terms {
@@ -289,6 +293,7 @@ mod tests {
             len,
             used_by_live: len,
             used_by_roots: len,
+            is_broken: false,
             ..full(n)
         };
         let data = |count: u8, len| (0..count).map(|n| small(n, BlobKind::Data, len)).collect::<Vec<_>>();
@@ -315,6 +320,7 @@ mod tests {
             len: 9,
             used_by_live: 9,
             used_by_roots: 9,
+            is_broken: false,
             ..pack(n, 0, 0)
         };
         let data: Vec<_> = (0..40).map(|n| small(n, BlobKind::Data)).collect();

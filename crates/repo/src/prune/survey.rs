@@ -23,6 +23,8 @@ use crate::repository::{FileKind, Repository};
 pub struct Survey {
     /// Marks of earlier runs.
     pub marks: Marks,
+    /// Packs that are known to be damaged.
+    pub broken: HashSet<Digest>,
     /// Every pack that is stored or indexed.
     pub packs: Vec<Pack>,
     /// How much of each is needed.
@@ -49,7 +51,7 @@ pub fn survey(
     cooling_off: SignedDuration,
     cancel: &CancelToken,
 ) -> Result<Survey> {
-    let marks = marks::load(repository)?;
+    let (marks, broken) = marks::load_with_broken(repository)?;
     // Snapshots first: what one that is listed needs was indexed before.
     let snapshots = repository.load_snapshots()?;
     // Stores count in whole seconds, and whoever deletes by a clock of his own: a little later than now is now.
@@ -60,8 +62,11 @@ pub fn survey(
     let (index_files, blobs) = join_files(repository.load_index_files()?);
     let packs = join(blobs, stored.iter().map(|listed| (listed.id, listed.size)));
     let mut index = Index::default();
-    for pack in packs.iter().filter(|pack| pack.is_whole) {
-        index.add_pack(pack.id, &pack.blobs);
+    // The first copy counts: one in a pack that is damaged only where there is no other.
+    for is_broken in [false, true] {
+        for pack in packs.iter().filter(|pack| pack.is_whole && broken.contains(&pack.id) == is_broken) {
+            index.add_pack(pack.id, &pack.blobs);
+        }
     }
     let roots: Vec<_> = snapshots.iter().map(|(id, snapshot)| (*id, snapshot.tree)).collect();
     let root = |deleted: &&Deleted| (deleted.id, deleted.snapshot.tree);
@@ -78,10 +83,11 @@ pub fn survey(
     cooling_needs.trees.extend(left.trees);
     let needed = Needed { live, cooling: cooling_needs };
     drop(index);
-    let keepers = Keepers::choose(&packs, &needed, |pack| marks.contains_key(pack));
-    let uses = keepers.measure(&packs, &needed.live, repository.store().has_cold_packs());
+    let keepers = Keepers::choose(&packs, &needed, |pack| (broken.contains(pack), marks.contains_key(pack)));
+    let mut uses = keepers.measure(&packs, &needed.live, repository.store().has_cold_packs());
+    uses.iter_mut().for_each(|pack| pack.is_broken = broken.contains(&pack.id));
     let live = snapshots.into_iter().map(|(id, _)| id).collect();
-    Ok(Survey { marks, packs, uses, keepers, index_files, live, cooling, over })
+    Ok(Survey { marks, broken, packs, uses, keepers, index_files, live, cooling, over })
 }
 
 fn collect_whole(

@@ -56,6 +56,8 @@ pub struct PackUse {
     pub used_by_live: u64,
     /// Those that live or cooling snapshots need from here.
     pub used_by_roots: u64,
+    /// Whether it is known to be damaged.
+    pub is_broken: bool,
 }
 
 impl PackUse {
@@ -78,16 +80,16 @@ pub struct Keepers {
 }
 
 impl Keepers {
-    /// Choose among `packs`; `is_marked` ones come last, those with the largest needed share first.
-    pub fn choose(packs: &[Pack], needed: &Needed, is_marked: impl Fn(&Digest) -> bool) -> Self {
-        let rank = |pack: &Pack| {
+    /// Choose among `packs`: by their `rank`, and among equals those with the largest needed share first.
+    pub fn choose<R: Ord>(packs: &[Pack], needed: &Needed, rank: impl Fn(&Digest) -> R) -> Self {
+        let place = |pack: &Pack| {
             let wanted = pack.blobs.iter().filter(|blob| needed.has(blob.kind, &blob.id));
             let wanted: u64 = wanted.map(|blob| u64::from(blob.length)).sum();
             let len: u64 = pack.blobs.iter().map(|blob| u64::from(blob.length)).sum();
-            (is_marked(&pack.id), Reverse(wanted * 1000 / len.max(1)), Reverse(pack.size), pack.id)
+            (rank(&pack.id), Reverse(wanted * 1000 / len.max(1)), Reverse(pack.size), pack.id)
         };
         let whole = packs.iter().enumerate().filter(|(_, pack)| pack.is_whole);
-        let mut order: Vec<_> = whole.map(|(number, pack)| (rank(pack), number)).collect();
+        let mut order: Vec<_> = whole.map(|(number, pack)| (place(pack), number)).collect();
         order.sort_unstable();
         let mut keepers = Self::default();
         for (_, number) in order {
@@ -128,8 +130,15 @@ impl Keepers {
         let measure = |(number, pack): (usize, &Pack)| {
             let kind = kind_of(pack);
             let all_copies = cold_packs && kind == Some(BlobKind::Data);
-            let mut found =
-                PackUse { id: pack.id, size: pack.size, kind, len: 0, used_by_live: 0, used_by_roots: 0 };
+            let mut found = PackUse {
+                id: pack.id,
+                size: pack.size,
+                kind,
+                len: 0,
+                used_by_live: 0,
+                used_by_roots: 0,
+                is_broken: false,
+            };
             for blob in &pack.blobs {
                 let length = u64::from(blob.length);
                 found.len += length;

@@ -30,6 +30,10 @@ use crate::warm::Warmer;
 use choose::choose;
 use plan::{Server, show_plan};
 
+/// Where the original is on this machine.
+const BESIDE_THE_ORIGINAL: &str = "restore on another machine, or a backup that was made after the tablespace; or come back to \
+    the backup alone, with --target immediate";
+
 pub(super) fn run(
     global: &Global,
     repository: &Arc<Repository>,
@@ -75,6 +79,7 @@ pub(super) fn run(
     wanted.recovery = wanted.recovery.to_last_record(prepared.plan.last_record);
     chosen.verify(&target)?;
     prepared.verify_places(&wanted).map_err(|error| with_hint(error.into(), order))?;
+    prepared.spare_original(&wanted).map_err(|error| CliError::from(error).hint(BESIDE_THE_ORIGINAL))?;
     if order.dry_run {
         return Ok(());
     }

@@ -26,7 +26,7 @@ pub(super) fn ahead(
     repository: &Repository,
     manifest: &ClusterManifest,
     wanted: TargetTimeline,
-    (target, ended): (&RecoveryTarget, &Ended),
+    (target, inclusive, ended): (&RecoveryTarget, bool, &Ended),
 ) -> Result<(Line, WalAhead)> {
     let archived = repository.list_wal(manifest.system_id, None)?;
     let (mut segments, mut histories) = (BTreeMap::new(), BTreeSet::new());
@@ -63,7 +63,7 @@ pub(super) fn ahead(
     let mut ahead = look_ahead(&segments, &line, manifest.stop_lsn, size);
     // Objects of a copy are of the day of the copy. Read only where that decides; what cannot be read decides nothing.
     let is_before = matches!(target, RecoveryTarget::Time(time) if *time >= ended.at);
-    if ahead.gap.is_some() && is_before && ahead.verify_reach(target, ended).is_ok() {
+    if ahead.gap.is_some() && is_before && ahead.verify_reach(target, inclusive, ended).is_ok() {
         let before = archived_before(&segments, &line, ahead.end, size).take(ahead.segments as usize);
         ahead.last_end = last_end(repository, system_id, before, size).unwrap_or_default();
     }

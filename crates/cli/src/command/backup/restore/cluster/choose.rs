@@ -19,6 +19,7 @@ pub(super) struct Chosen {
     pub(super) manifest: ClusterManifest,
     pub(super) line: Line,
     pub(super) ahead: WalAhead,
+    inclusive: bool,
 }
 
 /// The backup that was named; or, where only a source was, its newest good one that comes to the target.
@@ -76,9 +77,10 @@ fn look(repository: &Repository, index: &Index, record: &BackupRecord, order: &R
         repository,
         &manifest,
         order.recovery.target_timeline,
-        (&order.recovery.point(), &ended),
+        (&order.recovery.point(), order.recovery.inclusive(), &ended),
     )?;
-    Ok(Chosen { record: record.clone(), manifest, line, ahead })
+    let inclusive = order.recovery.inclusive();
+    Ok(Chosen { record: record.clone(), manifest, line, ahead, inclusive })
 }
 
 /// What a backup says of its end.
@@ -92,7 +94,7 @@ impl Chosen {
     pub(super) fn verify(&self, target: &RecoveryTarget) -> Result<()> {
         let ended = ended(&self.manifest, &self.record);
         let reach = verify_reach(&ended, target, &self.line);
-        let reach = reach.and_then(|()| self.ahead.verify_reach(target, &ended));
+        let reach = reach.and_then(|()| self.ahead.verify_reach(target, self.inclusive, &ended));
         reach.map_err(|error| refused(&self.record, &error))
     }
 }

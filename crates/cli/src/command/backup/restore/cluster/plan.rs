@@ -102,6 +102,9 @@ fn text(
         ByteSize(plan.bytes),
         ByteSize(plan.stored_bytes),
     );
+    if plan.holes > 0 {
+        text += &format!("\n  holes   {} of that: no bytes on the disk", ByteSize(plan.holes));
+    }
     if !plan.left_out.is_empty() {
         let names = plan.left_out.join(", ");
         text += &format!("\n  zeros   {} of the databases {names}: holes, no bytes", ByteSize(plan.zeros));
@@ -169,6 +172,7 @@ fn document(
         "fetchBytes": plan.stored_bytes.to_string(),
         "leftOut": plan.left_out,
         "zeroBytes": plan.zeros.to_string(),
+        "holeBytes": plan.holes.to_string(),
         "places": destinations.collect::<Vec<_>>(),
         "target": order.recovery.target.to_string(),
         "walUntil": chosen.ahead.end,

@@ -1,0 +1,146 @@
+//! What is known to be damaged is not relied on: the next backup stores it again, and the ones before are whole with it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod files_world;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::verify::verify;
+use engine::{EngineError, catalog};
+use files::exclude::Excludes;
+use files_world::World;
+use jiff::{SignedDuration, Timestamp};
+use model::backup::BackupRecord;
+use model::cancel::CancelToken;
+use model::progress::Progress;
+use repo::BlobKind;
+use repo::broken;
+use repo::check::{CheckOptions, CheckReport, check, remember};
+use repo::lease::Identity;
+use repo::prune::{PruneOptions, prune};
+use repo::repository::FileKind;
+
+fn backed_up() -> (World, BackupRecord) {
+    let mut world = World::new();
+    fs::create_dir(world.data().join("below")).unwrap();
+    fs::write(world.data().join("below/one"), b"one and only").unwrap();
+    fs::write(world.data().join("two"), (0..200_000u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>())
+        .unwrap();
+    let record = world.back_up().record;
+    (world, record)
+}
+
+/// The only pack that holds anything of that kind.
+fn pack_of(world: &World, kind: BlobKind) -> PathBuf {
+    let files = world.repository.load_index_files().unwrap();
+    let mut packs = files.iter().flat_map(|(_, packs)| packs);
+    let pack = packs.find(|pack| pack.blobs.iter().any(|blob| blob.kind == kind)).unwrap();
+    world.path("repository").join(FileKind::Pack.object(&pack.id).as_str())
+}
+
+/// Spoil every blob of a pack, so that whatever is read of it is damaged.
+fn spoil(file: &PathBuf) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes.iter_mut().step_by(16).for_each(|byte| *byte ^= 1);
+    fs::remove_file(file).unwrap();
+    fs::write(file, bytes).unwrap();
+}
+
+fn verified(world: &World, record: &BackupRecord) -> Result<(), EngineError> {
+    let index = Arc::new(world.repository.load_index().unwrap());
+    verify(&world.repository, &index, record, &Progress::new(), &CancelToken::new())
+}
+
+fn check_all(world: &World) -> CheckReport {
+    let everything = CheckOptions { read_percent: 100 };
+    check(&world.repository, everything, &Progress::new(), &CancelToken::new()).unwrap()
+}
+
+fn prune_at_once(world: &World) {
+    let me = Identity { hostname: "h".into(), username: "u".into(), uid: 0, gid: 0, pid: std::process::id() };
+    let options = PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, dry_run: false };
+    prune(&world.repository, &options, &me, Timestamp::now(), &Progress::new(), &CancelToken::new()).unwrap();
+}
+
+#[test]
+fn after_a_failed_verification_the_next_backup_stores_again_and_heals_the_one_before() {
+    let (mut world, first) = backed_up();
+    spoil(&pack_of(&world, BlobKind::Data));
+    assert!(verified(&world, &first).unwrap_err().is_damage());
+    assert_eq!(broken::list(&world.repository).unwrap().len(), 1);
+
+    let second = world.back_up();
+    assert_eq!(second.files.unmodified, 0, "what cannot be relied on is read again");
+    for record in [&first, &second.record] {
+        verified(&world, record).unwrap();
+        let to = world.path(record.id.as_str());
+        assert_eq!(world.restore(record, &to).damaged, 0);
+        assert_eq!(fs::read(to.join("below/one")).unwrap(), b"one and only");
+        assert_eq!(fs::read(to.join("two")).unwrap(), fs::read(world.data().join("two")).unwrap());
+    }
+
+    // The broken pack goes as soon as nothing needs it, and with it the note of it.
+    assert_eq!(check_all(&world).broken_packs.len(), 1);
+    prune_at_once(&world);
+    let report = check_all(&world);
+    assert!(report.problems.is_empty(), "{:#?}", report.problems);
+    assert!(broken::list(&world.repository).unwrap().is_empty());
+    verified(&world, &first).unwrap();
+}
+
+#[test]
+fn a_backup_that_cannot_read_the_trees_before_stores_them_again() {
+    let (mut world, first) = backed_up();
+    spoil(&pack_of(&world, BlobKind::Tree));
+    let second = world.back_up().record;
+    verified(&world, &second).unwrap();
+    verified(&world, &first).unwrap();
+    assert_eq!(broken::list(&world.repository).unwrap().len(), 1, "others are told");
+}
+
+#[test]
+fn prune_leaves_alone_what_a_broken_pack_still_has() {
+    let (mut world, first) = backed_up();
+    spoil(&pack_of(&world, BlobKind::Data));
+    assert!(verified(&world, &first).is_err());
+    // The next backup needs a part of it only.
+    fs::remove_file(world.data().join("two")).unwrap();
+    world.back_up();
+    let pack = pack_of(&world, BlobKind::Data);
+    prune_at_once(&world);
+    assert!(pack.exists() && broken::list(&world.repository).unwrap().len() == 1);
+}
+
+#[test]
+fn check_notes_what_is_missing_and_forgets_what_is_whole() {
+    let (mut world, first) = backed_up();
+    let pack = pack_of(&world, BlobKind::Data);
+    let hidden = world.path("hidden");
+    fs::rename(&pack, &hidden).unwrap();
+    let structure = CheckOptions { read_percent: 0 };
+    let report = check(&world.repository, structure, &Progress::new(), &CancelToken::new()).unwrap();
+    assert_eq!(remember(&world.repository, &report).unwrap(), 1);
+    assert_eq!(remember(&world.repository, &report).unwrap(), 0, "it is known by now");
+
+    fs::copy(&hidden, &pack).unwrap();
+    assert_eq!(remember(&world.repository, &check_all(&world)).unwrap(), 0);
+    assert!(broken::list(&world.repository).unwrap().is_empty());
+    assert_eq!(world.back_up().files.unmodified, 2);
+    verified(&world, &first).unwrap();
+}
+
+#[test]
+fn a_damaged_snapshot_is_told_and_keeps_no_backup_from_being_made() {
+    let (mut world, first) = backed_up();
+    let snapshot = FileKind::Snapshot.object(&first.snapshot.unwrap());
+    spoil(&world.path("repository").join(snapshot.as_str()));
+    let order = world.order();
+    let report =
+        files_world::back_up(&world.repository, &world.data(), Excludes::nothing(), &order, &|_| {}).unwrap();
+    let warnings = order.progress.take_warnings();
+    assert!(warnings.iter().any(|words| words.contains(&first.snapshot.unwrap().short())), "{warnings:?}");
+    assert!(catalog::load_snapshot(&world.repository, &report.record).is_ok());
+}
