@@ -6,7 +6,7 @@
 #   make lint            format, clippy, house rules, licences, the book
 #   make bench           the figures of docs/benchmarks.md
 #   make book            the book, into target/book
-#   make nightly         what takes too long for every change: rustic as a third judge, 10,000 worlds, 200 GB, every kill, 200 rounds of a cluster
+#   make nightly         what takes too long for every change: rustic as a third judge, 10,000 worlds, 200 GB, every kill, 200 rounds of a cluster over all majors
 #   make install-tools   what the other doors would install on their way
 #
 # FRUGAL=1 keeps a door from installing anything: what is missing is then named and left out.
@@ -56,7 +56,8 @@ nightly: test-needs
 	MAINSTAY_TEST_EVERY=1 $(CARGO) nextest run --workspace --locked -E 'binary(slow_fire)'
 	MAINSTAY_TEST_SEEDS=10000 $(CARGO) test --locked --package engine --test slow_world -- --exact --nocapture \
 		no_order_of_calls_loses_what_was_acknowledged_pitfall_20
-	MAINSTAY_TEST_ROUNDS=200 MAINSTAY_TEST_SEED=$$(date +%Y%m%d) $(CARGO) test --locked --package mainstay \
+	MAINSTAY_TEST_PG_DIRS=$$(scripts/fetch-postgres.sh target/postgres-more) \
+		MAINSTAY_TEST_ROUNDS=200 MAINSTAY_TEST_SEED=$$(date +%Y%m%d) $(CARGO) test --locked --package mainstay \
 		--test slow_cluster_world -- --exact --nocapture \
 		c21_whatever_happens_to_a_cluster_each_backup_comes_back_to_each_point
 

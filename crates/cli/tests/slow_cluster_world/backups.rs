@@ -62,11 +62,17 @@ pub(crate) fn begin_with(place: &Place, pair: &Pair<'_>, kind: Kind, more: &[&st
 /// A backup that nothing disturbs; its id.
 #[track_caller]
 pub(crate) fn take(place: &Place, pair: &Pair<'_>, kind: Kind) -> String {
-    let mut ran = Ran::wait(begin(place, pair, kind));
+    take_with(place, pair, kind, &[])
+}
+
+/// The same with more flags.
+#[track_caller]
+pub(crate) fn take_with(place: &Place, pair: &Pair<'_>, kind: Kind, more: &[&str]) -> String {
+    let mut ran = Ran::wait(begin_with(place, pair, kind, more));
     if !kind.of_primary && ran.stderr.contains("went over from timeline") {
         ran.exits(1);
         pair.settle();
-        ran = Ran::wait(begin(place, pair, kind));
+        ran = Ran::wait(begin_with(place, pair, kind, more));
     }
     id_of(&ran.ok())
 }

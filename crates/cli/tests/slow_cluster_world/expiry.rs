@@ -13,10 +13,21 @@ use crate::server::Place;
 /// What is younger is due, whatever expires.
 const WINDOWS_S: [u64; 3] = [3, 10, 30];
 
-fn start(place: &Place, arguments: &[&str]) -> Child {
+/// Begin a command that needs no server.
+pub(crate) fn start(place: &Place, arguments: &[&str]) -> Child {
     let mut command = place.mainstay_on("host-a");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
+}
+
+/// The same, killed somewhere on its way, if it takes so long.
+#[track_caller]
+pub(crate) fn kill(place: &Place, arguments: &[&str], dice: &mut Dice) {
+    let child = start(place, arguments);
+    std::thread::sleep(Duration::from_millis(dice.below(600)));
+    backups::kill(&child);
+    let ran = Ran::wait(child);
+    assert!(matches!(ran.code, None | Some(0)), "{}", ran.stderr);
 }
 
 /// Forget and prune; now and then each is killed first.
@@ -27,11 +38,7 @@ pub(crate) fn expire(place: &Place, history: &mut History, dice: &mut Dice) {
     let prune = ["prune", "--cooling-off", "0h", "--keep-wal-within", &within];
     for arguments in [&forget[..], &prune[..]] {
         if dice.once_in(3) {
-            let child = start(place, arguments);
-            std::thread::sleep(Duration::from_millis(dice.below(600)));
-            backups::kill(&child);
-            let ran = Ran::wait(child);
-            assert!(matches!(ran.code, None | Some(0)), "{}", ran.stderr);
+            kill(place, arguments, dice);
         }
         Ran::wait(start(place, arguments)).ok();
     }

@@ -22,6 +22,20 @@ pub(crate) struct Point {
     pub(crate) begun: SystemTime,
 }
 
+impl Point {
+    /// The end of the ledger there.
+    pub(crate) fn last(&self) -> Last {
+        Last { number: self.number, hash: self.hash.clone() }
+    }
+}
+
+/// The last row of a ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub(crate) number: u64,
+    pub(crate) hash: String,
+}
+
 /// A backup that is listed.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {

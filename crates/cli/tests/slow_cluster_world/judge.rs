@@ -1,5 +1,6 @@
 //! A restore, and whether what came back is what was there.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use testkit::program::Ran;
 
 use crate::history::Point;
 use crate::ledger;
-use crate::pair::Pages;
+use crate::pair::{Pages, Pair, move_to, shelf_of};
 use crate::server::{Place, Server};
 use crate::target::Wanted;
 
@@ -25,9 +26,36 @@ pub(crate) enum Verdict {
     Refused,
 }
 
+/// What is known of a cluster that comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Like<'a> {
+    pages: Pages,
+    /// The number of its tablespace.
+    shelf: Option<&'a str>,
+}
+
+impl From<Pages> for Like<'_> {
+    fn from(pages: Pages) -> Self {
+        Self { pages, shelf: None }
+    }
+}
+
+impl<'a> From<&'a Pair<'_>> for Like<'a> {
+    fn from(pair: &'a Pair<'_>) -> Self {
+        Self { pages: pair.pages, shelf: pair.shelf.as_deref() }
+    }
+}
+
 /// Restore as `wanted` into the directory `name`, over what is there if `is_over`, and judge it.
 #[track_caller]
-pub(crate) fn restore(place: &Place, name: &str, wanted: &Wanted, is_over: bool, pages: Pages) -> Verdict {
+pub(crate) fn restore<'a>(
+    place: &Place,
+    name: &str,
+    wanted: &Wanted,
+    is_over: bool,
+    like: impl Into<Like<'a>>,
+) -> Verdict {
+    let Like { pages, shelf } = like.into();
     let mut server = place.server(name);
     let to = server.directory.display().to_string();
     let password = place.password_file();
@@ -37,16 +65,22 @@ pub(crate) fn restore(place: &Place, name: &str, wanted: &Wanted, is_over: bool,
     if is_over {
         command.arg("--delta").arg(format!("--yes={to}"));
     }
-    let ran = Ran::of(&command.args(&wanted.arguments).args(["--to", &to]).output().unwrap());
+    command.args(&wanted.arguments).args(["--to", &to]).args(move_to(place, name, shelf));
+    let ran = Ran::of(&command.output().unwrap());
     match ran.code {
         Some(0) => {}
         Some(5 | 6) if !wanted.is_due => {
-            assert!(is_over || !server.directory.exists(), "refused, and something was made: {}", ran.stderr);
+            let is_made = server.directory.exists() || shelf_of(place, name).exists();
+            assert!(is_over || !is_made, "refused, and something was made: {}", ran.stderr);
             return Verdict::Refused;
         }
         code => panic!("exit code {code:?} for {wanted:?}:\n{}", ran.stderr),
     }
     verify_files(place, &server.directory);
+    if let Some(number) = shelf {
+        let link = fs::read_link(server.directory.join("pg_tblspc").join(number)).unwrap();
+        assert_eq!(link, shelf_of(place, name), "the tablespace is another cluster's");
+    }
     let verdict = recover(&mut server, wanted, &ran);
     if verdict == Verdict::Right {
         compare(place, &server, wanted.point.as_ref());
@@ -56,6 +90,39 @@ pub(crate) fn restore(place: &Place, name: &str, wanted: &Wanted, is_over: bool,
         }
     }
     server.stop("QUIT");
+    verdict
+}
+
+/// Restore the ledger alone as `wanted`, into a database of `primary`, and judge it.
+#[track_caller]
+pub(crate) fn restore_table(place: &Place, primary: &Server<'_>, wanted: &Wanted) -> Verdict {
+    const INTO: &str = "rescue";
+    let (work, password) = (place.folder("work"), place.password_file());
+    // One of an earlier round is there again where its end was lost with a primary.
+    primary.psql(&format!("DROP DATABASE IF EXISTS {INTO} WITH (FORCE)"));
+    primary.psql(&format!("CREATE DATABASE {INTO}"));
+    let mut command = place.mainstay_on("host-c");
+    command.env_remove("MAINSTAY_PASSWORD").args(["--password-file", &password, "backup", "restore"]);
+    command.env("PGHOST", primary.socket_folder()).env("PGUSER", "postgres");
+    command.args(wanted.without_action()).args(["--table", ledger::LEDGER, "--into-database", INTO]);
+    let ran = Ran::of(&command.arg("--work-dir").arg(&work).output().unwrap());
+    let verdict = match ran.code {
+        Some(0) => Verdict::Right,
+        Some(5 | 6) if !wanted.is_due => Verdict::Refused,
+        code => panic!("exit code {code:?} for the table of {wanted:?}:\n{}", ran.stderr),
+    };
+    match &wanted.point {
+        _ if verdict == Verdict::Refused => {
+            let there = primary.psql_in(INTO, "SELECT count(*) FROM pg_class WHERE relname = 'ledger'");
+            assert_eq!(there, "0", "refused, and something was made: {}", ran.stderr);
+        }
+        Some(point) => {
+            assert_eq!(ledger::last_alone(primary, INTO), point.last(), "{point:?}\n{}", ran.stderr)
+        }
+        None => _ = ledger::last_alone(primary, INTO),
+    }
+    assert_eq!(fs::read_dir(&work).unwrap().count(), 0, "something is left: {}", ran.stderr);
+    primary.psql(&format!("DROP DATABASE {INTO} WITH (FORCE)"));
     verdict
 }
 
@@ -88,9 +155,8 @@ fn recover(server: &mut Server<'_>, wanted: &Wanted, ran: &Ran) -> Verdict {
 #[track_caller]
 fn compare(place: &Place, server: &Server<'_>, point: Option<&Point>) {
     let last = ledger::last(server);
-    if let Some(Point { number, hash, .. }) = point {
-        let expected = ledger::Last { number: *number, hash: hash.clone() };
-        assert_eq!(last, expected, "{point:?}\n{}", server.log_text());
+    if let Some(point) = point {
+        assert_eq!(last, point.last(), "{point:?}\n{}", server.log_text());
     }
     ledger::assert_sound(server);
     if !ledger::has_amcheck(server) || !place.has("pg_amcheck") {

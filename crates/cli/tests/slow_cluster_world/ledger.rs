@@ -2,12 +2,24 @@
 
 use std::time::SystemTime;
 
-use crate::history::{Point, lsn};
+use crate::history::{Last, Point, lsn};
 use crate::server::Server;
 
-/// Words are two equal texts, so that half a row is seen; what is fleeting is gone after a crash.
+/// The table with the rows, as a restore of it alone is told.
+pub(crate) const LEDGER: &str = "postgres.public.ledger";
+
+/// Half of the rows is in the tablespace, where there is one. Words are two equal texts, so that half a row is seen; what is
+/// fleeting is gone after a crash.
 const TABLES: &[&str] = &[
-    "CREATE TABLE ledger (n bigint PRIMARY KEY, amount int NOT NULL, nonce text NOT NULL, hash text NOT NULL)",
+    "CREATE TABLE ledger (n bigint PRIMARY KEY, amount int NOT NULL, nonce text NOT NULL, hash text NOT NULL) \
+     PARTITION BY HASH (n)",
+    "CREATE TABLE one_half PARTITION OF ledger FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+    "DO $$ BEGIN
+       IF EXISTS (SELECT FROM pg_tablespace WHERE spcname = 'shelf') THEN
+         SET LOCAL default_tablespace = shelf;
+       END IF;
+       CREATE TABLE other_half PARTITION OF ledger FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+     END $$",
     "CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL DEFAULT 0)",
     "INSERT INTO accounts SELECT generate_series(0, 19)",
     "CREATE TABLE words (n int PRIMARY KEY, word text NOT NULL, copy text NOT NULL)",
@@ -39,23 +51,19 @@ const HERE: &str = "SELECT pg_current_wal_insert_lsn() || '|' || \
 const LAST: &str = "SELECT coalesce(max(n), 0) || '|' || count(*) || '|' || \
     coalesce((SELECT hash FROM ledger ORDER BY n DESC LIMIT 1), '') FROM ledger";
 
+/// Each row follows the one before it.
+const CHAINED: &str = "SELECT coalesce(bool_and(hash = md5(coalesce(before, '') || n || nonce)), true) \
+    FROM (SELECT *, lag(hash) OVER (ORDER BY n) AS before FROM ledger) AS rows";
+
 /// Each of these is to answer `t`.
 const SOUND: &[&str] = &[
-    "SELECT coalesce(bool_and(hash = md5(coalesce(before, '') || n || nonce)), true) \
-     FROM (SELECT *, lag(hash) OVER (ORDER BY n) AS before FROM ledger) AS rows",
+    CHAINED,
     "SELECT sum(balance) = 0 FROM accounts",
     "SELECT bool_and(balance = (SELECT coalesce(sum(CASE WHEN n * 7 % 20 = id THEN amount ELSE 0 END \
      - CASE WHEN n % 20 = id THEN amount ELSE 0 END), 0) FROM ledger)) FROM accounts",
     "SELECT count(*) = 0 FROM words WHERE word <> copy",
     "SELECT count(*) = 0 FROM fleeting",
 ];
-
-/// The last row of a ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Last {
-    pub(crate) number: u64,
-    pub(crate) hash: String,
-}
 
 pub(crate) fn create(server: &Server<'_>) {
     TABLES.iter().for_each(|sql| _ = server.psql(sql));
@@ -93,7 +101,19 @@ pub(crate) fn has_amcheck(server: &Server<'_>) -> bool {
 /// The last row; no row before it is missing.
 #[track_caller]
 pub(crate) fn last(server: &Server<'_>) -> Last {
-    let said = server.psql(LAST);
+    last_in(server, "postgres")
+}
+
+/// The same in another database, which has the ledger alone; there the rows follow each other.
+#[track_caller]
+pub(crate) fn last_alone(server: &Server<'_>, database: &str) -> Last {
+    assert_eq!(server.psql_in(database, CHAINED), "t");
+    last_in(server, database)
+}
+
+#[track_caller]
+fn last_in(server: &Server<'_>, database: &str) -> Last {
+    let said = server.psql_in(database, LAST);
     let fields: Vec<_> = said.split('|').collect();
     assert_eq!(fields[0], fields[1], "rows are missing");
     Last { number: fields[0].parse().unwrap(), hash: fields[2].to_owned() }

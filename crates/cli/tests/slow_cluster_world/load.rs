@@ -59,7 +59,7 @@ fn make_noise(server: &Server<'_>, mut dice: Dice, is_over: &AtomicBool) {
 
 /// A statement that changes files in a way of its own.
 fn noise(dice: &mut Dice) -> String {
-    let (kind, which) = (dice.below(24), dice.below(3));
+    let (kind, which) = (dice.below(27), dice.below(3));
     match kind {
         0..=6 => format!(
             "WITH new AS (SELECT n, md5(random()::text) AS word FROM words WHERE n % 29 = {}) \
@@ -89,6 +89,13 @@ fn noise(dice: &mut Dice) -> String {
             let strategy = dice.choose(&["wal_log", "file_copy"]);
             format!("CREATE DATABASE extra_{which} STRATEGY {strategy}")
         }
-        _ => format!("DROP DATABASE IF EXISTS extra_{which} WITH (FORCE)"),
+        23 => format!("DROP DATABASE IF EXISTS extra_{which} WITH (FORCE)"),
+        // Where there is no tablespace, these are mistakes.
+        24 => {
+            let table = dice.choose(&["words", "scratch"]);
+            format!("ALTER TABLE {table} SET TABLESPACE {}", dice.choose(&["shelf", "pg_default"]))
+        }
+        25 => format!("ALTER INDEX words_word_idx SET TABLESPACE {}", dice.choose(&["shelf", "pg_default"])),
+        _ => format!("CREATE DATABASE extra_{which} TABLESPACE shelf"),
     }
 }

@@ -1,5 +1,6 @@
 //! A cluster of a primary and a standby that work, crash, change places and come back, are backed up in every way and
-//! restored to every kind of point; what comes back is compared with what was written.
+//! restored to every kind of point, as a whole or one table of it, from one repository or the other; what comes back is
+//! compared with what was written.
 //!
 //! The first world is of the PostgreSQL that is found first, or of `MAINSTAY_TEST_MAJOR`; later ones of all others in turn.
 //! `MAINSTAY_TEST_ROUNDS=N` plays so many rounds, a few in each world; `MAINSTAY_TEST_SEED=N` is the seed of the first
@@ -16,19 +17,25 @@ mod ledger;
 mod load;
 mod receiver;
 mod pair;
+mod scenario;
 mod backups;
 mod expiry;
 mod target;
+mod second;
 mod judge;
 mod world;
 mod scenes;
+mod astray;
 
+use scenario::Scenario;
 use testkit::postgres::{installed, of_major};
+use testkit::sshd::Sshd;
+use testkit::world::dice::Dice;
 use world::World;
 
 /// Rounds of a normal run; `make nightly` asks for more.
 const ROUNDS: u64 = 5;
-/// This one archives both ways, and its servers can be rewound.
+/// This one archives both ways, its servers can be rewound, and it has a tablespace and a second repository.
 const SEED: u64 = 4;
 /// Rounds of one world at most: its timelines, chains and databases grow.
 const ROUNDS_OF_A_WORLD: u64 = 10;
@@ -48,8 +55,11 @@ fn c21_whatever_happens_to_a_cluster_each_backup_comes_back_to_each_point() {
     let mut programs = std::iter::once(first).chain(others).cycle();
     while left > 0 {
         let rounds = left.min(ROUNDS_OF_A_WORLD);
-        let place = server::Place::of(programs.next().unwrap());
-        let told = World::open(&place, seed).play(rounds);
+        let mut dice = Dice::new(seed);
+        let scenario = Scenario::of(seed, &mut dice);
+        let store = scenario.is_afar.then(Sshd::start);
+        let place = server::Place::behind(programs.next().unwrap(), store.as_ref());
+        let told = World::open(&place, store.as_ref(), scenario, (seed, dice)).play(rounds);
         eprintln!("seed {seed}: {rounds} rounds, {told}");
         (left, seed) = (left - rounds, seed + 1);
     }

@@ -1,6 +1,7 @@
 //! A primary and its standby on two machines of one directory, and how they fail, change places and come back.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -55,11 +56,23 @@ pub(crate) struct Pair<'a> {
     primary: usize,
     archiving: Archiving,
     pub(crate) pages: Pages,
+    /// The number of the tablespace `shelf`, where there is one.
+    pub(crate) shelf: Option<String>,
     pub(crate) system: String,
 }
 
 /// The machine of each.
 const HOSTS: [&str; 2] = ["host-a", "host-b"];
+
+/// Where the server `name` has the tablespace.
+pub(crate) fn shelf_of(place: &Place, name: &str) -> PathBuf {
+    place.path().join(format!("{name}-shelf"))
+}
+
+/// What a restore is told that makes the server `name`, where there is a tablespace of this number.
+pub(crate) fn move_to(place: &Place, name: &str, shelf: Option<&str>) -> Option<String> {
+    shelf.map(|number| format!("--tablespace={number}={}", shelf_of(place, name).display()))
+}
 
 /// In the file, since pg_rewind asks there.
 fn configuration(fetch: &str) -> String {
@@ -71,6 +84,15 @@ fn configuration(fetch: &str) -> String {
 
 impl<'a> Pair<'a> {
     pub(crate) fn start(place: &'a Place, archiving: Archiving, pages: Pages) -> Self {
+        Self::begin(place, archiving, pages, false)
+    }
+
+    /// The same, with a tablespace that each has at a place of its own.
+    pub(crate) fn with_shelf(place: &'a Place, archiving: Archiving, pages: Pages) -> Self {
+        Self::begin(place, archiving, pages, true)
+    }
+
+    fn begin(place: &'a Place, archiving: Archiving, pages: Pages, has_shelf: bool) -> Self {
         let flags = match pages {
             Pages::Checksums => &["-k"][..],
             // From this one on they are usual.
@@ -89,11 +111,21 @@ impl<'a> Pair<'a> {
         let system = said.lines().find_map(|line| line.strip_prefix("Database system identifier:"));
         let system = system.unwrap().trim().to_owned();
         let nodes = [first, place.server("b")];
-        let mut pair = Self { place, nodes, primary: 0, archiving, pages, system };
+        let mut pair = Self { place, nodes, primary: 0, archiving, pages, shelf: None, system };
         pair.start_node(0);
+        let mut flags = vec![];
+        if has_shelf {
+            let [here, there] = ["a", "b"].map(|name| shelf_of(place, name).display().to_string());
+            place.folder("a-shelf");
+            pair.nodes[0].psql(&format!("CREATE TABLESPACE shelf LOCATION '{here}'"));
+            pair.shelf = Some(pair.nodes[0].psql("SELECT oid FROM pg_tablespace WHERE spcname = 'shelf'"));
+            flags = vec!["-T".to_owned(), format!("{here}={there}")];
+        }
         let address = pair.nodes[0].conninfo();
         let to = pair.nodes[1].directory.display().to_string();
-        place.printed("pg_basebackup", &["-d", &address, "-D", &to, "-c", "fast", "-N"]);
+        let usual = ["-d", &address, "-D", &to, "-c", "fast", "-N"];
+        let flags = flags.iter().map(String::as_str);
+        place.printed("pg_basebackup", &usual.into_iter().chain(flags).collect::<Vec<_>>());
         pair.nodes[1].signal_file("standby.signal");
         pair.start_node(1);
         pair.wait_streaming();
@@ -181,6 +213,20 @@ impl<'a> Pair<'a> {
     /// The standby takes the place of a primary that is gone; where the timeline before was left, and the new one.
     pub(crate) fn promote(&mut self) -> (u32, u64, u32) {
         self.primary = 1 - self.primary;
+        self.open_primary()
+    }
+
+    /// The primary goes on with a new timeline, and the standby goes over to that.
+    pub(crate) fn renew(&mut self) {
+        let node = self.primary;
+        self.nodes[node].stop("INT");
+        self.nodes[node].signal_file("standby.signal");
+        self.start_node(node);
+        self.open_primary();
+        self.wait_streaming();
+    }
+
+    fn open_primary(&mut self) -> (u32, u64, u32) {
         let heir = self.primary();
         // A query could be cancelled for what is replayed.
         self.place.printed("pg_ctl", &["promote", "-w", "-D", heir.directory.to_str().unwrap()]);
@@ -215,11 +261,16 @@ impl<'a> Pair<'a> {
             Return::Rewound => self.rewind(&data),
             Return::Restored => {
                 fs::remove_dir_all(&data).unwrap();
+                let name = old.name();
+                if self.shelf.is_some() {
+                    fs::remove_dir_all(shelf_of(self.place, &name)).unwrap();
+                }
                 let password = self.place.password_file();
                 let restore =
                     ["--password-file", &password, "backup", "restore", "acme/cluster", "--standby"];
                 let mut command = self.place.mainstay_on(self.host(false));
                 command.env_remove("MAINSTAY_PASSWORD").args(restore).args(["--to", &data]);
+                command.args(move_to(self.place, &name, self.shelf.as_deref()));
                 testkit::program::Ran::of(&command.output().unwrap()).ok();
             }
         }
@@ -268,9 +319,6 @@ impl<'a> Pair<'a> {
             }
             self.primary().try_psql("SELECT pg_switch_wal()");
         }
-        let repository = self.place.repository().display().to_string();
-        let all = fs::read_dir("/proc").unwrap().flatten();
-        let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        all.filter(|pid| has(*pid, "agent") && has(*pid, &repository)).for_each(|pid| _ = kill(pid));
+        self.place.agents().into_iter().for_each(|pid| _ = kill(pid));
     }
 }

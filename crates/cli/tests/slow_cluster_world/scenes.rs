@@ -74,9 +74,38 @@ fn pitfall_12_a_standby_that_is_promoted_while_it_is_backed_up_leaves_no_backup(
     }
 }
 
+#[test]
+fn pitfall_12_a_standby_that_goes_over_to_another_timeline_while_it_is_backed_up_leaves_no_backup() {
+    let place = Place::new();
+    let mut pair = Pair::start(&place, Archiving::Push, Pages::Plain);
+    ledger::create(pair.primary());
+    pair.settle();
+    let listed = || place.mainstay(&["backup", "list"]).ok().text();
+    let before = listed();
+    for (via, change) in
+        [("stream", "from timeline 1 to timeline 2"), ("local", "from timeline 2 to timeline 3")]
+    {
+        let child = stopped_in_the_middle(&place, &pair, Kind { of_primary: false, via, full: true });
+        pair.renew();
+        // Behind a restart point that is on the new one.
+        pair.settle();
+        signal(&child, Signal::CONT);
+        let ran = Ran::wait(child).exits(1);
+        assert!(ran.stderr.contains(&format!("the standby went over {change}")), "{via}: {}", ran.stderr);
+        assert_eq!(listed(), before, "{via}: a backup is seen");
+        // Its slot goes with its session, which the server may notice later.
+        pair.standby()
+            .wait_for("SELECT count(*) = 0 FROM pg_replication_slots WHERE slot_name LIKE 'mainstay%'");
+    }
+    let point = ledger::book(pair.primary(), 7, None).unwrap();
+    pair.settle();
+    let id = backups::take(&place, &pair, Kind { of_primary: false, ..Kind::STREAM });
+    come_back(&place, &id, &point, Pages::Plain);
+}
+
 /// The backup alone comes back to this point.
 #[track_caller]
-fn come_back(place: &Place, id: &str, point: &Point, pages: Pages) {
+pub(crate) fn come_back(place: &Place, id: &str, point: &Point, pages: Pages) {
     let wanted = Wanted { point: Some(point.clone()), ..target::immediate(id) };
     assert_eq!(judge::restore(place, &format!("copy-of-{id}"), &wanted, false, pages), Verdict::Right);
 }

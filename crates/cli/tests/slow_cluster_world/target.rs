@@ -15,6 +15,18 @@ pub(crate) struct Wanted {
     pub(crate) is_due: bool,
 }
 
+impl Wanted {
+    /// The arguments without what a restore of a table has no use for.
+    pub(crate) fn without_action(&self) -> impl Iterator<Item = &String> {
+        self.arguments.iter().filter(|word| !PROMOTE.contains(&word.as_str()))
+    }
+
+    /// Whether it goes less far than to the end of what is archived.
+    pub(crate) fn has_target(&self) -> bool {
+        self.arguments.iter().any(|word| word.starts_with("--target"))
+    }
+}
+
 const PROMOTE: [&str; 2] = ["--target-action", "promote"];
 
 fn words(all: &[&str]) -> Vec<String> {

@@ -4,13 +4,16 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use testkit::sshd::Sshd;
 use testkit::world::dice::Dice;
 
 use crate::backups::{self, Kind};
 use crate::history::{History, Point};
 use crate::judge::{self, Verdict};
-use crate::pair::{Archiving, Death, Pages, Pair, Return};
+use crate::pair::{Archiving, Death, Pages, Pair, Return, shelf_of};
 use crate::receiver::Receiver;
+use crate::scenario::Scenario;
+use crate::second::Second;
 use crate::server::Place;
 use crate::target::{self, Wanted};
 use crate::{expiry, ledger, load};
@@ -59,9 +62,12 @@ const DECK: [Event; 15] = [
 
 pub(crate) struct World<'a> {
     place: &'a Place,
+    /// Behind which the repository is.
+    store: Option<&'a Sshd>,
     seed: u64,
     dice: Dice,
     pair: Pair<'a>,
+    second: Option<Second>,
     receiver: Option<Receiver>,
     history: History,
     deck: Vec<Event>,
@@ -80,10 +86,19 @@ struct Told {
     begin: Instant,
     right: u64,
     refused: u64,
+    /// Those of the table alone, and those from the second repository.
+    tables: u64,
+    elsewhere: u64,
     copies: u64,
     /// Backups that were disturbed and failed, and that ended well all the same.
     failed: u64,
     survived: u64,
+}
+
+impl Told {
+    fn count(&mut self, verdict: Verdict) {
+        *(if verdict == Verdict::Right { &mut self.right } else { &mut self.refused }) += 1;
+    }
 }
 
 impl Drop for Told {
@@ -98,7 +113,12 @@ impl Drop for Told {
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn open(place: &'a Place, seed: u64) -> Self {
+    pub(crate) fn open(
+        place: &'a Place,
+        store: Option<&'a Sshd>,
+        scenario: Scenario,
+        (seed, dice): (u64, Dice),
+    ) -> Self {
         let told = Told {
             seed,
             major: place.major(),
@@ -106,25 +126,30 @@ impl<'a> World<'a> {
             begin: Instant::now(),
             right: 0,
             refused: 0,
+            tables: 0,
+            elsewhere: 0,
             copies: 0,
             failed: 0,
             survived: 0,
         };
-        let mut dice = Dice::new(seed);
-        let archiving = [Archiving::Both, Archiving::Push, Archiving::Receive, Archiving::Push];
-        let archiving = archiving[(seed % 4) as usize];
-        let pages = *dice.choose(&[Pages::Checksums, Pages::LoggedHints, Pages::Plain]);
-        let pair = Pair::start(place, archiving, pages);
-        eprintln!("seed {seed}: PostgreSQL {}, {archiving:?}, {pages:?}", place.major());
+        eprintln!("seed {seed}: PostgreSQL {}, {scenario:?}", place.major());
+        let Scenario { archiving, pages, .. } = scenario;
+        let pair = match scenario.has_shelf {
+            true => Pair::with_shelf(place, archiving, pages),
+            false => Pair::start(place, archiving, pages),
+        };
+        let second = scenario.has_second.then(|| Second::make(place));
         let receives = archiving != Archiving::Push;
         let receiver = receives.then(|| Receiver::start(place, pair.primary()));
         let mut history = History::default();
         history.timeline = 1;
         let mut world = Self {
             place,
+            store,
             seed,
             dice,
             pair,
+            second,
             receiver,
             history,
             deck: vec![],
@@ -165,7 +190,9 @@ impl<'a> World<'a> {
             self.told.failed + self.told.survived
         )
         .unwrap();
-        write!(text, "{right} restores right, {refused} refused, {:.0?}", self.told.begin.elapsed()).unwrap();
+        let (tables, elsewhere) = (self.told.tables, self.told.elsewhere);
+        write!(text, "{right} restores right, {refused} refused, {tables} of the table alone, ").unwrap();
+        write!(text, "{elsewhere} from the second repository, {:.0?}", self.told.begin.elapsed()).unwrap();
         text
     }
 
@@ -248,7 +275,11 @@ impl<'a> World<'a> {
     }
 
     fn back_up(&mut self, kind: Kind) {
-        let take = || backups::take(self.place, &self.pair, kind);
+        let second = self.second.as_ref().filter(|_| self.dice.once_in(2));
+        let more = second.map(|second| second.beside_the_first(self.place));
+        let take = || {
+            backups::take_with(self.place, &self.pair, kind, more.as_ref().map_or(&[][..], |more| &more[..]))
+        };
         let (points, id) = load::beside(self.pair.primary(), &mut self.dice, take);
         self.history.points.extend(points);
         self.say(&format!("{id} of {kind:?}"));
@@ -269,11 +300,15 @@ impl<'a> World<'a> {
 
     fn kill_backup(&mut self) {
         let (kind, moment) = (Kind::any(&mut self.dice), backups::moment(&mut self.dice));
+        let store = self.store.filter(|_| self.dice.once_in(2));
         let killed = || {
             let child = backups::begin(self.place, &self.pair, kind);
             std::thread::sleep(moment);
-            backups::kill(&child);
-            backups::end(child, true)
+            match store {
+                Some(store) => store.cut_connections(),
+                None => backups::kill(&child),
+            }
+            backups::end(child, store.is_none())
         };
         let (points, id) = load::beside(self.pair.primary(), &mut self.dice, killed);
         self.history.points.extend(points);
@@ -366,11 +401,12 @@ impl<'a> World<'a> {
     /// Whoever archives is killed, again and again.
     fn kill_archiving(&mut self) {
         let pauses = [self.dice.below(300), self.dice.below(300), self.dice.below(300)];
-        let (place, pair, receiver) = (self.place, &self.pair, &mut self.receiver);
+        let (place, pair, store, receiver) = (self.place, &self.pair, self.store, &mut self.receiver);
         let killed = || {
             for pause in pauses.map(Duration::from_millis) {
                 std::thread::sleep(pause);
                 pair.kill_archiving();
+                store.iter().for_each(|store| store.cut_connections());
                 if receiver.take().is_some() {
                     std::thread::sleep(pause);
                     *receiver = Some(Receiver::start(place, pair.primary()));
@@ -398,18 +434,35 @@ impl<'a> World<'a> {
     fn restore(&mut self, round: u64) {
         let last = self.archive();
         for wanted in self.wanted(&last, round) {
+            let wanted = self.perhaps_elsewhere(wanted);
             self.say(&format!("restore {}", wanted.arguments.join(" ")));
+            // One that was disturbed is to come back whole.
+            if wanted.point.is_some() && self.dice.once_in(5) {
+                self.told.tables += 1;
+                let verdict = judge::restore_table(self.place, self.pair.primary(), &wanted);
+                self.told.count(verdict);
+                continue;
+            }
             let is_over = std::mem::replace(&mut self.is_over, self.dice.once_in(3));
             let name = format!("copy-{}", self.told.copies);
-            let verdict = judge::restore(self.place, &name, &wanted, is_over, self.pair.pages);
-            match verdict {
-                Verdict::Right => self.told.right += 1,
-                Verdict::Refused => self.told.refused += 1,
-            }
+            let verdict = judge::restore(self.place, &name, &wanted, is_over, &self.pair);
+            self.told.count(verdict);
             if !self.is_over {
+                std::fs::remove_dir_all(shelf_of(self.place, &name)).ok();
                 std::fs::remove_dir_all(self.place.path().join(name)).ok();
                 self.told.copies += 1;
             }
+        }
+    }
+
+    /// The same restore, now and then from the second repository.
+    fn perhaps_elsewhere(&mut self, wanted: Wanted) -> Wanted {
+        match &mut self.second {
+            Some(second) if wanted.point.is_some() && self.dice.once_in(3) => {
+                self.told.elsewhere += 1;
+                second.instead(self.place, wanted, &mut self.dice)
+            }
+            _ => wanted,
         }
     }
 
@@ -436,6 +489,7 @@ impl<'a> World<'a> {
     fn end(&mut self) {
         self.archive();
         self.place.assert_sound();
+        self.second.iter().for_each(|second| second.assert_sound(self.place));
         self.place.mainstay(&["wal", "status"]).ok();
     }
 }

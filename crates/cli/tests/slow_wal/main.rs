@@ -7,3 +7,4 @@ mod road;
 mod trouble;
 mod watched;
 mod doctor;
+mod configured;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use testkit::postgres::installed;
 use testkit::program::Ran;
 use testkit::site::PASSWORD;
+use testkit::sshd::Sshd;
 
 const MAINSTAY: &str = env!("CARGO_BIN_EXE_mainstay");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,6 +22,10 @@ pub(crate) struct Place {
     directory: tempfile::TempDir,
     owner: Option<(u32, u32)>,
     bin: PathBuf,
+    /// Where the repository is, as mainstay is told.
+    address: String,
+    /// What a program needs to get there.
+    variables: Vec<(String, String)>,
 }
 
 /// A server's directory; it may run.
@@ -48,13 +53,39 @@ impl Place {
 
     /// With the programs in this directory.
     pub(crate) fn of(bin: PathBuf) -> Self {
+        Self::behind(bin, None)
+    }
+
+    /// The same, where the repository is reached through a server, if there is one.
+    pub(crate) fn behind(bin: PathBuf, server: Option<&Sshd>) -> Self {
         // A socket's path is short.
         let directory = tempfile::Builder::new().prefix("msw-").tempdir().unwrap();
-        let place = Self { directory, owner: owner(), bin };
+        let mut place = Self { directory, owner: owner(), bin, address: String::new(), variables: vec![] };
         place.own(place.path());
         fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let repository = place.repository();
+        place.address = match server {
+            None => repository.display().to_string(),
+            Some(server) => server.address(&repository),
+        };
+        place.variables = server.map(|server| place.way_through(server)).unwrap_or_default();
         place.mainstay(&["init", "--no-recovery-key"]).ok();
         place
+    }
+
+    /// What gets the servers' user into `server`: files that it may read.
+    fn way_through(&self, server: &Sshd) -> Vec<(String, String)> {
+        let ours = |name: &str, file: PathBuf| {
+            let copy = self.path().join(name);
+            fs::copy(file, &copy).unwrap();
+            fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).unwrap();
+            self.own(&copy);
+            copy.display().to_string()
+        };
+        vec![
+            ("MAINSTAY_SFTP_KEY".to_owned(), ours("key", server.key_file())),
+            ("MAINSTAY_SFTP_KNOWN_HOSTS".to_owned(), ours("known_hosts", server.known_hosts())),
+        ]
     }
 
     /// The major version of the programs.
@@ -73,8 +104,14 @@ impl Place {
         self.directory.path()
     }
 
+    /// Where the repository's files are.
     pub(crate) fn repository(&self) -> PathBuf {
         self.path().join("repository")
+    }
+
+    /// Where the repository is, as mainstay is told.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     fn own(&self, path: &Path) {
@@ -83,7 +120,8 @@ impl Place {
         }
     }
 
-    fn folder(&self, name: &str) -> PathBuf {
+    /// A directory of the servers' user.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         let folder = self.path().join(name);
         fs::create_dir_all(&folder).unwrap();
         self.own(&folder);
@@ -99,6 +137,7 @@ impl Place {
         }
         command.current_dir(self.path()).env("LC_ALL", "C").stdin(Stdio::null());
         command.env("HOME", self.folder("host-c")).env("TMPDIR", self.folder("tmp"));
+        command.envs(self.variables.iter().cloned());
         command
     }
 
@@ -118,14 +157,16 @@ impl Place {
         String::from_utf8(self.run(program, arguments).stdout).unwrap()
     }
 
-    fn environment(&self, host: &str) -> Vec<(&'static str, String)> {
+    fn environment(&self, host: &str) -> Vec<(String, String)> {
         let shown = |path: PathBuf| path.display().to_string();
-        vec![
+        let usual = [
             ("HOME", shown(self.folder(host))),
             ("TMPDIR", shown(self.folder("tmp"))),
-            ("MAINSTAY_REPOSITORY", shown(self.repository())),
+            ("MAINSTAY_REPOSITORY", self.address.clone()),
             ("MAINSTAY_PASSWORD", PASSWORD.to_owned()),
-        ]
+        ];
+        let usual = usual.map(|(name, value)| (name.to_owned(), value));
+        usual.into_iter().chain(self.variables.iter().cloned()).collect()
     }
 
     /// mainstay, as the servers' user.
@@ -191,6 +232,26 @@ impl Place {
         self.archived().iter().for_each(change);
     }
 
+    /// Agents that run for repositories or by a configuration of this place.
+    pub(crate) fn agents(&self) -> Vec<u32> {
+        self.agents_with(&self.path().display().to_string())
+    }
+
+    /// Those of them whose command line has these words in it.
+    pub(crate) fn agents_with(&self, words: &str) -> Vec<u32> {
+        let line = |process: &u32| {
+            let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).replace('\0', " ")
+        };
+        let here = self.path().display().to_string();
+        let is_one = |process: &u32| {
+            let line = line(process);
+            line.contains(" wal agent ") && line.contains(&here) && line.contains(words)
+        };
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
+    }
+
     /// A script that runs mainstay as on the machine `host`, after `first`.
     pub(crate) fn script(&self, name: &str, host: &str, first: &str, line: &str) -> String {
         let variables =
@@ -246,16 +307,9 @@ impl Drop for Place {
         if std::thread::panicking() && std::env::var_os("MAINSTAY_TEST_KEEP").is_some() {
             self.directory.disable_cleanup(true);
         }
-        // Agents would end by themselves, in a minute.
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let repository = self.repository();
-            let mut words = line.split(|byte| *byte == 0);
-            if words.any(|word| word == repository.as_os_str().as_encoded_bytes())
-                && let Ok(process) = entry.file_name().to_string_lossy().parse::<i32>()
-            {
-                Command::new("kill").args(["-KILL", &process.to_string()]).status().ok();
-            }
+        // They would end by themselves, in a minute.
+        for process in self.agents() {
+            Command::new("kill").args(["-KILL", &process.to_string()]).status().ok();
         }
     }
 }
@@ -316,15 +370,25 @@ impl<'a> Server<'a> {
 
     /// Several statements in one session, each in a transaction of its own.
     pub(crate) fn try_each(&self, statements: &[&str]) -> Option<String> {
+        self.try_each_in("postgres", statements)
+    }
+
+    fn try_each_in(&self, database: &str, statements: &[&str]) -> Option<String> {
         let mut command = self.place.command(self.place.bin.join("psql"));
         command.args(self.connection()).args(["-XqAt", "-v", "ON_ERROR_STOP=1"]);
         statements.iter().for_each(|sql| _ = command.args(["-c", sql]));
-        let output = command.arg("postgres").output().unwrap();
+        let output = command.arg(database).output().unwrap();
         output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
 
     pub(crate) fn psql(&self, sql: &str) -> String {
         self.try_psql(sql).unwrap_or_else(|| panic!("{sql} failed:\n{}", self.log_text()))
+    }
+
+    /// The same in another database than `postgres`.
+    pub(crate) fn psql_in(&self, database: &str, sql: &str) -> String {
+        let said = self.try_each_in(database, &[sql]);
+        said.unwrap_or_else(|| panic!("{sql} failed in {database}:\n{}", self.log_text()))
     }
 
     pub(crate) fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
