@@ -1,6 +1,7 @@
 //! `backup restore`: show the plan, ask where something would be overwritten, then do it.
 
 mod confirm;
+mod hooks;
 mod directory;
 mod cluster;
 mod set;
@@ -25,6 +26,7 @@ use crate::progress_line::ProgressLine;
 use crate::warm::Warmer;
 use crate::{database, interrupt, known, place, warm};
 use confirm::confirm;
+use hooks::Begin;
 
 pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, face: &Face) -> Result<()> {
     let repositories = known::open_all(global, environment, face)?;
@@ -35,7 +37,7 @@ pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, f
                     |repository: &Arc<Repository>, record: &BackupRecord, order: &Restore, face: &Face| {
                         one(global, repository, record, order, environment, face)
                     };
-                return set::run(global, &found, order, &each, face);
+                return set::run(global, &found, order, &each, environment, face);
             }
             None => known::find_newest(&repositories, tenant, source, face)?,
         },
@@ -44,6 +46,7 @@ pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, f
     one(global, &repository, &record, order, environment, face)
 }
 
+/// One backup, with the commands around it.
 fn one(
     global: &Global,
     repository: &Arc<Repository>,
@@ -51,6 +54,21 @@ fn one(
     order: &Restore,
     environment: &Environment,
     face: &Face,
+) -> Result<()> {
+    let subject = hooks::of_backup(global, order, record)?;
+    hooks::around(subject, order, environment, face, |begin| {
+        restore(global, repository, record, order, environment, face, begin)
+    })
+}
+
+fn restore(
+    global: &Global,
+    repository: &Arc<Repository>,
+    record: &BackupRecord,
+    order: &Restore,
+    environment: &Environment,
+    face: &Face,
+    begin: Begin<'_>,
 ) -> Result<()> {
     if record.kind != BackupKind::Cluster {
         refuse_what_is_for_clusters(order)?;
@@ -63,11 +81,11 @@ fn one(
     match record.kind {
         BackupKind::Directory if !order.database.is_empty() => {
             face.note("reading an archive that mainstay did not write");
-            dump(global, repository, record, order, environment, face)
+            dump(global, repository, record, order, environment, face, begin)
         }
-        BackupKind::Dump => dump(global, repository, record, order, environment, face),
-        BackupKind::Directory => directory::run(global, repository, record, order, environment, face),
-        BackupKind::Cluster => cluster::run(global, repository, record, order, environment, face),
+        BackupKind::Dump => dump(global, repository, record, order, environment, face, begin),
+        BackupKind::Directory => directory::run(global, repository, record, order, environment, face, begin),
+        BackupKind::Cluster => cluster::run(global, repository, record, order, environment, face, begin),
         BackupKind::Wal => {
             Err(CliError::usage(format!("{} is a {}: not there yet", record.id, record.kind.as_str())))
         }
@@ -96,6 +114,7 @@ fn dump(
     order: &Restore,
     environment: &Environment,
     face: &Face,
+    begin: Begin<'_>,
 ) -> Result<()> {
     if order.to.is_some() || order.delta || !order.path.is_empty() {
         return Err(CliError::usage(format!(
@@ -145,6 +164,7 @@ fn dump(
     if let Some(done) = done {
         confirm(&plan.database, "database", done, order, &cancel)?;
     }
+    begin()?;
     let progress = Progress::new();
     let start = Instant::now();
     let line = ProgressLine::start(face, &progress);
