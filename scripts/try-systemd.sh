@@ -51,6 +51,7 @@ AllowIsolate=yes
 UNIT
 cat > "$root/root/try" << 'TRY'
 set -eux
+trap 'test $? = 0 || journalctl --no-pager | tail -20' EXIT
 cd /root
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 as() { runuser -u mainstay -- env HOME=/var/lib/mainstay "$@"; }
@@ -110,12 +111,16 @@ systemctl start probe.service
 test ! -e /etc/mainstay/x && test ! -e /usr/x && test ! -e /home/x && test ! -e /srv/x
 said probe.service 'CapEff:.*0000000000000004'
 
-# As root, for commands around a run that need it; what ran is remembered all the same.
+# As root, for commands around a run that need it; what ran is remembered all the same. It may write what is its own.
+printf '[Service]\nExecStart=/bin/sleep infinity\n' > /etc/systemd/system/acme.service
 mainstay --config /etc/mainstay/mainstay.toml manifests systemd --user root --output /etc/systemd/system --force
-printf 'hooks = { before = ["systemctl start probe.service", "echo told > /var/lib/mainstay/told"] }\n' >> /etc/mainstay/mainstay.toml
+printf 'hooks = { before = ["systemctl stop acme; systemctl is-active acme > /var/lib/mainstay/told; true"], after = ["systemctl start acme"] }\n' \
+  >> /etc/mainstay/mainstay.toml
+chown -R root: /mnt/backups/mainstay
 systemctl daemon-reload
-systemctl start mainstay.service
-test -e /var/lib/mainstay/told
+systemctl start acme.service mainstay.service
+grep -q inactive /var/lib/mainstay/told
+test "$(property acme.service ActiveState)" = active
 MAINSTAY_STATE_DIR=/var/lib/mainstay mainstay runs default/large | grep -q ' ok '
 echo "try-systemd ok"
 TRY

@@ -176,11 +176,6 @@ pub(crate) fn are_configured(wrong: &str, known: &[&str]) -> String {
     }
 }
 
-/// The repository of each tenant.
-pub(crate) fn targets(configuration: &Configuration) -> impl Iterator<Item = Target> + '_ {
-    configuration.tenants.iter().map(|tenant| Target::configured(&tenant.repository))
-}
-
 /// What a tenant may use, read.
 #[derive(Default)]
 pub(crate) struct Limits {

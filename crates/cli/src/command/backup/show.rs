@@ -26,12 +26,13 @@ pub(crate) fn list(
     environment: &Environment,
     face: &Face,
 ) -> Result<()> {
+    let named = tenant;
     let tenant: Option<TenantName> = tenant
         .map(str::parse)
         .transpose()
         .map_err(|error: model::name::BadName| CliError::usage(error.to_string()))?;
     let mut all = Listing::default();
-    for repository in known::open_all(global, environment, face)? {
+    for repository in known::open_of(global, named, environment, face)? {
         let Listing { records, damage, missing } = catalog::list_readable(&repository)?;
         all.records.extend(records);
         all.damage.extend(damage);
