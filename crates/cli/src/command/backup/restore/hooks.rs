@@ -29,6 +29,8 @@ pub(super) struct Subject {
     name: String,
     /// An id, or the run of a set.
     backup: String,
+    /// An id, or nothing.
+    id: String,
     hooks: Hooks,
     variables: Vec<(&'static str, String)>,
 }
@@ -46,6 +48,7 @@ pub(super) fn of_backup(global: &Global, order: &Restore, record: &BackupRecord)
         tenant: tenant.name.to_string(),
         name: source.name.to_string(),
         backup: record.id.to_string(),
+        id: record.id.to_string(),
         hooks: hooks.value.clone(),
         variables: vec![
             ("MAINSTAY_TENANT", tenant.name.to_string()),
@@ -70,6 +73,7 @@ pub(super) fn of_set(
         tenant: tenant.to_owned(),
         name: set.name.to_string(),
         backup: mark.run_name(),
+        id: String::new(),
         hooks: set.restore_hooks.clone(),
         variables: vec![
             ("MAINSTAY_TENANT", tenant.to_owned()),
@@ -100,7 +104,7 @@ pub(super) fn around(
     let Some(subject) = subject.filter(|subject| subject.hooks != Hooks::default()) else {
         return work(&|| Ok(()));
     };
-    let Subject { tenant, name, backup, hooks, variables } = subject;
+    let Subject { tenant, name, backup, id, hooks, variables } = subject;
     // Of a member it was said when the set was planned.
     if order.dry_run || !order.is_member {
         face.note(&plan(&hooks));
@@ -120,7 +124,7 @@ pub(super) fn around(
         Ok(()) => ("ok", String::new()),
         Err(error) => ("failed", error.message.clone()),
     };
-    let ending = Ending { outcome, reason: reason.clone(), backup: backup.clone() };
+    let ending = Ending { outcome, reason: reason.clone(), backup: id };
     let words = commands.behind(&ending);
     let outcome = if words.is_some() && done.is_ok() { "partial" } else { outcome };
     let reason = words.clone().filter(|_| done.is_ok()).unwrap_or(reason);
