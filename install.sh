@@ -75,6 +75,10 @@ fi
 "$program" --config "$etc/mainstay.toml" config check
 
 as_mainstay() { runuser -u mainstay -- env HOME=/var/lib/mainstay "$@"; }
+place=${repository#file://}
+case $place in
+  /*) [ -e "$place" ] || install -d -m 700 -o mainstay -g mainstay "$place" ;;
+esac
 say "the repository: $repository"
 as_mainstay "$program" --config "$etc/mainstay.toml" init
 

@@ -24,6 +24,7 @@ pub(crate) use backup::{Backup, Create, Import, Restore, What};
 pub(crate) use care::{Check, Consolidate, Copy, Doctor, Forget, Mirror, Parity, Prune, Repair, RepairStep};
 pub(crate) use lock::{Extend, Lock};
 pub(crate) use manifests::{ManifestKind, Manifests};
+pub(crate) use recovery::RecoveryArguments;
 pub(crate) use server::ServerArgs;
 pub(crate) use wal::{Agent, Fetch, Push, Receive, Wal, WalExport, WalStatus};
 
@@ -104,6 +105,9 @@ pub(crate) enum Command {
         /// Fill the history again from the backups that the repositories hold
         #[arg(long)]
         rebuild: bool,
+        /// Restores around which commands ran, in place of backups
+        #[arg(long)]
+        restores: bool,
     },
     /// Look at the configuration
     #[command(subcommand)]
@@ -166,7 +170,7 @@ pub(crate) enum Command {
 /// `mainstay run`
 #[derive(Args)]
 pub(crate) struct Run {
-    /// TENANT or TENANT/SOURCE; all that is configured by default
+    /// TENANT, TENANT/SOURCE or TENANT/SET; all that is configured by default
     pub(crate) names: Vec<String>,
     /// Only what its schedule says, for cron, systemd timers and CronJobs
     #[arg(long)]

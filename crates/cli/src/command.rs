@@ -2,6 +2,7 @@
 
 mod init;
 mod copied_wal;
+mod sources;
 mod backup;
 mod repositories;
 mod check;
@@ -18,7 +19,6 @@ mod mirror;
 mod doctor;
 mod demo;
 mod configuration;
-mod sources;
 mod runs;
 mod run;
 mod status;
@@ -129,7 +129,10 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
             None => watch::run(&global, once, environment, face),
         },
         Command::Status { names } => status::run(&global, &names, environment, face),
-        Command::Runs { name, last, rebuild } => {
+        Command::Runs { name, last, restores: true, .. } => {
+            runs::restores(name.as_deref(), last, environment, face)
+        }
+        Command::Runs { name, last, rebuild, .. } => {
             runs::run(&global, name.as_deref(), last, rebuild, environment, face)
         }
         Command::Config(order) => configuration::run(&global, &order, face),

@@ -8,6 +8,7 @@ use config::error::ConfigError;
 use config::load::{USUAL_PLACES, files_of, load};
 use config::origin::Given;
 use config::resolve::resolve;
+use engine::near::nearest;
 use model::reference::SecretReference;
 use model::size::ByteSize;
 
@@ -21,6 +22,8 @@ use crate::{dotenv, original};
 
 /// A file of variables, beside the configuration or alone.
 const VARIABLES: &str = ".env";
+/// Names that a hint shows at most.
+const NAMES_MAX: usize = 12;
 
 fn is_variables(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == VARIABLES)
@@ -144,8 +147,12 @@ pub(crate) fn settled(
         Some([only]) => Target::configured(&only.repository).settle(global, environment, face).map(Some),
         Some(several) => {
             let names: Vec<_> = several.iter().map(|tenant| tenant.name.as_str()).collect();
-            Err(CliError::usage("several tenants are configured, each with a repository of its own")
-                .hint(format!("name one with --of: {}", names.join(", "))))
+            Err(CliError::usage("several tenants are configured, each with a repository of its own").hint(
+                match names.len() {
+                    0..=NAMES_MAX => format!("name one with --of: {}", names.join(", ")),
+                    all => format!("name one of the {all} with --of TENANT"),
+                },
+            ))
         }
     }
 }
@@ -156,13 +163,17 @@ pub(crate) fn tenant<'a>(configuration: &'a Configuration, name: &str) -> Result
     found.ok_or_else(|| {
         let known: Vec<_> = configuration.tenants.iter().map(|tenant| tenant.name.as_str()).collect();
         CliError::new(Kind::NotFound, format!("no tenant {name} is configured"))
-            .hint(format!("configured are {}", known.join(", ")))
+            .hint(are_configured(name, &known))
     })
 }
 
-/// The repository of each tenant.
-pub(crate) fn targets(configuration: &Configuration) -> impl Iterator<Item = Target> + '_ {
-    configuration.tenants.iter().map(|tenant| Target::configured(&tenant.repository))
+/// Which names are configured: all of a few, of many those that are most like `wrong`.
+pub(crate) fn are_configured(wrong: &str, known: &[&str]) -> String {
+    match known.len() {
+        0 => "nothing is configured".to_owned(),
+        1..=NAMES_MAX => format!("configured are {}", known.join(", ")),
+        all => format!("of {all} that are configured, {} are most like it", nearest(wrong, known).join(", ")),
+    }
 }
 
 /// What a tenant may use, read.

@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use config::configuration::Tenant;
 use engine::{EngineError, catalog};
 use model::backup::BackupRecord;
 use repo::Repository;
@@ -18,6 +19,7 @@ use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
+use crate::target::Target;
 use crate::{configured, password, place};
 
 /// Addresses that are remembered; of more, the oldest is forgotten.
@@ -124,17 +126,34 @@ pub(crate) fn open_all(
     environment: &Environment,
     face: &Face,
 ) -> Result<Vec<Arc<Repository>>> {
+    open_of(global, None, environment, face)
+}
+
+/// The same; where it is about one `tenant` that is configured, without the repositories of all the others: to open a hundred takes
+/// its time.
+pub(crate) fn open_of(
+    global: &Global,
+    tenant: Option<&str>,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Vec<Arc<Repository>>> {
     if global.repository.is_some() || global.repository_hot.is_some() {
         return Ok(vec![place::open(global, environment, face)?]);
     }
     let configuration = configured::load_if_any(global)?;
-    let configured: Vec<_> = configuration.iter().flat_map(configured::targets).collect();
+    let all = configuration.iter().flat_map(|configuration| &configuration.tenants);
+    let is_configured = tenant.is_some_and(|tenant| all.clone().any(|one| one.name.as_str() == tenant));
+    let is_meant = |one: &&Tenant| !is_configured || Some(one.name.as_str()) == tenant;
+    let configured: Vec<_> =
+        all.clone().filter(is_meant).map(|one| Target::configured(&one.repository)).collect();
+    // Those of others are known with passwords of their own, and not with the one that was given.
+    let of_others: Vec<_> = all.map(|one| one.repository.url.value.clone()).collect();
     let mut addresses = remembered(environment);
     let local = absolute(&place::local(environment));
     if Path::new(&local).join("config").exists() && !addresses.contains(&local) {
         addresses.insert(0, local);
     }
-    addresses.retain(|address| !configured.iter().any(|target| target.url == *address));
+    addresses.retain(|address| !of_others.contains(address));
     if addresses.is_empty() && configured.is_empty() {
         // Says what is missing.
         return Ok(vec![place::open(global, environment, face)?]);

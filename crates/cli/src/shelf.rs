@@ -1,4 +1,4 @@
-//! A place for plain dumps: a directory, or a prefix in a bucket. What is there is there whole.
+//! A place for plain dumps: a directory, here or on a server with SSH, or a prefix in a bucket. What is there is there whole.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use store::Key;
+use remote::sftp::{Address, SftpShelf};
 use store::limit::Limits;
+use store::{Key, Object, StoreError};
 
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
@@ -20,6 +21,8 @@ pub(crate) enum Shelf {
     Directory(PathBuf),
     /// In object storage, no faster than the limits say.
     Bucket(Arc<remote::shelf::Shelf>, Arc<Limits>),
+    /// On a server with SSH, no faster than the limits say.
+    Server(Arc<SftpShelf>, Arc<Limits>),
 }
 
 /// A file there.
@@ -34,6 +37,11 @@ impl Shelf {
     /// The one at `to`, an absolute path or an address.
     pub(crate) fn open(to: &str, environment: &Environment) -> Result<Self> {
         let wire = environment.wire();
+        if let Some(address) = Address::parse(to) {
+            let bad = |reason| StoreError::BadUrl { url: to.to_owned(), reason };
+            let server = SftpShelf::open(address.map_err(bad)?, &wire.settings(), wire.retry())?;
+            return Ok(Self::Server(Arc::new(server), wire.limits()));
+        }
         let bucket = remote::shelf::Shelf::open(to, &wire.settings(), wire.retry())?;
         Ok(bucket.map_or_else(
             || Self::Directory(to.into()),
@@ -49,13 +57,14 @@ impl Shelf {
                 let place = bucket.location();
                 format!("{}/{name}", place.split('?').next().unwrap_or_default())
             }
+            Self::Server(server, _) => format!("{}/{name}", server.location()),
         }
     }
 
     /// Whether rules of the bucket delete files here; `None` where nobody knows.
     pub(crate) fn has_lifecycle(&self) -> Option<bool> {
         match self {
-            Self::Directory(_) => Some(false),
+            Self::Directory(_) | Self::Server(..) => Some(false),
             Self::Bucket(bucket, _) => bucket.has_lifecycle(),
         }
     }
@@ -75,9 +84,15 @@ impl Shelf {
             }
             Self::Bucket(bucket, limits) => {
                 let key = key(name)?;
-                let mut upload = Sending { upload: bucket.begin(&key, length)?, limits };
-                let bytes = fill(&mut upload)?;
-                upload.upload.finish()?;
+                let mut upload = bucket.begin(&key, length)?;
+                let bytes = fill(&mut Sending { send: |bytes: &[u8]| upload.write(bytes), limits })?;
+                upload.finish()?;
+                Ok(bytes)
+            }
+            Self::Server(server, limits) => {
+                let mut upload = server.begin(&key(name)?)?;
+                let bytes = fill(&mut Sending { send: |bytes: &[u8]| upload.write(bytes), limits })?;
+                upload.finish()?;
                 Ok(bytes)
             }
         }
@@ -87,7 +102,7 @@ impl Shelf {
     pub(crate) fn put_small(&self, name: &str, content: &[u8]) -> Result<()> {
         match self {
             Self::Bucket(bucket, _) => Ok(bucket.put(&key(name)?, content)?),
-            Self::Directory(_) => {
+            Self::Directory(_) | Self::Server(..) => {
                 let write = |out: &mut dyn Write| {
                     out.write_all(content).map_err(CliError::io("writing"))?;
                     Ok(content.len() as u64)
@@ -109,13 +124,8 @@ impl Shelf {
                     done => done.map(|()| found).map_err(CliError::io(&what)),
                 }
             }
-            Self::Bucket(bucket, _) => {
-                let placed = |object: store::Object| {
-                    let modified = Timestamp::try_from(object.modified).ok()?;
-                    Some(Placed { name: object.key.to_string(), modified })
-                };
-                Ok(bucket.list(folder)?.into_iter().filter_map(placed).collect())
-            }
+            Self::Bucket(bucket, _) => Ok(placed(bucket.list(folder)?)),
+            Self::Server(server, _) => Ok(placed(server.list(folder)?)),
         }
     }
 
@@ -123,6 +133,7 @@ impl Shelf {
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
         match self {
             Self::Bucket(bucket, _) => Ok(bucket.delete(&key(name)?)?),
+            Self::Server(server, _) => Ok(server.delete(&key(name)?)?),
             Self::Directory(root) => match fs::remove_file(root.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     Err(CliError::io(&format!("deleting {}", root.join(name).display()))(error))
@@ -131,6 +142,14 @@ impl Shelf {
             },
         }
     }
+}
+
+fn placed(objects: Vec<Object>) -> Vec<Placed> {
+    let placed = |object: Object| {
+        let modified = Timestamp::try_from(object.modified).ok()?;
+        Some(Placed { name: object.key.to_string(), modified })
+    };
+    objects.into_iter().filter_map(placed).collect()
 }
 
 fn key(name: &str) -> Result<Key> {
@@ -171,15 +190,15 @@ fn files_below(root: &Path, folder: &Path, found: &mut Vec<Placed>) -> io::Resul
 }
 
 /// A file on its way, for whoever writes bytes.
-struct Sending<'a> {
-    upload: remote::shelf::Upload<'a>,
+struct Sending<'a, S> {
+    send: S,
     limits: &'a Limits,
 }
 
-impl Write for Sending<'_> {
+impl<S: FnMut(&[u8]) -> std::result::Result<(), StoreError>> Write for Sending<'_, S> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.limits.wait_to_send(bytes.len());
-        self.upload.write(bytes).map_err(io::Error::other)?;
+        (self.send)(bytes).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 

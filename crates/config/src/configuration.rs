@@ -126,6 +126,8 @@ pub struct Source {
     pub export: Option<Given<Export>>,
     /// Commands around each run.
     pub hooks: Option<Given<Hooks>>,
+    /// Commands around each restore.
+    pub restore_hooks: Option<Given<Hooks>>,
     /// How to get into a directory of another server.
     pub far: Far,
     /// With on-change: how long nothing must have changed.

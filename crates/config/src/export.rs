@@ -20,7 +20,7 @@ const TENANT: &str = "{tenant}";
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExportTable {
-    /// A directory, or s3://, gs:// or az://bucket/prefix; `{tenant}` stands for the tenant's name
+    /// A directory, sftp://user@host//path, or s3://, gs:// or az://bucket/prefix; `{tenant}` stands for the tenant's name
     pub(crate) to: String,
     /// What dumps are called there: {tenant}, {source}, {database}, {id}, {time}, {date}, {clock}; {source}/{source}-{time}.dump by default
     pub(crate) name: Option<String>,
@@ -51,9 +51,9 @@ impl ExportTable {
         };
         let is_bucket = ["s3://", "gs://", "az://"].iter().any(|scheme| self.to.starts_with(scheme));
         let to = self.to.strip_prefix("file://").unwrap_or(&self.to);
-        if !is_bucket && !to.starts_with('/') {
+        if !is_bucket && !to.starts_with('/') && !to.starts_with("sftp://") {
             return Err(words(format!(
-                "to = {:?} is neither an absolute path nor s3://, gs:// or az://",
+                "to = {:?} is neither an absolute path nor sftp://, s3://, gs:// or az://",
                 self.to
             )));
         }
@@ -77,7 +77,7 @@ impl ExportTable {
 /// Where plain dumps go, beside the repository.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// An absolute path, or the address of a bucket.
+    /// An absolute path, or the address of a server with SSH or of a bucket.
     pub to: String,
     /// What they are called there.
     pub name: ExportName,

@@ -140,7 +140,8 @@ impl Findings {
         let password = self.noted(choice.password());
         let copies = self.noted(choice.copies(repository));
         let export = self.noted(choice.export(tenant, &zone.value));
-        let hooks = self.noted(choice.hooks());
+        let hooks = self.noted(choice.hooks(|section| &section.hooks));
+        let restore_hooks = self.noted(choice.hooks(|section| &section.restore_hooks));
         self.warn_of_what_does_not_fit(&choice, what.as_ref().map(|what| &what.value));
         self.warn_of_what_waits(&choice);
         let compression = choice.plain(|section| &section.compression);
@@ -170,6 +171,7 @@ impl Findings {
             copies: copies?,
             export: export?,
             hooks: hooks?,
+            restore_hooks: restore_hooks?,
             far: choice.far(),
             settle: span(|section| &section.settle).unwrap_or(Given::built_in(SETTLE_USUAL)),
             per_host: choice.plain(|section| &section.per_host),

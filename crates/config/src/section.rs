@@ -46,6 +46,8 @@ pub(crate) struct Section {
     pub(crate) export: Option<Written<ExportTable>>,
     /// Commands around each run
     pub(crate) hooks: Option<Written<HooksTable>>,
+    /// Commands around each restore
+    pub(crate) restore_hooks: Option<Written<HooksTable>>,
     /// sftp: file with the private key; the agent and ~/.ssh by default
     pub(crate) directory_key: Option<Written<PathBuf>>,
     /// sftp: fingerprint of the server's host key, SHA256:…; known_hosts by default
@@ -127,7 +129,7 @@ pub(crate) struct TenantTable {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetTable {
-    /// Sources of this tenant, each one database or directory, in the order in which they are backed up
+    /// Sources of this tenant, in the order in which they are backed up
     pub(crate) members: Written<Vec<String>>,
     /// When all of them run
     pub(crate) schedule: Option<Written<String>>,

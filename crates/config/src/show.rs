@@ -151,6 +151,9 @@ impl Lines {
         if let Some(Given { value, origin }) = &source.hooks {
             self.hooks("hooks", value, origin);
         }
+        if let Some(Given { value, origin }) = &source.restore_hooks {
+            self.hooks("restore_hooks", value, origin);
+        }
         self.far(&source.far);
         if matches!(source.schedule.value, Schedule::OnChange(_)) {
             self.given("settle", &source.settle, |span| quoted(&show_span(*span)));

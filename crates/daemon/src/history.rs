@@ -4,13 +4,15 @@
 //! is a memory of this machine and nothing rests on it: without it, what is due is read from the repositories, and
 //! [`History::learn`] fills it again from the backups that they hold. Runs that are older than [`KEPT`] are dropped.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
-use model::set_mark::SetMark;
+use model::name::BackupId;
+use model::set_mark::{SetMark, SetRun, all_runs};
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
@@ -48,6 +50,25 @@ const SCHEMA: &str = "
         output  TEXT NOT NULL
     ) STRICT;
     CREATE INDEX IF NOT EXISTS hooks_of_run ON hooks (run);
+    CREATE TABLE IF NOT EXISTS restores (
+        id      INTEGER PRIMARY KEY,
+        tenant  TEXT NOT NULL,
+        name    TEXT NOT NULL,
+        backup  TEXT NOT NULL,
+        began   TEXT NOT NULL,
+        ended   TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        reason  TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS restore_hooks (
+        restore INTEGER NOT NULL REFERENCES restores (id) ON DELETE CASCADE,
+        stage   TEXT NOT NULL,
+        command TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        seconds INTEGER NOT NULL,
+        output  TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS hooks_of_restore ON restore_hooks (restore);
 ";
 const COLUMNS: &str = "id, tenant, source, slot, began, ended, outcome, reason, backup, size, stored";
 
@@ -252,10 +273,14 @@ impl History {
         let sql =
             "INSERT OR IGNORE INTO runs (tenant, source, slot, began, ended, outcome, backup, size, stored)
             VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7)";
+        let backups: Vec<_> = backups.into_iter().collect();
+        let runs = all_runs(backups.iter().map(|(_, record)| *record));
+        let halves = halves(&runs);
         let transaction = self.connection.transaction()?;
         let mut learned = 0;
         for (source, record) in backups {
-            let outcome = if record.incomplete { Outcome::Incomplete } else { Outcome::Ok };
+            let is_half = record.incomplete || halves.contains(&record.id);
+            let outcome = if is_half { Outcome::Incomplete } else { Outcome::Ok };
             let (tenant, made) = (record.tenant.as_str(), text(record.created_at));
             let sizes = (signed(record.size_bytes), signed(record.stored_bytes));
             let values =
@@ -317,6 +342,19 @@ impl History {
         let rows = statement.query_map(params![tenant, source, signed(count_max as u64)], read)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
+}
+
+/// Backups of members of sets that lack others: of a server some of whose databases are missing.
+fn halves<'a>(runs: &'a [SetRun<'_>]) -> BTreeSet<&'a BackupId> {
+    let of_run = |run: &'a SetRun<'_>| {
+        let found = run.found();
+        run.records.iter().filter(move |record| {
+            let part = SetMark::of(record).and_then(|mark| mark.part);
+            let member = part.and_then(|part| found.get(&part.member).copied());
+            member.is_some_and(|member| !member.is_whole())
+        })
+    };
+    runs.iter().flat_map(of_run).map(|record| &record.id).collect()
 }
 
 /// Whole seconds, so that every time is equally long and they sort as text.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use model::cancel::CancelToken;
-use rusqlite::params;
+use rusqlite::{Row, params};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::history::{History, Result};
@@ -39,6 +39,17 @@ pub struct HookRun {
 }
 
 impl HookRun {
+    /// From its stage, command, outcome, seconds and output.
+    pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            stage: row.get(0)?,
+            command: row.get(1)?,
+            outcome: row.get(2)?,
+            seconds: u64::try_from(row.get::<_, i64>(3)?).unwrap_or_default(),
+            output: row.get(4)?,
+        })
+    }
+
     /// Whether it did what it should.
     pub fn is_good(&self) -> bool {
         self.outcome == "ok"
@@ -165,15 +176,7 @@ impl History {
     pub fn hooks(&self, id: i64) -> Result<Vec<HookRun>> {
         let sql = "SELECT stage, command, outcome, seconds, output FROM hooks WHERE run = ?1 ORDER BY rowid";
         let mut statement = self.connection.prepare(sql)?;
-        let rows = statement.query_map([id], |row| {
-            Ok(HookRun {
-                stage: row.get(0)?,
-                command: row.get(1)?,
-                outcome: row.get(2)?,
-                seconds: u64::try_from(row.get::<_, i64>(3)?).unwrap_or_default(),
-                output: row.get(4)?,
-            })
-        })?;
+        let rows = statement.query_map([id], HookRun::read)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }

@@ -8,4 +8,5 @@ pub mod timetable;
 pub mod history;
 pub mod set_history;
 pub mod hook;
+pub mod restore_history;
 pub mod change;

@@ -1,7 +1,7 @@
 //! The verbs: each file is one, told as a story over the repository, the directories and PostgreSQL.
 
 pub mod wal_error;
-mod near;
+pub mod near;
 pub mod error;
 pub mod manifest;
 pub mod cluster_manifest;

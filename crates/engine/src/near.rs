@@ -4,7 +4,7 @@
 const TOLD_MAX: usize = 5;
 
 /// Those of `known` that are most like `wrong`, the most alike first (Jaro-Winkler).
-pub(crate) fn nearest(wrong: &str, known: &[&str]) -> Vec<String> {
+pub fn nearest(wrong: &str, known: &[&str]) -> Vec<String> {
     let mut all: Vec<_> = known.iter().map(|name| (strsim::jaro_winkler(wrong, name), *name)).collect();
     all.sort_by(|(one, a), (other, b)| other.total_cmp(one).then(a.cmp(b)));
     all.dedup();

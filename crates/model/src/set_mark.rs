@@ -1,8 +1,11 @@
 //! What the label of a backup says where it is one of a set: several sources that were backed up together.
 //!
 //! Form: `set=NAME/TIME/COUNT`, such as `set=portal/20261130T020000Z/3`: one run of a set is named by its time, and has so many
-//! members. Invariant: from the labels of a repository alone it can be told whether a run of a set is complete.
+//! members. A member that is several backups, as all databases of a server are, stands behind it with their number:
+//! `set=portal/20261130T020000Z/3/all/5`. Invariant: from the labels of a repository alone it can be told whether a run of a set is
+//! complete.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,6 +29,17 @@ pub struct SetMark {
     pub run: Timestamp,
     /// Members that it should have.
     pub members: usize,
+    /// Of which member it is, where that one is several backups.
+    pub part: Option<Part>,
+}
+
+/// One of several backups that are one member.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// The member.
+    pub member: SourceName,
+    /// Backups that it should have.
+    pub of: usize,
 }
 
 /// Text that is no such label.
@@ -39,6 +53,12 @@ impl SetMark {
         record.label.parse().ok()
     }
 
+    /// The mark of each of the `of` backups that are the member `member`.
+    #[must_use]
+    pub fn part_of(&self, member: SourceName, of: usize) -> Self {
+        Self { part: Some(Part { member, of }), ..self.clone() }
+    }
+
     /// The run as it stands in names.
     pub fn run_name(&self) -> String {
         self.run.strftime(TIME).to_string()
@@ -47,7 +67,8 @@ impl SetMark {
 
 impl fmt::Display for SetMark {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{START}{}/{}/{}", self.name, self.run_name(), self.members)
+        write!(out, "{START}{}/{}/{}", self.name, self.run_name(), self.members)?;
+        self.part.iter().try_for_each(|part| write!(out, "/{}/{}", part.member, part.of))
     }
 }
 
@@ -56,14 +77,22 @@ impl FromStr for SetMark {
 
     fn from_str(text: &str) -> Result<Self, NoSet> {
         let mut parts = text.strip_prefix(START).ok_or(NoSet)?.split('/');
-        let mut part = || parts.next().ok_or(NoSet);
-        let (name, run, members) = (part()?, part()?, part()?);
+        let mut next = || parts.next().ok_or(NoSet);
+        let (name, run, members) = (next()?, next()?, next()?);
+        let part = match parts.next() {
+            None => None,
+            Some(member) => Some(Part {
+                member: member.parse().map_err(|_| NoSet)?,
+                of: parts.next().ok_or(NoSet)?.parse().map_err(|_| NoSet)?,
+            }),
+        };
         let run =
             DateTime::strptime(TIME, run).and_then(|time| time.to_zoned(TimeZone::UTC)).map_err(|_| NoSet)?;
         let mark = Self {
             name: name.parse().map_err(|_| NoSet)?,
             run: run.timestamp(),
             members: members.parse().map_err(|_| NoSet)?,
+            part,
         };
         if parts.next().is_some() { Err(NoSet) } else { Ok(mark) }
     }
@@ -78,14 +107,43 @@ pub struct SetRun<'a> {
     pub records: Vec<&'a BackupRecord>,
 }
 
+/// What there is of one member in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Good backups.
+    pub good: usize,
+    /// Backups that there should be.
+    pub of: usize,
+}
+
+impl Member {
+    /// Whether none of them is missing.
+    pub fn is_whole(self) -> bool {
+        self.good >= self.of
+    }
+}
+
 impl SetRun<'_> {
-    /// Members without a good backup: as many as the label says, less those that are good.
+    /// What there is of each member of which there is anything, by their names.
+    pub fn found(&self) -> BTreeMap<SourceName, Member> {
+        let mut found: BTreeMap<SourceName, (BTreeSet<&SourceName>, usize)> = BTreeMap::new();
+        for record in &self.records {
+            let part = SetMark::of(record).and_then(|mark| mark.part);
+            let (member, of) =
+                part.map_or_else(|| (record.source.clone(), 1), |part| (part.member, part.of.max(1)));
+            let entry = found.entry(member).or_default();
+            entry.1 = entry.1.max(of);
+            if record.is_good() {
+                entry.0.insert(&record.source);
+            }
+        }
+        found.into_iter().map(|(member, (good, of))| (member, Member { good: good.len(), of })).collect()
+    }
+
+    /// Members without good backups: as many as the label says, less those of which none is missing.
     pub fn missing(&self) -> usize {
-        let mut good: Vec<_> =
-            self.records.iter().filter(|record| !record.incomplete).map(|one| &one.source).collect();
-        good.sort();
-        good.dedup();
-        self.mark.members.saturating_sub(good.len())
+        let whole = self.found().values().filter(|member| member.is_whole()).count();
+        self.mark.members.saturating_sub(whole)
     }
 }
 
@@ -95,16 +153,21 @@ pub fn runs<'a>(
     tenant: &str,
     name: &str,
 ) -> Vec<SetRun<'a>> {
-    let mut runs: Vec<SetRun<'a>> = vec![];
-    for record in records.into_iter().filter(|record| record.tenant.as_str() == tenant) {
-        let Some(mark) = SetMark::of(record).filter(|mark| mark.name.as_str() == name) else { continue };
-        match runs.iter_mut().find(|known| known.mark.run == mark.run) {
-            Some(known) => known.records.push(record),
-            None => runs.push(SetRun { mark, records: vec![record] }),
-        }
-    }
-    runs.sort_by_key(|run| std::cmp::Reverse(run.mark.run));
+    let mut runs = all_runs(records.into_iter().filter(|record| record.tenant.as_str() == tenant));
+    runs.retain(|run| run.mark.name.as_str() == name);
     runs
+}
+
+/// The runs of every set of every tenant, the newest first.
+pub fn all_runs<'a>(records: impl IntoIterator<Item = &'a BackupRecord>) -> Vec<SetRun<'a>> {
+    let mut runs: BTreeMap<_, SetRun<'a>> = BTreeMap::new();
+    for record in records {
+        let Some(mark) = SetMark::of(record) else { continue };
+        let mark = SetMark { part: None, ..mark };
+        let key = (std::cmp::Reverse(mark.run), record.tenant.clone(), mark.name.clone());
+        runs.entry(key).or_insert_with(|| SetRun { mark, records: vec![] }).records.push(record);
+    }
+    runs.into_values().collect()
 }
 
 #[cfg(test)]
@@ -117,6 +180,9 @@ mod tests {
         assert_eq!((mark.name.as_str(), mark.members), ("portal", 3));
         assert_eq!(mark.run, "2026-11-30T02:00:00Z".parse().unwrap());
         assert_eq!(mark.to_string(), "set=portal/20261130T020000Z/3");
+        let part = mark.part_of("all".parse().unwrap(), 5);
+        assert_eq!(part.to_string(), "set=portal/20261130T020000Z/3/all/5");
+        assert_eq!("set=portal/20261130T020000Z/3/all/5".parse(), Ok(part));
         for other in [
             "",
             "portal",
@@ -124,9 +190,42 @@ mod tests {
             "set=portal/3",
             "set=portal/2026/3",
             "set=a/20261130T020000Z/3/4",
+            "set=a/20261130T020000Z/3/all/many",
+            "set=a/20261130T020000Z/3/all/5/6",
             "set=-a/20261130T020000Z/3",
         ] {
             assert_eq!(other.parse::<SetMark>(), Err(NoSet), "{other}");
         }
+    }
+
+    fn record(source: &str, label: &str) -> BackupRecord {
+        let json = serde_json::json!({
+            "id": format!("acme-{source}-20261130T020000Z"), "tenant": "acme", "source": source, "kind": "dump",
+            "database": source, "createdAt": "2026-11-30T02:00:00Z", "sizeBytes": "1", "storedBytes": "1", "sha256": "",
+            "destination": "", "location": "", "engine": "postgres", "snapshot": "", "lastVerification": null,
+            "relationCount": "0", "startLsn": "", "stopLsn": "", "timeline": "", "label": label, "hold": false,
+            "incomplete": false,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    /// Neither a database that came twice nor one that is not good stands for another.
+    #[test]
+    fn a_member_of_several_backups_is_there_when_all_of_them_are() {
+        let of_all = "set=portal/20261130T020000Z/2/all/3";
+        let mut records = vec![record("keys", "set=portal/20261130T020000Z/2"), record("app", of_all)];
+        records.push(record("app", of_all));
+        records.push(record("shop", of_all));
+        let run = |records: &[BackupRecord]| {
+            let runs = runs(records, "acme", "portal");
+            assert_eq!(runs.len(), 1);
+            (runs[0].missing(), runs[0].found()[&"all".parse().unwrap()])
+        };
+        assert_eq!(run(&records), (1, Member { good: 2, of: 3 }));
+        records.push(record("wiki", of_all));
+        assert_eq!(run(&records), (0, Member { good: 3, of: 3 }));
+        records[3].incomplete = true;
+        assert_eq!(run(&records), (1, Member { good: 2, of: 3 }));
+        assert!(runs(&records, "beta", "portal").is_empty());
     }
 }

@@ -20,9 +20,11 @@ mod folder;
 mod object;
 mod pool;
 mod store;
+mod shelf;
 
 pub use self::store::SftpStore;
 pub use address::Address;
 pub(crate) use link::{Channel, Dial};
+pub use shelf::{SftpShelf, SftpUpload};
 pub(crate) use store::store_error;
 pub use trust::HostKeyTrouble;

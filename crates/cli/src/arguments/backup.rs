@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use engine::back_up_cluster::Via;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use model::set_mark::SetMark;
 
 use super::afar::FarArguments;
 use super::recovery::RecoveryArguments;
@@ -134,6 +135,9 @@ pub(crate) struct Create {
     pub(crate) spread_checkpoint: bool,
     #[command(flatten)]
     pub(crate) far: FarArguments,
+    /// Of which run of which set it is one
+    #[arg(skip)]
+    pub(crate) set: Option<SetMark>,
 }
 
 /// How the files of a cluster come.
@@ -253,6 +257,9 @@ pub(crate) struct Restore {
     pub(crate) recovery: RecoveryArguments,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+    /// Run none of the commands that the configuration puts around a restore
+    #[arg(long)]
+    pub(crate) no_hooks: bool,
     /// Show the plan and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -262,6 +269,9 @@ pub(crate) struct Restore {
     /// The set that it is one of was confirmed
     #[arg(skip)]
     pub(crate) is_confirmed: bool,
+    /// It is one of a set that is restored
+    #[arg(skip)]
+    pub(crate) is_member: bool,
     #[command(flatten)]
     pub(crate) warm_up: WarmUpArguments,
 }

@@ -55,6 +55,31 @@ enum Whole {
 }
 
 impl RecoveryArguments {
+    /// Nothing was said.
+    pub(crate) fn none() -> Self {
+        Self {
+            target_time: None,
+            target_lsn: None,
+            target_xid: None,
+            target_name: None,
+            target: None,
+            target_exclusive: false,
+            target_timeline: TargetTimeline::default(),
+            target_action: TargetAction::default(),
+            continue_archiving: false,
+            standby: false,
+            tablespace: vec![],
+        }
+    }
+
+    /// The same; where no target was said, to the end of the backup itself, and no further.
+    pub(crate) fn or_immediate(mut self) -> Self {
+        if self.point() == RecoveryTarget::Latest && !self.standby {
+            self.target = Some(Whole::Immediate);
+        }
+        self
+    }
+
     /// Where recovery ends.
     pub(crate) fn point(&self) -> RecoveryTarget {
         let Self { target_time, target_lsn, target_xid, target_name, target, .. } = self;

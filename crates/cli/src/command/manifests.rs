@@ -69,6 +69,8 @@ type File = (&'static str, String);
 fn systemd(order: &Manifests, configuration: &str) -> Vec<File> {
     let Manifests { user, binary, delay, .. } = order;
     let binary = binary.display();
+    // Its home is not to be written.
+    let state = if user == "root" { "Environment=MAINSTAY_STATE_DIR=/var/lib/mainstay\n" } else { "" };
     let calendar = order.calendar.as_deref().unwrap_or(CALENDAR);
     // It may read what the backup needs and write nothing but its own directories and repositories on this machine.
     let service = |kind: &str, arguments: &str| {
@@ -76,7 +78,7 @@ fn systemd(order: &Manifests, configuration: &str) -> Vec<File> {
             "[Service]\n\
              Type={kind}\n\
              ExecStart={binary} --config {configuration} {arguments}\n\
-             User={user}\n\
+             User={user}\n{state}\
              AmbientCapabilities=CAP_DAC_READ_SEARCH\n\
              CapabilityBoundingSet=CAP_DAC_READ_SEARCH\n\
              NoNewPrivileges=yes\n\

@@ -2,6 +2,7 @@
 
 use daemon::history::{History, Run};
 use daemon::hook::HookRun;
+use daemon::restore_history::Restored;
 use serde_json::{Value, json};
 
 use super::sources;
@@ -34,13 +35,13 @@ pub(crate) fn run(
             }
         }
     }
-    let (tenant, source) = match name
-        .map(|name| name.split_once('/').map_or((name, None), |(tenant, source)| (tenant, Some(source))))
-    {
-        Some((tenant, source)) => (Some(tenant), source),
-        None => (None, None),
-    };
+    let (tenant, source) = parts(name);
     let runs = history.runs(tenant, source, last)?;
+    if let (Some(name), []) = (name, &*runs) {
+        face.note(&format!(
+            "no run of {name} is remembered on this machine; --rebuild asks the repositories"
+        ));
+    }
     let values = runs.iter().map(|run| value(run, &history)).collect::<Result<Vec<_>>>()?;
     face.result(&json!({ "runs": values }), || {
         let header = ["BEGAN", "SOURCE", "OUTCOME", "SECONDS", "SIZE", "STORED", "BACKUP", "REASON"];
@@ -48,6 +49,53 @@ pub(crate) fn run(
         table(&rows.collect::<Vec<_>>())
     });
     Ok(())
+}
+
+/// `runs --restores`: restores around which commands ran.
+pub(super) fn restores(
+    name: Option<&str>,
+    last: usize,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    let (tenant, name) = parts(name);
+    let restores = sources::history(environment, face)?.restores(tenant, name, last)?;
+    let document = restores.iter().map(|one| {
+        json!({
+            "tenant": one.tenant,
+            "name": one.name,
+            "backup": one.backup,
+            "began": one.began.to_string(),
+            "ended": one.ended.to_string(),
+            "outcome": one.outcome,
+            "reason": one.reason,
+            "hooks": one.hooks.iter().map(hook).collect::<Vec<_>>(),
+        })
+    });
+    face.result(&json!({ "restores": document.collect::<Vec<_>>() }), || {
+        let header = ["BEGAN", "NAME", "OUTCOME", "SECONDS", "BACKUP", "REASON"].map(str::to_owned).to_vec();
+        let row = |one: &Restored| {
+            vec![
+                format!("{:.0}", one.began),
+                format!("{}/{}", one.tenant, one.name),
+                one.outcome.clone(),
+                one.ended.duration_since(one.began).as_secs().to_string(),
+                one.backup.clone(),
+                one.reason.clone(),
+            ]
+        };
+        table(&std::iter::once(header).chain(restores.iter().map(row)).collect::<Vec<_>>())
+    });
+    Ok(())
+}
+
+/// Of TENANT or TENANT/NAME.
+fn parts(name: Option<&str>) -> (Option<&str>, Option<&str>) {
+    match name.map(|name| name.split_once('/').ok_or(name)) {
+        None => (None, None),
+        Some(Ok((tenant, name))) => (Some(tenant), Some(name)),
+        Some(Err(tenant)) => (Some(tenant), None),
+    }
 }
 
 fn seconds(run: &Run) -> Option<i64> {

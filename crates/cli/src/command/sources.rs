@@ -7,7 +7,9 @@ use config::configuration::{Configuration, Source, SourceSet, Tenant, What};
 use daemon::history::History;
 use daemon::timetable::{Entry, delay};
 use model::backup::{BackupKind, BackupRecord};
+use model::set_mark::SetMark;
 
+use crate::configured::are_configured;
 use crate::database::is_left_out;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
@@ -80,9 +82,13 @@ pub(super) fn chosen<'a>(configuration: &'a Configuration, names: &[String]) -> 
     };
     for name in names {
         if !all.iter().any(|one| is_meant(name, one)) {
-            let known: Vec<_> = all.iter().map(Configured::name).collect();
-            return Err(CliError::new(Kind::NotFound, format!("no source {name} is configured"))
-                .hint(format!("configured are {}", known.join(", "))));
+            let sets = configuration.tenants.iter().flat_map(|tenant| {
+                tenant.sets.iter().map(move |set| format!("{}/{}", tenant.name, set.name))
+            });
+            let known: Vec<_> = all.iter().map(Configured::name).chain(sets).collect();
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            return Err(CliError::new(Kind::NotFound, format!("no tenant, source or set is called {name}"))
+                .hint(are_configured(name, &known)));
         }
     }
     Ok(all
@@ -92,16 +98,18 @@ pub(super) fn chosen<'a>(configuration: &'a Configuration, names: &[String]) -> 
 }
 
 /// Whether a backup is one of the tenant's `source`: it bears its name; of all databases of a server, it is a dump that bears
-/// the name of no other source, and of a database that is not left out.
+/// the name of no other source, and of a database that is not left out. One of a set says of which member it is.
 pub(super) fn is_of(tenant: &Tenant, source: &Source, record: &BackupRecord) -> bool {
     if record.tenant != tenant.name {
         return false;
     }
+    let is_left_out = || is_left_out(&source.exclude.value, &record.database);
+    if let Some(part) = SetMark::of(record).and_then(|mark| mark.part) {
+        return part.member == source.name && !is_left_out();
+    }
     let What::Databases(_) = source.what.value else { return record.source == source.name };
     let is_anothers = |other: &Source| other.name != source.name && other.name == record.source;
-    record.kind == BackupKind::Dump
-        && !is_left_out(&source.exclude.value, &record.database)
-        && !tenant.sources.iter().any(is_anothers)
+    record.kind == BackupKind::Dump && !is_left_out() && !tenant.sources.iter().any(is_anothers)
 }
 
 /// Whether a backup can be relied on: it is whole, and no verification of it failed.

@@ -41,19 +41,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(global: &Global, once: bool, environment: &Environment, face: &Face) -> Result<()> {
     let cancel = interrupt::watch()?;
+    let watching = Watching { environment, face };
     if once {
-        return Watching { global, environment, face }.look().and_then(|found| found.end());
+        return watching.look(&configured::required(global)?, None).end();
     }
+    let mut configuration = configured::required(global)?;
     loop {
+        watching.look(&configuration, None);
         // The configuration is read anew each time; a mistake in it must not silence the observer.
-        let watching = Watching { global, environment, face };
-        if let Err(error) = watching.look() {
-            face.warn(&error.message);
-        }
-        let every =
-            configured::required(global).map(|configuration| configuration.watch.every).unwrap_or_default();
-        if !wait(every.unsigned_abs().max(Duration::from_secs(1)), &cancel) {
-            return Ok(());
+        loop {
+            if !wait(configuration.watch.every.unsigned_abs().max(Duration::from_secs(1)), &cancel) {
+                return Ok(());
+            }
+            match configured::required(global) {
+                Ok(read) => {
+                    configuration = read;
+                    break;
+                }
+                Err(error) => drop(watching.look(&configuration, Some(&error.message))),
+            }
         }
     }
 }
@@ -104,22 +110,27 @@ impl Found {
 }
 
 struct Watching<'a> {
-    global: &'a Global,
     environment: &'a Environment,
     face: &'a Face,
 }
 
 impl Watching<'_> {
-    /// Look, tell, and give a sign of life.
-    fn look(&self) -> Result<Found> {
-        let configuration = configured::required(self.global)?;
+    /// Look, tell, and give a sign of life. What `mistake` is in the configuration, which stays as it was, is an alarm, too.
+    fn look(&self, configuration: &Configuration, mistake: Option<&str>) -> Found {
         let now = Timestamp::now();
-        let seen = self.everything(&configuration, now);
+        let mut seen = self.everything(configuration, now);
+        seen.extend(mistake.map(|words| {
+            let words = format!("it cannot be read, and what was in it before is looked at: {words}");
+            let alarm = Alarm { name: "configuration".to_owned(), fault: Fault::Unreadable, words };
+            (vec![alarm], configuration.watch.notify.clone())
+        }));
         let alarms: Vec<_> = seen.iter().flat_map(|(alarms, _)| alarms.clone()).collect();
         self.show(&alarms);
-        let untold = self.tell(&configuration, &seen, now);
+        let untold = self.tell(configuration, &seen, now);
         // Whoever waits for the sign is to hear of it where nobody else could be told. Where somebody was, he knows who was not.
         let is_heard = reaches_somebody(&configuration.receivers, &seen, &untold);
+        // Where nobody is told of a mistake, that the sign stays away is what tells of it.
+        let is_heard = is_heard && (mistake.is_none() || !configuration.watch.notify.is_empty());
         let untold = untold.into_iter().map(|untold| untold.words).collect();
         if let Some(address) = configuration.watch.heartbeat.as_ref().filter(|_| is_heard) {
             let alive = self.address(address).and_then(|url| Ok(ping(&url)?));
@@ -127,7 +138,7 @@ impl Watching<'_> {
                 self.face.warn(&format!("the sign of life was not taken: {}", error.message));
             }
         }
-        Ok(Found { alarms, untold })
+        Found { alarms, untold }
     }
 
     /// Of everything that is expected the alarms, and who is told of them.

@@ -14,6 +14,7 @@ use testkit::postgres::Postgres;
 use testkit::program::Program;
 use testkit::s3::{S3, with_credentials};
 use testkit::site::files_below;
+use testkit::sshd::Sshd;
 use testkit::strace::{self, Fault};
 
 use crate::office::Office;
@@ -316,6 +317,88 @@ fn c3_dumps_go_to_gcs_and_azure_under_their_ids() {
     next_second();
     let id = run();
     assert!(fetch(&url, &id) > 16 << 20);
+}
+
+/// A server with SSH: what is there is whole, whatever breaks on the way, and goes by the policy.
+#[test]
+fn n3_dumps_go_to_a_server_with_ssh_and_none_of_them_is_ever_half() {
+    let (mut ssh, server) = (Sshd::start(), Postgres::start());
+    let far = tempfile::tempdir().unwrap();
+    let export = format!(
+        "export = {{ to = \"{}/{{tenant}}\", name = \"{{database}}-{{date}}-{{clock}}.dump\", sidecar = true,\n\
+         retention = {{ keep_last = 2 }} }}",
+        ssh.address(far.path())
+    );
+    let mut office = with_database(&server, &export);
+    for (name, value) in ssh.variables() {
+        office.program = office.program.clone().with(&name, value);
+    }
+    let there = far.path().join("acme");
+    let shown = || names(&there).into_iter().filter(|name| !name.starts_with(".tmp/")).collect::<Vec<_>>();
+    let unnamed = || fs::read_dir(there.join(".tmp")).into_iter().flatten().flatten().collect::<Vec<_>>();
+    fs::create_dir_all(&there).unwrap();
+    fs::write(there.join("by-hand.dump"), "somebody's").unwrap();
+    for _ in 0..3 {
+        next_second();
+        office.run(&["run"]).ok().says("export ok id=acme-app-");
+    }
+    assert_eq!(shown().len(), 5, "two dumps, what is told of each, and what is another's: {:?}", shown());
+    assert!(unnamed().is_empty());
+    for name in shown().iter().filter(|name| name.starts_with("app-") && name.ends_with(".dump")) {
+        let dump = there.join(name);
+        assert!(recorded(&office).contains(&sha256(&dump)));
+        assert_is_dump(&server, &dump);
+        let sidecar = fs::read(there.join(name.replace(".dump", ".meta.json"))).unwrap();
+        let told: Value = serde_json::from_slice(&sidecar).unwrap();
+        let address = format!("{}/acme/{name}", ssh.address(far.path()));
+        assert_eq!(
+            (told["destination"].as_str(), told["location"].as_str()),
+            (Some("sftp"), Some(&*address))
+        );
+        assert_eq!(fs::metadata(&dump).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    // Killed while a large one is under way.
+    make_noise(&server);
+    let before = shown();
+    let slow = ["run", "--limit-upload", "8M"];
+    next_second();
+    let mut killed = office.program.start(&slow);
+    wait_for_pieces(&there.join(".tmp"), &[]);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(shown(), before, "nobody sees what is not whole");
+    let left: Vec<_> = unnamed().iter().map(fs::DirEntry::path).collect();
+    // The connections break in the middle: they are made again, and the dump is whole. The one that was missed comes, too.
+    next_second();
+    let broken = office.program.start(&slow);
+    wait_for_pieces(&there.join(".tmp"), &left);
+    ssh.cut_connections();
+    let ran = testkit::program::Ran::wait(broken).ok().says("older dumps deleted");
+    assert_eq!(ran.stderr.matches("export ok").count(), 2, "{}", ran.stderr);
+    assert_eq!((shown().len(), unnamed().len()), (5, left.len()), "{:?}", shown());
+    let known = recorded(&office);
+    let dumps: Vec<_> =
+        shown().into_iter().filter(|name| name.starts_with("app-") && name.ends_with(".dump")).collect();
+    assert!(dumps.iter().all(|name| known.contains(&sha256(&there.join(name)))), "{dumps:?}");
+    // A server that is away costs the export alone.
+    ssh.kill();
+    next_second();
+    office.run(&["run", "--retry-for", "0"]).exits(3).says("run partial source=acme/app: export to sftp://");
+}
+
+/// Wait until a file that is none of `left` has a first part.
+fn wait_for_pieces(folder: &Path, left: &[std::path::PathBuf]) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut found = fs::read_dir(folder).into_iter().flatten().flatten();
+        if found.any(|entry| {
+            !left.contains(&entry.path()) && entry.metadata().is_ok_and(|about| about.len() > 1 << 20)
+        }) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nothing arrives");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The object itself, by a signed request.

@@ -7,10 +7,15 @@ use crate::office::Office;
 /// An office whose tenant acme has a directory with these `hooks`.
 fn with_hooks(hooks: &str) -> Office {
     let office = Office::of_two("");
+    put_hooks(&office, "hooks", hooks);
+    office
+}
+
+fn put_hooks(office: &Office, key: &str, hooks: &str) {
     let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
     let (before, behind) = text.split_once("[tenants.beta").unwrap();
-    office.configure(&format!("{before}hooks = {{ {hooks} }}\n[tenants.beta{behind}"));
-    office
+    let before = before.split(key).next().unwrap();
+    office.configure(&format!("{before}{key} = {{ {hooks} }}\n[tenants.beta{behind}"));
 }
 
 fn log(office: &Office) -> String {
@@ -73,4 +78,69 @@ fn t11_a_command_that_fails_stops_the_chain() {
     assert_eq!(log(&office), "failed\n");
     office.configure("[repository]\nurl = \"/r\"\n[tenants.a.sources.s]\ndirectory = \"/d\"\nhooks = { before = [\"\"] }\n");
     office.run(&["config", "check"]).exits(2).says(":5: ").says("a command is not empty");
+}
+
+/// A restore of one source; what it is restored from is a directory, and databases go the same road.
+#[test]
+fn t11_commands_run_around_a_restore_and_the_first_that_fails_stops_the_chain() {
+    let office = Office::of_two("");
+    let good = "before = [\"echo stop >> ROOT/log; echo stopped\"],\n\
+        after = [\"echo start $MAINSTAY_SOURCE $MAINSTAY_BACKUP_ID $MAINSTAY_OUTCOME >> ROOT/log\"],\n\
+        on_failure = [\"echo $MAINSTAY_OUTCOME: $MAINSTAY_REASON >> ROOT/log\"]";
+    put_hooks(&office, "restore_hooks", good);
+    office.run(&["run", "acme"]).ok();
+    assert_eq!(log(&office), "", "they are not around backups");
+    let number = std::cell::Cell::new(0);
+    let restore = |more: &[&str]| {
+        number.set(number.get() + 1);
+        let to = office.path().join(format!("back-{}", number.get()));
+        let ran =
+            office.run(&[&["backup", "restore", "acme/papers", "--to", to.to_str().unwrap()], more].concat());
+        (ran, to)
+    };
+    let (planned, to) = restore(&["--dry-run"]);
+    planned.ok().says("echo stop >>").says("--no-hooks");
+    assert!(log(&office).is_empty() && !to.exists());
+    let (ran, to) = restore(&[]);
+    ran.ok();
+    assert!(to.join("paper").exists());
+    let told = log(&office);
+    assert!(told.starts_with("stop\nstart papers acme-papers-") && told.ends_with(" ok\n"), "{told}");
+    let kept = office.json(&["runs", "--restores", "acme/papers"])["restores"][0].clone();
+    assert_eq!(
+        (kept["outcome"].as_str(), kept["hooks"][0]["output"].as_str()),
+        (Some("ok"), Some("stopped")),
+        "{kept}"
+    );
+    // Nothing is stopped for what is refused, or where nobody wants it.
+    let full = ["backup", "restore", "acme/papers", "--to", to.to_str().unwrap()];
+    office.run(&full).exits(6).says("is not empty");
+    let (ran, _) = restore(&["--no-hooks"]);
+    ran.ok();
+    assert_eq!(log(&office), told);
+    // One that fails.
+    fs::remove_file(office.path().join("log")).unwrap();
+    put_hooks(&office, "restore_hooks", &good.replace("before = [", "before = [\"echo no lock; exit 4\", "));
+    let (ran, to) = restore(&[]);
+    ran.exits(1).says("hook before `echo no lock; exit 4`: it ended with exit status 4: no lock");
+    assert!(
+        !to.exists() && log(&office).starts_with("failed: hook before") && log(&office).lines().count() == 1
+    );
+    let kept = office.json(&["runs", "--restores"])["restores"][0].clone();
+    assert_eq!(
+        (kept["outcome"].as_str(), kept["hooks"].as_array().unwrap().len()),
+        (Some("failed"), 2),
+        "{kept}"
+    );
+    put_hooks(&office, "restore_hooks", "after = [\"exit 1\"]");
+    let (ran, to) = restore(&[]);
+    ran.exits(3).says("hook after `exit 1`").says("everything is restored");
+    assert!(to.join("paper").exists());
+    // What is damaged comes to on_failure, and keeps its own exit code.
+    put_hooks(&office, "restore_hooks", good);
+    fs::remove_file(office.path().join("log")).unwrap();
+    fs::rename(office.path().join("repositories/acme/data"), office.path().join("data")).unwrap();
+    let (ran, _) = restore(&[]);
+    assert_ne!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(log(&office).contains("failed: ") && !log(&office).contains("start"), "{}", log(&office));
 }

@@ -1,13 +1,18 @@
 //! Sources that are backed up and restored together.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use testkit::postgres::Postgres;
+use pg::throwaway::SUPERUSER;
+use serde_json::Value;
+use testkit::postgres::{Postgres, installed};
 use testkit::program::Ran;
+use testkit::revived::{Revived, give_to_owner_of};
 
 use crate::office::Office;
-use crate::{source, with_database};
+use crate::{next_second, source, with_database};
 
 /// A database and two directories of a tenant, as a set.
 fn with_set(server: &Postgres, more: &str) -> Office {
@@ -167,4 +172,130 @@ fn a_set_that_makes_no_sense_is_refused_with_its_line() {
         "[tenants.acme.sets.x]\nmembers = [\"app\"]\n[tenants.acme.sets.y]\nmembers = [\"app\"]\n",
         "app is in two sets",
     );
+}
+
+/// A directory, the whole server, and each of its databases as a set; beside it the source `app`, which is one of these databases.
+fn with_server(server: &Postgres) -> Office {
+    let address = format!("postgresql://{SUPERUSER}@127.0.0.1:{}/postgres", server.port());
+    let office = with_database(
+        server,
+        &format!(
+            "[tenants.acme.sources.main]\ncluster = \"{address}\"\npassword = \"file:ROOT/server\"\n\
+             [tenants.acme.sources.all]\ndatabases = \"{address}\"\nexclude = [\"postgres\"]\npassword = \"file:ROOT/server\"\n\
+             [tenants.acme.sources.web]\ndirectory = \"ROOT/web\"\n\
+             [tenants.acme.sets.portal]\nmembers = [\"web\", \"main\", \"all\"]\nschedule = \"@daily\"\nmax_age = \"26h\"\n\
+             restore_hooks = {{ before = [\"echo stop >> ROOT/log\"], after = [\"echo start >> ROOT/log\"] }}\n"
+        ),
+    );
+    server.psql_in("postgres", "CREATE DATABASE shop");
+    server.psql_in("shop", "CREATE TABLE goods AS SELECT generate_series(1, 10) n");
+    office.file("web/index", "a page");
+    office
+}
+
+/// The labels of one run of the set, by what they are of.
+fn labels(office: &Office, newest: usize) -> Vec<(String, String)> {
+    let listed = office.json(&["backup", "list"]);
+    let records = listed["records"].as_array().unwrap().iter();
+    let of_set = records.filter(|one| one["label"].as_str().unwrap().starts_with("set=portal/"));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut found: Vec<_> =
+        of_set.take(newest).map(|one| (text(&one["source"]), text(&one["label"]))).collect();
+    found.sort();
+    found
+}
+
+/// What a set lacks, by all who can be asked.
+fn assert_lacks_a_database(office: &Office) {
+    let state = office.json(&["status"])["sets"][0].clone();
+    assert_eq!(
+        (state["state"].as_str(), &state["missing"][0]),
+        (Some("INCOMPLETE"), &"all".into()),
+        "{state}"
+    );
+    office.run(&["backup", "list"]).ok().says("set acme/portal, run ").says("is INCOMPLETE: 1 of 3 members");
+    let sets = office.json(&["backup", "list"])["incompleteSets"].clone();
+    assert_eq!(
+        (sets[0]["name"].as_str(), sets[0]["missing"].as_u64()),
+        (Some("acme/portal"), Some(1)),
+        "{sets}"
+    );
+    office.run(&["watch", "--once"]).exits(7).says("lacks all (1 of 2 are there)");
+}
+
+#[test]
+fn t10_a_set_of_a_cluster_and_of_every_database_is_whole_or_seen_to_lack_one() {
+    let server = Postgres::start_with_settings(&installed()[0], &[("wal_level", "replica")]);
+    let office = with_server(&server);
+    office.run(&["run"]).ok().says("set ok name=acme/portal").says("members=3");
+    let found = labels(&office, 9);
+    let sources: Vec<_> = found.iter().map(|(source, _)| source.as_str()).collect();
+    assert_eq!(sources, ["app", "main", "shop", "web"], "{found:?}");
+    for (source, label) in &found {
+        let is_database = ["app", "shop"].contains(&source.as_str());
+        assert!(label.ends_with(if is_database { "/3/all/2" } else { "/3" }), "{source}: {label}");
+    }
+    office.run(&["watch", "--once"]).ok();
+    assert_eq!(office.json(&["status"])["sets"][0]["state"], "ok");
+    // A table whose file is gone cannot be dumped, while the cluster can be backed up.
+    let file = "CREATE TABLE bad AS SELECT 1 AS n; CHECKPOINT; SELECT pg_relation_filepath('bad')";
+    let file = server.psql_in("shop", file);
+    fs::remove_file(server.cluster().data_dir().join(file.trim())).unwrap();
+    next_second();
+    let ran = office.run(&["run", "acme/portal"]).exits(3);
+    ran.says("run incomplete source=acme/all: shop: ")
+        .says("set INCOMPLETE name=acme/portal")
+        .says("missing=all");
+    assert_lacks_a_database(&office);
+    // A machine that remembers nothing learns it from the repository.
+    fs::remove_dir_all(office.path().join(".local")).unwrap();
+    assert_lacks_a_database(&office);
+    assert_eq!(office.json(&["run", "--due", "--dry-run"])["due"].as_array().unwrap().len(), 0);
+    // One more joins.
+    server.psql_in("shop", "DROP TABLE bad");
+    server.psql_in("postgres", "CREATE DATABASE later");
+    next_second();
+    office.run(&["run", "acme/portal"]).ok();
+    let found = labels(&office, 5);
+    assert_eq!(found.iter().filter(|(_, label)| label.ends_with("/3/all/3")).count(), 3, "{found:?}");
+    office.run(&["watch", "--once"]).ok();
+    comes_back(&office, &server);
+}
+
+/// By one command: the directory, then the data directory, then the databases.
+fn comes_back(office: &Office, server: &Postgres) {
+    let program =
+        office.program.clone().with("PGHOST", "127.0.0.1").with("PGPORT", server.port().to_string());
+    let program = program.with("PGUSER", SUPERUSER).with("PGPASSWORD", server.password());
+    let back = office.path().join("back");
+    let restore = ["backup", "restore", "acme/portal", "--database", "{database}_back"];
+    program.run(&restore).exits(2).says("is a cluster, and nobody said where it goes");
+    let restore = [&restore[..], &["--to", back.to_str().unwrap(), "--target-action", "promote"]].concat();
+    let planned = program.run(&[&restore[..], &["--dry-run"]].concat()).ok();
+    planned
+        .says("3 members in 5 backups, directories first")
+        .says("echo stop")
+        .says("recover to the end of the backup");
+    assert!(!back.exists() && !office.path().join("log").exists());
+    let ran = program.run(&restore).ok().says("restore ok set=acme/portal").says("members=3");
+    let at = |words: &str| ran.stderr.rfind(words).unwrap_or_else(|| panic!("{words}: {}", ran.stderr));
+    let order = ["web", "main", "app"].map(|source| at(&format!("restore ok id=acme-{source}-")));
+    assert!(order.is_sorted(), "{}", ran.stderr);
+    assert_eq!(fs::read_to_string(office.path().join("log")).unwrap(), "stop\nstart\n");
+    assert_eq!(fs::read_to_string(back.join("web/index")).unwrap(), "a page");
+    assert_eq!(server.psql_in("app_back", "SELECT count(*) FROM t").trim(), "1000");
+    assert_eq!(server.psql_in("shop_back", "SELECT count(*) FROM goods").trim(), "10");
+    assert_eq!(server.psql("SELECT count(*) FROM pg_database WHERE datname = 'later_back'").trim(), "1");
+    let (home, data) = (office.path(), back.join("main"));
+    fs::set_permissions(home, PermissionsExt::from_mode(0o755)).unwrap();
+    give_to_owner_of(home, server);
+    let environment = [("HOME", home), ("MAINSTAY_NO_AGENT", Path::new("1"))];
+    let revived = Revived::try_start_with(&data, server, &[], &environment);
+    let revived = revived.unwrap_or_else(|words| panic!("the server does not start:\n{words}"));
+    revived.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(revived.psql("app", "SELECT count(*) FROM t"), "1000");
+    assert_eq!(revived.psql("shop", "SELECT count(*) FROM goods"), "10");
+    // Databases came to the living server behind the backup.
+    assert_eq!(revived.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%back'"), "0");
+    revived.stop();
 }

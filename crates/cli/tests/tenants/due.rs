@@ -30,7 +30,11 @@ fn c20_what_is_due_runs_once_and_what_was_missed_comes_once() {
     fs::remove_dir_all(office.path().join(".local")).unwrap();
     assert_eq!(outcomes(&office.json(&["run", "--due"])), []);
     office.run(&["run", "acme"]).ok().says("backup ok id=acme-papers-");
-    office.run(&["run", "acme/nothing"]).exits(5).says("no source acme/nothing").says("acme/papers");
+    office
+        .run(&["run", "acme/nothing"])
+        .exits(5)
+        .says("no tenant, source or set is called acme/nothing")
+        .says("acme/papers");
     let runs = office.json(&["runs"]);
     assert_eq!(runs["runs"].as_array().unwrap().len(), 3, "{runs}");
 }

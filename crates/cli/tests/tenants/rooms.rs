@@ -33,6 +33,17 @@ fn c24_each_tenant_has_its_own_repository_which_the_others_key_does_not_open() {
     let to = office.path().join("to");
     office.run(&["backup", "restore", "beta/papers", "--to", to.to_str().unwrap()]).ok();
     assert_eq!(fs::read_to_string(to.join("paper")).unwrap(), "what beta wrote");
+    // Where one is named, nothing of the others is opened, and what is wrong with theirs is not met.
+    fs::remove_file(office.path().join("passwords/acme")).unwrap();
+    office.run(&["backup", "list"]).ok().says("repositories/acme is left out");
+    let there = office.path().join("there");
+    for of_beta in [
+        &["backup", "list", "beta"][..],
+        &["backup", "restore", "beta/papers", "--to", there.to_str().unwrap()],
+    ] {
+        let ran = office.run(of_beta).ok();
+        assert!(!ran.stderr.contains("acme"), "{}", ran.stderr);
+    }
 }
 
 #[test]

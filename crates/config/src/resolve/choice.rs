@@ -8,6 +8,7 @@ use model::retention::Policy;
 use crate::configuration::{Export, Far, Hooks, Repository};
 use crate::error::{ConfigError, Result};
 use crate::file::File;
+use crate::hooks::HooksTable;
 use crate::keep::Span;
 use crate::origin::Given;
 use crate::schedule::Schedule;
@@ -19,6 +20,9 @@ const SCHEDULE_USUAL: &str = "manual";
 
 /// A span of time among what is said.
 pub(super) type SpanOf = fn(&Section) -> &Option<Written<Span>>;
+
+/// Commands among what is said.
+pub(super) type HooksOf = fn(&Section) -> &Option<Written<HooksTable>>;
 
 /// The layers of one source, the strongest first.
 pub(super) struct Choice<'a> {
@@ -129,8 +133,8 @@ impl Choice<'_> {
         self.read(|section| &section.export, |table| table.read(tenant, zone))
     }
 
-    pub(super) fn hooks(&self) -> Result<Option<Given<Hooks>>> {
-        self.read(|section| &section.hooks, |table| table.read())
+    pub(super) fn hooks(&self, pick: HooksOf) -> Result<Option<Given<Hooks>>> {
+        self.read(pick, |table| table.read())
     }
 
     pub(super) fn far(&self) -> Far {

@@ -90,10 +90,6 @@ impl Findings {
                 self.mistakes.push(file.mistake(own, message).hint("the set says when all of them run"));
             }
             let Some(source) = sources.iter().find(|source| source.name.as_str() == member) else { continue };
-            if matches!(source.what.value, What::Databases(_) | What::Cluster(_)) {
-                let message = format!("{path}: {member} is not one database or directory");
-                self.mistakes.push(file.mistake(members, message));
-            }
             if found.contains(&source.name) {
                 self.mistakes.push(file.mistake(members, format!("{path}: {member} is named twice")));
             }

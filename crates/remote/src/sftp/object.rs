@@ -12,7 +12,7 @@ use super::link::{Link, is_broken, sftp_error};
 use super::transfer;
 
 /// Where objects are written before they have their name.
-const TEMPORARY: &str = ".tmp";
+pub(super) const TEMPORARY: &str = ".tmp";
 /// Older ones belong to nobody: no upload takes so long.
 const TEMPORARY_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Objects are never changed, so not even their owner may write them.
@@ -106,7 +106,7 @@ pub(super) async fn remove_leftovers(link: &Arc<Link>) -> io::Result<()> {
     Ok(())
 }
 
-fn temporary_name(link: &Link) -> io::Result<String> {
+pub(super) fn temporary_name(link: &Link) -> io::Result<String> {
     let random = getrandom::u64().map_err(io::Error::other)?;
     Ok(format!("{}/{TEMPORARY}/{random:016x}", link.root))
 }
@@ -115,7 +115,7 @@ fn temporary_name(link: &Link) -> io::Result<String> {
 async fn write(link: &Arc<Link>, path: &str, content: &[u8]) -> io::Result<()> {
     let handle = create(link, path).await?;
     let written = async {
-        transfer::write(link, &handle, content).await?;
+        transfer::write(link, &handle, 0, content).await?;
         if link.can_sync {
             link.sftp.fsync(&handle).await.map_err(sftp_error)?;
         }
@@ -144,7 +144,7 @@ async fn create(link: &Link, path: &str) -> io::Result<String> {
 }
 
 /// Give a finished file its name, unless that is taken.
-async fn give_name(link: &Arc<Link>, temporary: &str, path: &str) -> io::Result<()> {
+pub(super) async fn give_name(link: &Arc<Link>, temporary: &str, path: &str) -> io::Result<()> {
     match try_name(link, temporary, path).await {
         Err(error) if !is_broken(&error) => {}
         done => return done,
@@ -195,7 +195,7 @@ async fn renaming_is_safe(link: &Arc<Link>) -> io::Result<bool> {
 }
 
 /// SFTP says "failure" for a full disk, too.
-async fn explain(link: &Link, error: io::Error, wanted: usize) -> io::Error {
+pub(super) async fn explain(link: &Link, error: io::Error, wanted: usize) -> io::Error {
     if error.kind() != ErrorKind::Other || !link.can_measure {
         return error;
     }

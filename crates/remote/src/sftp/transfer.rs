@@ -11,13 +11,12 @@ use super::link::{Link, sftp_error};
 /// Requests under way for one file: with 128 KiB each they fill the 2 MiB that SSH lets pass unacknowledged.
 const UNDER_WAY: usize = 16;
 
-/// Write all of `content` to an open file, from its beginning.
+/// Write all of `content` to an open file, beginning at `offset`.
 ///
 /// # Errors
 /// The first of any piece.
-pub(super) async fn write(link: &Arc<Link>, handle: &str, content: &[u8]) -> io::Result<()> {
+pub(super) async fn write(link: &Arc<Link>, handle: &str, mut offset: u64, content: &[u8]) -> io::Result<()> {
     let mut under_way = JoinSet::new();
-    let mut offset = 0;
     for piece in content.chunks(link.write_len as usize) {
         if under_way.len() == UNDER_WAY {
             under_way.join_next().await.transpose().map_err(lost)?.transpose()?;

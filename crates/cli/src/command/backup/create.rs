@@ -166,17 +166,22 @@ impl Creating<'_> {
             if name.is_empty() {
                 return Err(CliError::usage("no database was named"));
             }
-            return Ok((vec![self.database(place, clients, &session, &name)?], vec![]));
+            return Ok((
+                vec![self.database(place, clients, (&session, name.as_str()), self.label(None))?],
+                vec![],
+            ));
         }
         let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, &session)?;
         self.refuse_same_disk(clients, &session)?;
         let (mut records, mut failures) = (vec![], vec![]);
-        for name in server.databases()? {
-            if database::is_left_out(&order.exclude, &name) {
-                continue;
-            }
+        let mut names = server.databases()?;
+        names.retain(|name| !database::is_left_out(&order.exclude, name));
+        let label = self.label(Some(names.len()));
+        for name in names {
             let done = session.with_database(&name).map_err(CliError::from);
-            match done.and_then(|session| self.database(place, clients, &session, &name)) {
+            match done
+                .and_then(|session| self.database(place, clients, (&session, name.as_str()), label.clone()))
+            {
                 Ok(record) => records.push(record),
                 Err(error) if self.cancel.is_cancelled() => return Err(error),
                 Err(error) => failures.push(Failure { source: name, destination: place.url.clone(), error }),
@@ -189,8 +194,8 @@ impl Creating<'_> {
         &self,
         place: &Place,
         clients: &Clients,
-        session: &Session,
-        name: &str,
+        (session, name): (&Session, &str),
+        label: String,
     ) -> Result<BackupRecord> {
         if !self.order.what.all_databases {
             self.refuse_same_disk(clients, session)?;
@@ -202,7 +207,7 @@ impl Creating<'_> {
             ..DumpOptions::default()
         };
         let source = DumpSource { clients, session, database: name, options };
-        self.timed(name, |order| Ok(back_up_dump(&place.repository, &source, order)?))
+        self.timed(name, label, |order| Ok(back_up_dump(&place.repository, &source, order)?))
     }
 
     fn cluster(&self, place: &Place, clients: &Clients) -> Result<BackupRecord> {
@@ -222,7 +227,7 @@ impl Creating<'_> {
             environment: &environment,
             tell: &tell,
         };
-        self.timed("cluster", |order| {
+        self.timed("cluster", self.label(None), |order| {
             let ClusterReport { record, link, files, increments, .. } =
                 back_up_cluster(&place.repository, &source, order)?;
             self.face.note(&match link {
@@ -238,7 +243,7 @@ impl Creating<'_> {
         let Found { opened, patterns, name, key: _key } = found;
         let tell = |words: &str| self.face.warn(words);
         let source = DirectorySource { opened, patterns: &patterns, tell: &tell };
-        self.timed(&name, |order| {
+        self.timed(&name, self.label(None), |order| {
             let report = back_up_files(&place.repository, source, order)?;
             let DirectoryReport { record, files, excluded, problems } = report;
             self.face.note(&format!(
@@ -249,10 +254,21 @@ impl Creating<'_> {
         })
     }
 
+    /// What is said of a backup: free text, or of which run of a set it is; of one of `several` databases, also of which
+    /// member.
+    fn label(&self, several: Option<usize>) -> String {
+        match (&self.order.set, several.zip(self.names.source.clone())) {
+            (Some(mark), Some((of, member))) => mark.part_of(member, of).to_string(),
+            (Some(mark), None) => mark.to_string(),
+            (None, _) => self.order.label.clone(),
+        }
+    }
+
     /// Run one backup, with its progress line before and its one success line behind it.
     fn timed(
         &self,
         original: &str,
+        label: String,
         back_up: impl FnOnce(&Order) -> Result<BackupRecord>,
     ) -> Result<BackupRecord> {
         let own = self.names.source.clone().filter(|_| !self.order.what.all_databases);
@@ -261,7 +277,7 @@ impl Creating<'_> {
         let order = Order {
             tenant: self.names.tenant.clone(),
             source,
-            label: self.order.label.clone(),
+            label,
             hold: self.order.hold,
             identity: place::identity(self.environment),
             now: Timestamp::now(),

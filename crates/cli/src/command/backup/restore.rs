@@ -1,6 +1,7 @@
 //! `backup restore`: show the plan, ask where something would be overwritten, then do it.
 
 mod confirm;
+mod hooks;
 mod directory;
 mod cluster;
 mod set;
@@ -19,31 +20,55 @@ use serde_json::json;
 
 use crate::arguments::{Global, Restore};
 use crate::environment::Environment;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::warm::Warmer;
 use crate::{database, interrupt, known, place, warm};
 use confirm::confirm;
+use hooks::Begin;
 
 pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, face: &Face) -> Result<()> {
-    let repositories = known::open_all(global, environment, face)?;
-    let (repository, record) = match order.id.split_once('/') {
-        Some((tenant, source)) => match set::find(&repositories, tenant, source)? {
-            Some(found) => {
-                let each =
-                    |repository: &Arc<Repository>, record: &BackupRecord, order: &Restore, face: &Face| {
-                        one(global, repository, record, order, environment, face)
-                    };
-                return set::run(global, &found, order, &each, face);
-            }
-            None => known::find_newest(&repositories, tenant, source, face)?,
-        },
-        None => known::find(&repositories, &order.id, face)?,
+    let tenant = order.id.split_once('/').map(|(tenant, _)| tenant);
+    let found = known::open_of(global, tenant, environment, face)
+        .and_then(|repositories| find(&repositories, &order.id, face));
+    let found = match found {
+        // Another's repository, or one that was used once, may have a copy.
+        Err(error) if error.kind == Kind::NotFound && tenant.is_some() && global.repository.is_none() => {
+            find(&known::open_all(global, environment, face)?, &order.id, face)?
+        }
+        found => found?,
     };
-    one(global, &repository, &record, order, environment, face)
+    match found {
+        Found::One(repository, record) => one(global, &repository, &record, order, environment, face),
+        Found::Set(found) => {
+            let each = |repository: &Arc<Repository>, record: &BackupRecord, order: &Restore, face: &Face| {
+                one(global, repository, record, order, environment, face)
+            };
+            set::run(global, &found, order, &each, environment, face)
+        }
+    }
 }
 
+/// What is to be restored.
+enum Found {
+    One(Arc<Repository>, Box<BackupRecord>),
+    Set(set::Found),
+}
+
+/// What `id` means: an id, TENANT/SOURCE or TENANT/SET.
+fn find(repositories: &[Arc<Repository>], id: &str, face: &Face) -> Result<Found> {
+    let (repository, record) = match id.split_once('/') {
+        Some((tenant, source)) => match set::find(repositories, tenant, source)? {
+            Some(found) => return Ok(Found::Set(found)),
+            None => known::find_newest(repositories, tenant, source, face)?,
+        },
+        None => known::find(repositories, id, face)?,
+    };
+    Ok(Found::One(repository, Box::new(record)))
+}
+
+/// One backup, with the commands around it.
 fn one(
     global: &Global,
     repository: &Arc<Repository>,
@@ -51,6 +76,21 @@ fn one(
     order: &Restore,
     environment: &Environment,
     face: &Face,
+) -> Result<()> {
+    let subject = hooks::of_backup(global, order, record)?;
+    hooks::around(subject, order, environment, face, |begin| {
+        restore(global, repository, record, order, environment, face, begin)
+    })
+}
+
+fn restore(
+    global: &Global,
+    repository: &Arc<Repository>,
+    record: &BackupRecord,
+    order: &Restore,
+    environment: &Environment,
+    face: &Face,
+    begin: Begin<'_>,
 ) -> Result<()> {
     if record.kind != BackupKind::Cluster {
         refuse_what_is_for_clusters(order)?;
@@ -63,11 +103,11 @@ fn one(
     match record.kind {
         BackupKind::Directory if !order.database.is_empty() => {
             face.note("reading an archive that mainstay did not write");
-            dump(global, repository, record, order, environment, face)
+            dump(global, repository, record, order, environment, face, begin)
         }
-        BackupKind::Dump => dump(global, repository, record, order, environment, face),
-        BackupKind::Directory => directory::run(global, repository, record, order, environment, face),
-        BackupKind::Cluster => cluster::run(global, repository, record, order, environment, face),
+        BackupKind::Dump => dump(global, repository, record, order, environment, face, begin),
+        BackupKind::Directory => directory::run(global, repository, record, order, environment, face, begin),
+        BackupKind::Cluster => cluster::run(global, repository, record, order, environment, face, begin),
         BackupKind::Wal => {
             Err(CliError::usage(format!("{} is a {}: not there yet", record.id, record.kind.as_str())))
         }
@@ -96,6 +136,7 @@ fn dump(
     order: &Restore,
     environment: &Environment,
     face: &Face,
+    begin: Begin<'_>,
 ) -> Result<()> {
     if order.to.is_some() || order.delta || !order.path.is_empty() {
         return Err(CliError::usage(format!(
@@ -108,15 +149,7 @@ fn dump(
     let clients = database::clients(order.server.pg_bin_dir.as_deref(), environment.get("PATH"))?;
     let named = order.database.first().map(String::as_str);
     let (name, session) = database::target(named, &order.server, environment, face)?;
-    let wanted = RestoreOrder {
-        database: name,
-        clean: order.clean,
-        tables: order.table.clone(),
-        schemas: order.schema.clone(),
-        with_roles: order.with_roles,
-        no_owner_no_acl: order.no_owner,
-        jobs: order.jobs as usize,
-    };
+    let wanted = of_database(name, order);
     let index = Arc::new(repository.load_index()?);
     let warmer = Warmer::of(global, &order.warm_up, environment, &cancel, face)?;
     let need = warmer.look(repository, &index, record, &[])?;
@@ -145,6 +178,7 @@ fn dump(
     if let Some(done) = done {
         confirm(&plan.database, "database", done, order, &cancel)?;
     }
+    begin()?;
     let progress = Progress::new();
     let start = Instant::now();
     let line = ProgressLine::start(face, &progress);
@@ -158,6 +192,18 @@ fn dump(
         record.id, plan.database, plan.size_bytes
     ));
     Ok(())
+}
+
+fn of_database(database: Option<String>, order: &Restore) -> RestoreOrder {
+    RestoreOrder {
+        database,
+        clean: order.clean,
+        tables: order.table.clone(),
+        schemas: order.schema.clone(),
+        with_roles: order.with_roles,
+        no_owner_no_acl: order.no_owner,
+        jobs: order.jobs as usize,
+    }
 }
 
 fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {

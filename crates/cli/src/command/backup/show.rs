@@ -1,10 +1,13 @@
 //! `backup list` and `backup get`.
 
+use std::collections::BTreeSet;
+
 use engine::catalog::{self, Listing};
 use model::backup::BackupRecord;
 use model::name::TenantName;
+use model::set_mark::{SetRun, all_runs};
 use model::size::ByteSize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::Global;
 use crate::environment::Environment;
@@ -23,12 +26,13 @@ pub(crate) fn list(
     environment: &Environment,
     face: &Face,
 ) -> Result<()> {
+    let named = tenant;
     let tenant: Option<TenantName> = tenant
         .map(str::parse)
         .transpose()
         .map_err(|error: model::name::BadName| CliError::usage(error.to_string()))?;
     let mut all = Listing::default();
-    for repository in known::open_all(global, environment, face)? {
+    for repository in known::open_of(global, named, environment, face)? {
         let Listing { records, damage, missing } = catalog::list_readable(&repository)?;
         all.records.extend(records);
         all.damage.extend(damage);
@@ -38,12 +42,46 @@ pub(crate) fn list(
         catalog::newest_first(records);
         records.retain(|record| tenant.as_ref().is_none_or(|tenant| record.tenant == *tenant));
     }
-    face.result(&json!({ "records": all.records, "missing": all.missing }), || rows(&all));
+    let runs = all_runs(&all.records);
+    let halves: Vec<_> = runs.iter().filter(|run| run.missing() > 0).map(value).collect();
+    let document = json!({ "records": all.records, "missing": all.missing, "incompleteSets": halves });
+    face.result(&document, || rows(&all));
+    warn_of_sets(&runs, face);
     for BackupRecord { id, location, .. } in &all.missing {
         face.warn(&format!("{id} disappeared from {location}, and nobody deleted it with mainstay"));
     }
     // What can be read is shown first.
     all.damage.into_iter().next().map_or(Ok(()), |damage| Err(damage.into()))
+}
+
+/// Say of which sets the newest of `runs` lacks a member. One that is under way looks the same.
+fn warn_of_sets(runs: &[SetRun<'_>], face: &Face) {
+    let mut seen = BTreeSet::new();
+    for run in runs.iter().filter(|run| seen.insert(name(run))) {
+        let (missing, members) = (run.missing(), run.mark.members);
+        if missing > 0 {
+            let (name, run) = (name(run), run.mark.run_name());
+            face.warn(&format!(
+                "set {name}, run {run}, is INCOMPLETE: {missing} of {members} members are missing"
+            ));
+        }
+    }
+}
+
+/// `TENANT/SET`.
+fn name(run: &SetRun<'_>) -> String {
+    let tenant = run.records.first().map(|record| record.tenant.to_string()).unwrap_or_default();
+    format!("{tenant}/{}", run.mark.name)
+}
+
+fn value(run: &SetRun<'_>) -> Value {
+    json!({
+        "name": name(run),
+        "run": run.mark.run_name(),
+        "members": run.mark.members,
+        "missing": run.missing(),
+        "backups": run.records.iter().map(|record| &record.id).collect::<Vec<_>>(),
+    })
 }
 
 /// What is there and what is missing, in one order.

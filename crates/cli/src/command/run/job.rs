@@ -8,7 +8,6 @@ use engine::{catalog, forget, stats};
 use jiff::Timestamp;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
-use model::retention::Policy;
 use model::set_mark::SetMark;
 use repo::Repository;
 use repo::budget::Budget;
@@ -81,7 +80,7 @@ impl Runner<'_> {
             let names = Names::of(&order)?;
             let made = create::back_up((&order, names), &targets, &environment, &face, &self.cancel, begin)?;
             let failures = made.failures.iter().map(words).collect();
-            let behind = self.behind(one.source, &made.records, &repositories, &environment, &face);
+            let behind = self.behind(one, &made.records, &repositories, &environment, &face);
             Ok(Done::Made { records: made.records, failures, behind })
         });
         drop(lease);
@@ -100,13 +99,13 @@ impl Runner<'_> {
     /// What comes behind a backup: its plain dump, and what the policy gives up. In words what went wrong.
     fn behind(
         &self,
-        source: &Source,
+        one: Configured<'_>,
         made: &[BackupRecord],
         repositories: &[Arc<Repository>],
         environment: &Environment,
         face: &Face,
     ) -> Vec<String> {
-        let mut words = vec![];
+        let (source, mut words) = (one.source, vec![]);
         let is_database = !matches!(source.what.value, What::Directory(_));
         if let Some(export) = source.export.as_ref().filter(|_| is_database && !made.is_empty()) {
             match Exporting::open(&export.value, environment, face, &self.cancel) {
@@ -114,8 +113,8 @@ impl Runner<'_> {
                 Err(error) => words.push(format!("export to {}: {}", export.value.to, error.message)),
             }
         }
-        if let Some(policy) = &source.retention {
-            let forgotten = self.forget(&policy.value, made, repositories, environment, face);
+        if source.retention.is_some() {
+            let forgotten = self.forget(one, made, repositories, environment, face);
             words.extend(forgotten.err().map(|error| format!("retention: {}", error.message)));
         }
         words
@@ -184,22 +183,25 @@ impl Runner<'_> {
             .map(|record| format!("{} was made meanwhile", record.id)))
     }
 
-    /// What the policy gives up of the sources of `records`, in every repository.
+    /// What its policy gives up of what was `made`, in every repository. A database of a server may be called as another source is,
+    /// whose backups go by another policy.
     fn forget(
         &self,
-        policy: &Policy,
+        one: Configured<'_>,
         made: &[BackupRecord],
         repositories: &[Arc<Repository>],
         environment: &Environment,
         face: &Face,
     ) -> Result<()> {
+        let Some(policy) = &one.source.retention else { return Ok(()) };
         for repository in repositories {
             let mut records = catalog::list(repository)?;
             records.retain(|record| {
-                made.iter().any(|one| one.tenant == record.tenant && one.source == record.source)
+                let is_made = made.iter().any(|made| made.source == record.source);
+                is_made && is_of(one.tenant, one.source, record)
             });
             let now = Timestamp::now();
-            let plan = forget::plan(repository, policy, records, now)?;
+            let plan = forget::plan(repository, &policy.value, records, now)?;
             let forgotten =
                 forget::forget(repository, &plan, &place::identity(environment), now, &self.cancel)?;
             if !forgotten.is_empty() {
@@ -258,7 +260,7 @@ fn order(
         name: Some(source.name.to_string()),
         destination: Destination::default(),
         allow_same_disk: false,
-        label: set.map(ToString::to_string).unwrap_or_default(),
+        label: String::new(),
         hold: false,
         compression: source.compression.as_ref().map(|level| level.value),
         server,
@@ -273,6 +275,7 @@ fn order(
         via: None,
         rate_kib_max: source.rate_kib_max.as_ref().map(|rate| rate.value),
         far: far(&source.far),
+        set: set.cloned(),
     })
 }
 

@@ -69,7 +69,8 @@ impl Runner<'_> {
     pub(super) fn carry_out_set(&self, set: &SourceSet, jobs: &[Job], mut say: impl FnMut(Step)) {
         let Some(first) = jobs.first() else { return };
         let one = self.sources[first.entry];
-        let mark = SetMark { name: set.name.clone(), run: first.slot, members: set.members.len() };
+        let mark =
+            SetMark { name: set.name.clone(), run: first.slot, members: set.members.len(), part: None };
         let face = self.face.about(&format!("{}/{}", one.tenant.name, set.name));
         let variables = vec![
             ("MAINSTAY_TENANT", one.tenant.name.to_string()),

@@ -4,7 +4,8 @@ use ::watch::judge::{Alarm, Backup, Expected, Fault, judge};
 use config::configuration::{SourceSet, Tenant};
 use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
-use model::set_mark::{SetRun, runs};
+use model::name::SourceName;
+use model::set_mark::{Member, SetRun, runs};
 use repo::Repository;
 
 /// Whoever runs a set renews its lease more often.
@@ -57,11 +58,15 @@ fn is_running(tenant: &Tenant, repository: &Repository, now: Timestamp) -> bool 
     })
 }
 
-/// Members without a good backup in a run, by name.
-fn missing<'a>(run: &SetRun<'_>, set: &'a SourceSet) -> Vec<&'a str> {
-    let is_there =
-        |name: &&str| run.records.iter().any(|record| record.source.as_str() == *name && !record.incomplete);
-    set.members.iter().map(|name| name.as_str()).filter(|name| !is_there(name)).collect()
+/// Members that lack a good backup in a run, by name; of several backups also how many of them there are.
+fn missing(run: &SetRun<'_>, set: &SourceSet) -> Vec<String> {
+    let found = run.found();
+    let words = |name: &SourceName| match found.get(name) {
+        Some(member) if member.is_whole() => None,
+        Some(Member { good, of }) if *of > 1 => Some(format!("{name} ({good} of {of} are there)")),
+        _ => Some(name.to_string()),
+    };
+    set.members.iter().filter_map(words).collect()
 }
 
 /// The set may have had more members then.

@@ -19,6 +19,7 @@ use pg::recovery::{Recovery, restore_command};
 use repo::Repository;
 
 use super::confirm::confirm;
+use super::hooks::Begin;
 use crate::arguments::{Global, Restore};
 use crate::configured;
 use crate::environment::Environment;
@@ -41,9 +42,10 @@ pub(super) fn run(
     order: &Restore,
     environment: &Environment,
     face: &Face,
+    begin: Begin<'_>,
 ) -> Result<()> {
     if !order.table.is_empty() {
-        return tables::run(global, repository, newest, order, environment, face);
+        return tables::run(global, repository, newest, order, environment, face, begin);
     }
     let place = refuse_other_flags(newest, order)?;
     let cancel = interrupt::watch()?;
@@ -86,6 +88,7 @@ pub(super) fn run(
     if prepared.plan.destinations.iter().any(|destination| destination.is_occupied) {
         confirm(&wanted.place.display().to_string(), "directory", "overwritten", order, &cancel)?;
     }
+    begin()?;
     let start = Instant::now();
     let line = ProgressLine::start(face, &progress);
     let report = restore(repository, &index, &prepared, &wanted);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use engine::EngineError;
 use engine::catalog;
 use engine::restore_files::{Notice, RestoreOrder, RestoreReport, original_place, restore_files};
 use engine::warm_up::Need;
@@ -19,6 +20,7 @@ use repo::snapshot_file::SnapshotFile;
 use serde_json::json;
 
 use super::confirm::confirm;
+use super::hooks::Begin;
 use crate::arguments::{Global, Restore};
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
@@ -37,6 +39,7 @@ pub(super) fn run(
     order: &Restore,
     environment: &Environment,
     face: &Face,
+    begin: Begin<'_>,
 ) -> Result<()> {
     refuse_database_flags(record, order)?;
     let cancel = interrupt::watch()?;
@@ -68,6 +71,10 @@ pub(super) fn run(
         progress: progress.clone(),
         cancel,
     };
+    if !order.dry_run {
+        refuse_full(&wanted)?;
+        begin()?;
+    }
     let start = Instant::now();
     let line = ProgressLine::start(face, &progress);
     let report = restore_files(repository, &index, record, &wanted);
@@ -94,13 +101,26 @@ fn refuse_database_flags(record: &BackupRecord, order: &Restore) -> Result<()> {
     Ok(())
 }
 
+/// A directory that is not there has nothing in it.
+fn is_empty(place: &Path) -> Result<bool> {
+    match std::fs::read_dir(place) {
+        Ok(mut names) => Ok(names.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(CliError::io(&format!("looking into {}", place.display()))(error)),
+    }
+}
+
+/// Before any command is run for it.
+fn refuse_full(wanted: &RestoreOrder<'_>) -> Result<()> {
+    match wanted.delta || is_empty(&wanted.place)? {
+        true => Ok(()),
+        false => Err(EngineError::Refused(format!("{} is not empty", wanted.place.display())).into()),
+    }
+}
+
 /// What is there now is only overwritten with `--delta`, and with its name.
 fn where_it_was(order: &Restore, place: PathBuf, cancel: &CancelToken) -> Result<PathBuf> {
-    let is_empty = match std::fs::read_dir(&place) {
-        Ok(mut names) => names.next().is_none(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
-        Err(error) => return Err(CliError::io(&format!("looking into {}", place.display()))(error)),
-    };
+    let is_empty = is_empty(&place)?;
     if !is_empty && !order.delta {
         let message = format!("{} is not empty", place.display());
         let hint = "restore elsewhere with --to DIR, or write over it with --delta";

@@ -1,22 +1,22 @@
-//! Restore of a set: the directories of one run, then its databases, by one command.
+//! Restore of a set: the directories of one run, then its clusters, then its databases, by one command.
 //!
 //! Everything is planned before anything is written, so that what is refused is refused at once. The commands around it come
 //! from the configuration, where it knows the set; the first failure stops all that would come behind it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use config::configuration::Hooks;
 use engine::catalog;
 use model::backup::{BackupKind, BackupRecord};
 use model::set_mark::{SetMark, SetRun, runs};
 use repo::Repository;
 use serde_json::json;
 
-use crate::arguments::{Global, Restore};
-use crate::around::{Around, Ending};
+use super::hooks;
+use crate::arguments::{Global, RecoveryArguments, Restore};
+use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
-use crate::{configured, interrupt};
 
 /// Stands for a member's own database in `--database`.
 const DATABASE: &str = "{database}";
@@ -26,8 +26,10 @@ pub(super) struct Found {
     tenant: String,
     mark: SetMark,
     missing: usize,
+    /// Members of which there is anything.
+    count: usize,
     /// In the order in which they come back.
-    members: Vec<(Arc<Repository>, BackupRecord)>,
+    backups: Vec<(Arc<Repository>, BackupRecord)>,
 }
 
 /// The run that `name` means: NAME for the newest complete one, NAME@TIME for one of them; none where no set is called so.
@@ -51,11 +53,21 @@ pub(super) fn find(repositories: &[Arc<Repository>], tenant: &str, name: &str) -
         None => found.iter().find(|one| one.missing() == 0),
     };
     let Some(SetRun { mark, records }) = chosen else { return Err(none(&found, tenant, name, run)) };
-    let mut members: Vec<_> =
+    let mut backups: Vec<_> =
         all.iter().filter(|(_, record)| records.iter().any(|one| one.id == record.id)).cloned().collect();
-    members.sort_by_key(|(_, record)| (record.kind != BackupKind::Directory, record.created_at));
+    backups.sort_by_key(|(_, record)| (turn(record.kind), record.created_at));
     let missing = chosen.map(SetRun::missing).unwrap_or_default();
-    Ok(Some(Found { tenant: tenant.to_owned(), mark: mark.clone(), missing, members }))
+    let count = chosen.map(|run| run.found().len()).unwrap_or_default();
+    Ok(Some(Found { tenant: tenant.to_owned(), mark: mark.clone(), missing, count, backups }))
+}
+
+/// Which kind comes when: servers find their directories where they were, and databases need a server.
+fn turn(kind: BackupKind) -> u8 {
+    match kind {
+        BackupKind::Directory => 0,
+        BackupKind::Cluster => 1,
+        BackupKind::Dump | BackupKind::Wal => 2,
+    }
 }
 
 fn none(found: &[SetRun<'_>], tenant: &str, name: &str, run: Option<&str>) -> CliError {
@@ -76,73 +88,98 @@ fn none(found: &[SetRun<'_>], tenant: &str, name: &str, run: Option<&str>) -> Cl
 pub(super) type One<'a> = &'a dyn Fn(&Arc<Repository>, &BackupRecord, &Restore, &Face) -> Result<()>;
 
 /// What a set cannot be asked for.
-fn refuse_parts(order: &Restore) -> Result<()> {
+fn refuse_parts(order: &Restore, found: &Found) -> Result<()> {
     if !order.table.is_empty() || !order.schema.is_empty() || !order.path.is_empty() {
         return Err(
             CliError::usage("a set is restored whole").hint("restore parts of one member by its own id")
         );
     }
-    if order.database.iter().any(|name| !name.contains(DATABASE)) {
+    if order.database.len() > 1 || order.database.iter().any(|name| !name.contains(DATABASE)) {
         return Err(CliError::usage("--database of a set names each of its databases")
             .hint(format!("write it like --database '{DATABASE}_restored'")));
     }
-    Ok(())
+    let cluster = found.backups.iter().find(|(_, record)| record.kind == BackupKind::Cluster);
+    match cluster {
+        None if order.recovery.is_given() => {
+            return Err(CliError::usage("this set has no cluster, and targets are for clusters"));
+        }
+        Some((_, record)) if order.to.is_none() => {
+            let message = format!("{} is a cluster, and nobody said where it goes", record.id);
+            return Err(CliError::usage(message).hint(format!(
+                "say --to DIR: each directory and each data directory is one of its own below it, here DIR/{}",
+                record.source
+            )));
+        }
+        _ => {}
+    }
+    refuse_the_same_database(order, found)
+}
+
+/// Two servers may have a database of one name, and a set both of them.
+fn refuse_the_same_database(order: &Restore, found: &Found) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let dumps = found.backups.iter().filter(|(_, record)| record.kind == BackupKind::Dump);
+    let twice = dumps.map(|(_, record)| record).find(|record| !seen.insert(&record.database));
+    let Some(record) = twice else { return Ok(()) };
+    let message =
+        format!("two members are databases called {:?}, which cannot be in one server", record.database);
+    Err(CliError::new(Kind::Refused, message).hint(format!(
+        "restore each by its own id ({} is one), with --database and the server that it belongs to{}",
+        record.id,
+        if order.to.is_some() { ", and directories by theirs" } else { "" }
+    )))
 }
 
 /// Restore what was found, `one` after the other.
-pub(super) fn run(global: &Global, found: &Found, order: &Restore, one: One<'_>, face: &Face) -> Result<()> {
-    refuse_parts(order)?;
-    let Found { tenant, mark, missing, members } = found;
-    let name = format!("{tenant}/{}", mark.name);
+pub(super) fn run(
+    global: &Global,
+    found: &Found,
+    order: &Restore,
+    one: One<'_>,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    refuse_parts(order, found)?;
+    let Found { tenant, mark, missing, count, backups } = found;
+    let (name, run) = (format!("{tenant}/{}", mark.name), mark.run_name());
     // What each member says of itself is in words: of one command there is one document.
     let words = face.in_words();
-    face.note(&format!("set {name}, run {}: {} members, directories first", mark.run_name(), members.len()));
+    let in_backups =
+        if backups.len() == *count { String::new() } else { format!(" in {} backups", backups.len()) };
+    face.note(&format!("set {name}, run {run}: {count} members{in_backups}, directories first"));
     if *missing > 0 {
         face.warn(&format!("this run is INCOMPLETE: {missing} members are missing"));
     }
     let each = |dry_run: bool| {
-        members.iter().try_for_each(|(repository, record)| {
+        backups.iter().try_for_each(|(repository, record)| {
             let order = of_member(order, record, &name, dry_run);
             one(repository, record, &order, &words).map_err(|error| error.named(record.id.as_str()))
         })
     };
-    each(true)?;
-    let ids: Vec<_> = members.iter().map(|(_, record)| &record.id).collect();
-    let document = json!({
-        "set": name, "run": mark.run_name(), "members": ids, "missing": missing, "dryRun": order.dry_run,
-    });
-    if order.dry_run {
+    let ids: Vec<_> = backups.iter().map(|(_, record)| &record.id).collect();
+    let document =
+        json!({ "set": name, "run": run, "members": ids, "missing": missing, "dryRun": order.dry_run });
+    let overwrites = order.clean || order.delta;
+    hooks::around(hooks::of_set(global, order, tenant, mark)?, order, environment, face, |begin| {
+        each(true)?;
+        if order.dry_run {
+            face.result(&document, String::new);
+            return Ok(());
+        }
+        if overwrites && order.yes.as_deref() != Some(&name) {
+            let message = format!("what set {name} is restored over would be overwritten");
+            return Err(CliError::new(Kind::Refused, message)
+                .hint(format!("the plan is above; to go on, confirm with --yes={name}")));
+        }
+        begin()?;
+        each(false)?;
         face.result(&document, String::new);
+        Ok(())
+    })?;
+    if order.dry_run {
         return Ok(());
     }
-    let overwrites = order.clean || order.delta;
-    if overwrites && order.yes.as_deref() != Some(&name) {
-        return Err(CliError::new(
-            Kind::Refused,
-            format!("what set {name} is restored over would be overwritten"),
-        )
-        .hint(format!("the plan is above; to go on, confirm with --yes={name}")));
-    }
-    let hooks = hooks(global, tenant, mark)?;
-    let variables = vec![
-        ("MAINSTAY_TENANT", tenant.clone()),
-        ("MAINSTAY_SET", mark.name.to_string()),
-        ("MAINSTAY_SET_RUN", mark.run_name()),
-    ];
-    let mut around = Around::new(hooks.as_ref(), variables, face);
-    let done = around.before(&interrupt::watch()?).and_then(|()| each(false));
-    let (outcome, reason) = match &done {
-        Ok(()) => ("ok", String::new()),
-        Err(error) => ("failed", error.message.clone()),
-    };
-    let words = around.behind(&Ending { outcome, reason, backup: String::new() });
-    done?;
-    face.result(&document, String::new);
-    if let Some(words) = words {
-        return Err(CliError::new(Kind::Partial, words)
-            .hint("every member is restored; what comes behind it is not done"));
-    }
-    face.status(&format!("restore ok set={name} run={} members={}", mark.run_name(), members.len()));
+    face.status(&format!("restore ok set={name} run={run} members={count}"));
     match missing {
         0 => Ok(()),
         missing => {
@@ -157,22 +194,21 @@ fn of_member(order: &Restore, record: &BackupRecord, name: &str, dry_run: bool) 
     own.id = record.id.to_string();
     own.dry_run = dry_run;
     own.is_confirmed = order.yes.as_deref() == Some(name);
-    if record.kind == BackupKind::Directory {
-        own.to = order.to.as_ref().map(|to| to.join(record.source.as_str()));
-        own.database.clear();
-        (own.clean, own.with_roles, own.no_owner) = (false, false, false);
-    } else {
+    own.is_member = true;
+    let below = order.to.as_ref().map(|to| to.join(record.source.as_str()));
+    if record.kind == BackupKind::Dump {
         own.to = None;
         own.database = order.database.iter().map(|form| form.replace(DATABASE, &record.database)).collect();
         (own.delta, own.delete) = (false, false);
+    } else {
+        own.to = below;
+        own.database.clear();
+        (own.clean, own.with_roles, own.no_owner) = (false, false, false);
     }
+    own.recovery = match record.kind {
+        // As it was when the other members were taken, and not with all that came later.
+        BackupKind::Cluster => own.recovery.or_immediate(),
+        _ => RecoveryArguments::none(),
+    };
     own
-}
-
-/// The commands around a restore, as far as this machine's configuration knows the set.
-fn hooks(global: &Global, tenant: &str, mark: &SetMark) -> Result<Option<Hooks>> {
-    let Some(configuration) = configured::load_if_any(global)? else { return Ok(None) };
-    let tenant = configuration.tenants.iter().find(|one| one.name.as_str() == tenant);
-    let set = tenant.and_then(|tenant| tenant.sets.iter().find(|set| set.name == mark.name));
-    Ok(set.map(|set| set.restore_hooks.clone()))
 }

@@ -16,6 +16,7 @@ use repo::index::Index;
 use serde_json::json;
 
 use super::super::confirm::confirm;
+use super::super::hooks::Begin;
 use super::choose::{Chosen, choose};
 use super::table_name;
 use crate::arguments::{Global, Restore};
@@ -36,6 +37,7 @@ pub(super) fn run(
     order: &Restore,
     environment: &Environment,
     face: &Face,
+    begin: Begin<'_>,
 ) -> Result<()> {
     let into = refuse_other_flags(newest, order)?;
     let (from, tables) = names(order)?;
@@ -82,7 +84,12 @@ pub(super) fn run(
     if order.dry_run {
         return Ok(());
     }
-    restore(repository, &index, record, &plan, &wanted, order, face)
+    if !plan.existing.is_empty() {
+        let done = format!("changed: {} dropped and restored", listed(&plan.existing));
+        confirm(&wanted.into, "database", &done, order, &wanted.cancel)?;
+    }
+    begin()?;
+    restore(repository, &index, record, &plan, &wanted, face)
 }
 
 fn restore(
@@ -91,13 +98,8 @@ fn restore(
     record: &BackupRecord,
     plan: &TablesPlan,
     wanted: &TablesOrder<'_>,
-    order: &Restore,
     face: &Face,
 ) -> Result<()> {
-    if !plan.existing.is_empty() {
-        let done = format!("changed: {} dropped and restored", listed(&plan.existing));
-        confirm(&wanted.into, "database", &done, order, &wanted.cancel)?;
-    }
     let start = Instant::now();
     let line = ProgressLine::start(face, &wanted.progress);
     let report = carry_out(repository, index, record, plan, wanted);
