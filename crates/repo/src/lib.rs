@@ -40,11 +40,8 @@ pub mod reader;
 pub mod plain_cache;
 pub mod random;
 pub mod packer;
-<<<<<<< HEAD
 mod claims;
-=======
 pub mod content;
->>>>>>> wt-a
 pub mod saver;
 pub mod stream;
 #[cfg(test)]
