@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::configuration::Configuration;
+use config::configuration::{Configuration, Tenant};
 use model::cancel::CancelToken;
 use model::progress::Progress;
 use model::secret::Secret;
@@ -46,16 +46,46 @@ fn run_configured(
             CliError::usage("this is done for one repository at a time").hint("name a tenant with --of")
         );
     }
+    let mut failed = vec![];
     for tenant in &configuration.tenants {
-        let mut own = global.clone();
-        let target = Target::configured(&tenant.repository);
-        let environment = target.settle(&mut own, environment, face)?;
-        match is_one_at(&*place::store(&target.url, &environment)?)? {
-            true => face.note(&format!("tenant {} has a repository already", tenant.name)),
-            false => make(&own, order, &environment, &face.about(tenant.name.as_str()))?,
+        if let Err(error) = make_where_none_is(tenant, global, order, environment, face) {
+            failed.push((tenant, error));
         }
     }
-    Ok(())
+    // What is wrong with one of many keeps no other from having its own.
+    let (all, without) = (configuration.tenants.len(), failed.len());
+    match failed.pop() {
+        None => Ok(()),
+        Some((_, error)) if all == 1 => Err(error),
+        Some(last) => {
+            failed.push(last);
+            for (tenant, error) in failed {
+                let hint = error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+                face.warn(&format!("tenant {} has no repository: {}{hint}", tenant.name, error.message));
+            }
+            Err(CliError::new(Kind::Partial, format!("{without} of {all} tenants have no repository"))
+                .hint("mend what is said above, and say it again: those that are there are left alone"))
+        }
+    }
+}
+
+fn make_where_none_is(
+    tenant: &Tenant,
+    global: &Global,
+    order: &Init,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    let mut own = global.clone();
+    let target = Target::configured(&tenant.repository);
+    let environment = target.settle(&mut own, environment, face)?;
+    match is_one_at(&*place::store(&target.url, &environment)?)? {
+        true => {
+            face.note(&format!("tenant {} has a repository already", tenant.name));
+            Ok(())
+        }
+        false => make(&own, order, &environment, &face.about(tenant.name.as_str())),
+    }
 }
 
 fn make(global: &Global, order: &Init, environment: &Environment, face: &Face) -> Result<()> {

@@ -68,6 +68,19 @@ fn commands_on_one_repository_ask_whose_it_is() {
 }
 
 #[test]
+fn one_tenant_without_a_password_keeps_no_other_from_a_repository() {
+    let office = Office::of_two("");
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    let source = |name: &str| format!("[tenants.{name}.sources.papers]\ndirectory = \"ROOT/acme\"\n");
+    office.configure(&format!("{text}{}{}", source("gamma"), source("hera")));
+    office.secret("passwords/hera", &"Canary-of-hera-".repeat(6));
+    let ran = office.run(&["init", "--no-recovery-key"]).exits(3);
+    ran.says("tenant gamma has no repository: secret file").says("1 of 4 tenants have no repository");
+    assert!(office.path().join("repositories/hera/config").exists());
+    office.run(&["run"]).exits(3).says("run failed source=gamma/papers").says("backup ok id=hera-papers-");
+}
+
+#[test]
 fn a_tenant_that_stores_as_much_as_it_may_is_refused_and_the_others_are_not() {
     let office = Office::of_two("");
     let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
