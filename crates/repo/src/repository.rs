@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::crypto::{Key, Sealer};
 use crate::error::{RepoError, Result};
-use crate::index::{Index, IndexedPack};
+use crate::index::IndexedPack;
 use crate::key_file::KeyFile;
 use crate::known::{self, Known};
 use crate::sealed_file::{self, SealedFiles};
