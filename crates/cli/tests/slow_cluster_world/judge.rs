@@ -162,6 +162,9 @@ fn compare(place: &Place, server: &Server<'_>, point: Option<&Point>) {
     if !ledger::has_amcheck(server) || !place.has("pg_amcheck") {
         return;
     }
+    // The moment may lie within a DROP DATABASE, of which PostgreSQL keeps a row that says so; older programs try to connect.
+    let halves = server.psql("SELECT datname FROM pg_database WHERE datconnlimit = -2");
+    halves.lines().for_each(|name| _ = server.psql(&format!("DROP DATABASE {name}")));
     let socket = server.socket_folder();
     // All databases of a backup that is looked at by itself; else that of the ledger, which takes less long.
     let which = if point.is_none() { &["--install-missing", "--all"] } else { &["-d", "postgres"] };
