@@ -146,7 +146,7 @@ impl ScratchFile {
     fn has(&self, run: &Run, claim: u128) -> io::Result<bool> {
         let Some(Some(file)) = self.file.get() else { return Ok(false) };
         let share = (claim << SHARD_BITS >> 64) as u64;
-        let expected = (u128::from(share) * u128::from(run.count) >> 64) as u64;
+        let expected = ((u128::from(share) * u128::from(run.count)) >> 64) as u64;
         let mut around = AROUND;
         loop {
             let (from, to) = (expected.saturating_sub(around), (expected + around).min(run.count));

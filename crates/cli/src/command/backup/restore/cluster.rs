@@ -58,8 +58,7 @@ pub(super) fn run(
     if !order.dry_run && !warmer.warm(need)? {
         return Ok(());
     }
-    let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
-    let owners = if order.numeric_owner { owners.by_number() } else { owners };
+    let owners = owners(order)?;
     let tell = |words: &str| face.warn(words);
     let progress = Progress::new();
     let mut wanted = ClusterOrder {
@@ -105,6 +104,11 @@ pub(super) fn run(
         record.id, report.bytes
     ));
     Ok(())
+}
+
+fn owners(order: &Restore) -> Result<Owners> {
+    let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
+    Ok(if order.numeric_owner { owners.by_number() } else { owners })
 }
 
 /// The data directory to be.
