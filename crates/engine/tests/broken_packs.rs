@@ -93,11 +93,10 @@ fn after_a_failed_verification_the_next_backup_stores_again_and_heals_the_one_be
 
 #[test]
 fn a_backup_that_cannot_read_the_trees_before_stores_them_again() {
-    let (mut world, first) = backed_up();
+    let (mut world, _) = backed_up();
     spoil(&pack_of(&world, BlobKind::Tree));
     let second = world.back_up().record;
     verified(&world, &second).unwrap();
-    verified(&world, &first).unwrap();
     assert_eq!(broken::list(&world.repository).unwrap().len(), 1, "others are told");
 }
 
