@@ -45,7 +45,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "MAINSTAY_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Where the repository is: a directory, file:///path, sftp://user@host//path, s3://, gs:// or az://bucket/prefix
-    #[arg(short, long, global = true, value_name = "URL", env = "MAINSTAY_REPOSITORY")]
+    /// (also: MAINSTAY_REPOSITORY, where no --of is given)
+    #[arg(short, long, global = true, value_name = "URL")]
     pub(crate) repository: Option<String>,
     /// The repository of this configured tenant
     #[arg(long = "of", global = true, value_name = "TENANT", conflicts_with = "repository")]
@@ -54,7 +55,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TIME", value_parser = moment)]
     pub(crate) at: Option<Timestamp>,
     /// The hot part of a repository whose packs are cold: a second place for what is read every day
-    #[arg(long, global = true, value_name = "URL", env = "MAINSTAY_REPOSITORY_HOT")]
+    /// (also: MAINSTAY_REPOSITORY_HOT)
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) repository_hot: Option<String>,
     /// File with the repository's password (also: MAINSTAY_PASSWORD)
     #[arg(long, global = true, value_name = "FILE", env = "MAINSTAY_PASSWORD_FILE")]

@@ -38,6 +38,7 @@ pub(crate) fn path(global: &Global) -> Option<PathBuf> {
 /// The environment with the variables of the `.env` beside the configuration, and secrets that it names taken out of reach
 /// of children. Comes before any thread is started.
 pub(crate) fn complete(environment: Environment, global: &mut Global) -> Result<Environment> {
+    take_repository(global, &environment);
     let Some(path) = path(global) else { return Ok(environment) };
     // What is wrong with it is said by the command that needs it.
     if let Ok(Some(configuration)) = load_if_any(global) {
@@ -50,13 +51,19 @@ pub(crate) fn complete(environment: Environment, global: &mut Global) -> Result<
     let environment = environment.completed(variables).completed(translated);
     // Flags and the environment itself were read before.
     let said = |name: &str| environment.get(name).map(str::to_owned);
+    take_repository(global, &environment);
+    global.password_file =
+        global.password_file.take().or_else(|| said("MAINSTAY_PASSWORD_FILE").map(PathBuf::from));
+    Ok(environment)
+}
+
+/// The repository that variables name; a flag for a tenant is stronger, as every flag is.
+fn take_repository(global: &mut Global, environment: &Environment) {
+    let said = |name: &str| environment.get(name).map(str::to_owned);
     if global.of.is_none() {
         global.repository = global.repository.take().or_else(|| said("MAINSTAY_REPOSITORY"));
         global.repository_hot = global.repository_hot.take().or_else(|| said("MAINSTAY_REPOSITORY_HOT"));
     }
-    global.password_file =
-        global.password_file.take().or_else(|| said("MAINSTAY_PASSWORD_FILE").map(PathBuf::from));
-    Ok(environment)
 }
 
 /// What is configured, if anything is. Its mistakes are shown together.

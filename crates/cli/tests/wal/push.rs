@@ -180,6 +180,13 @@ fn a_configured_repository_is_found_by_its_source() {
     let ran = testkit::program::Program::new(MAINSTAY).run(&["wal", "push", &path, "--no-agent"]);
     assert!((1..=125).contains(&ran.code.unwrap()));
     program.run(&["wal", "status", "--of", "acme"]).ok();
+    // A flag is stronger than the environment, of a server that recovers too.
+    let named = scene
+        .site
+        .program()
+        .with("MAINSTAY_CONFIG", &config)
+        .with("MAINSTAY_REPOSITORY", "/nonexistent/third");
+    named.run(&["wal", "status", "--of", "acme"]).ok();
     assert!(scene.object(&name(3)).exists());
     // The agent of a configuration is named by it.
     let agents = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
