@@ -144,8 +144,14 @@ impl Index {
         let Some(Beside { seek, found }) = &self.beside else { return vec![] };
         let doubles = {
             let mut found = lock(found);
-            // What cannot be looked for is not there: that the first copy is damaged is told anyway.
-            Arc::clone(found.get_or_insert_with(|| Arc::new(seek(self).unwrap_or_default())))
+            match &*found {
+                Some(doubles) => Arc::clone(doubles),
+                None => match seek(self) {
+                    Ok(doubles) => Arc::clone(found.insert(Arc::new(doubles))),
+                    // That the first copy is damaged is told anyway; the next one asks again.
+                    Err(_) => return vec![],
+                },
+            }
         };
         doubles.0.get(id).cloned().unwrap_or_default()
     }

@@ -7,6 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::threads;
 use rustix::thread::{CpuSet, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -44,6 +45,8 @@ struct Did {
 pub struct StepBack {
     share_min: f64,
     set: CpuSet,
+    /// That we may use, as far as the kernel tells what they do.
+    cores: f64,
     state: Mutex<State>,
 }
 
@@ -55,6 +58,8 @@ struct Sums {
     idle: f64,
     all: f64,
     ours: f64,
+    /// How many there are.
+    cores: usize,
 }
 
 #[derive(Debug)]
@@ -71,20 +76,21 @@ struct State {
 }
 
 impl StepBack {
-    /// One that always takes this share of the cores; nothing where the kernel does not tell what they do.
+    /// One that always takes this share of the cores; nothing where the kernel does not tell what they do. What a quota of
+    /// the cgroup leaves of them is counted, but not whether others of the cgroup want it.
     pub fn new(share_min: f64) -> Option<Self> {
         let set = sched_getaffinity(None).ok()?;
         let (sums, now) = (sums(&set)?, Instant::now());
-        let credit = BURST_S * f64::from(set.count());
-        let state = State { at: now, sums, share: 1.0, credit, credit_at: now, used: used() };
-        Some(Self { share_min, set, state: Mutex::new(state) })
+        let cores = sums.cores.min(threads::cores()) as f64;
+        let state =
+            State { at: now, sums, share: 1.0, credit: BURST_S * cores, credit_at: now, used: used() };
+        Some(Self { share_min, set, cores, state: Mutex::new(state) })
     }
 
     /// How long to pause before more is read; zero is to go on.
     pub fn pause(&self) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let cores = f64::from(self.set.count());
         if now - state.at >= WINDOW
             && let Some(sums) = sums(&self.set)
         {
@@ -93,13 +99,22 @@ impl StepBack {
             }
             (state.at, state.sums) = (now, sums);
         }
-        let (passed, used) = ((now - state.credit_at).as_secs_f64(), used());
-        let credit = state.credit + state.share * cores * passed - (used - state.used);
-        (state.credit, state.credit_at, state.used) = (credit.min(BURST_S * cores), now, used);
-        if credit >= 0.0 || state.share >= 1.0 {
-            return Duration::ZERO;
+        state.pay(now, used(), self.cores)
+    }
+}
+
+impl State {
+    /// What was used is paid for; how long to wait for what it was too much.
+    fn pay(&mut self, now: Instant, used: f64, cores: f64) -> Duration {
+        let passed = (now - self.credit_at).as_secs_f64();
+        let credit = self.credit + self.share * cores * passed - (used - self.used);
+        // Other work of this process, which waits for nobody, is not paid for here for ever.
+        self.credit = credit.clamp(-BURST_S * cores, BURST_S * cores);
+        (self.credit_at, self.used) = (now, used);
+        match self.credit >= 0.0 || self.share >= 1.0 {
+            true => Duration::ZERO,
+            false => Duration::from_secs_f64(-self.credit / (self.share * cores)).min(PAUSE_MAX),
         }
-        Duration::from_secs_f64(-credit / (state.share * cores)).min(PAUSE_MAX)
     }
 }
 
@@ -150,6 +165,7 @@ fn read_stat(text: &str, ticks: f64, is_ours: impl Fn(usize) -> bool) -> Option<
             .collect::<Result<_, _>>()
             .ok()?;
         let [user, nice, system, idle, iowait, ..] = times[..] else { return None };
+        sums.cores += 1;
         sums.programs += user + nice + system;
         sums.idle += idle + iowait;
         sums.all += times.iter().sum::<f64>();
@@ -184,10 +200,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_used_is_paid_for_by_waiting_and_no_debt_is_for_ever() {
+        let begin = Instant::now();
+        let at = |seconds: f64| begin + Duration::from_secs_f64(seconds);
+        let sums = Sums::default();
+        let mut state = State { at: begin, sums, share: 0.25, credit: 0.0, credit_at: begin, used: 0.0 };
+        // Two cores, of which a quarter: half a second of cores in each second.
+        assert_eq!(state.pay(at(1.0), 0.4, 2.0), Duration::ZERO);
+        assert_eq!(state.pay(at(1.0), 0.52, 2.0).as_millis(), 40);
+        assert_eq!(state.pay(at(1.04), 0.52, 2.0), Duration::ZERO);
+        assert_eq!(state.pay(at(2.0), 100.0, 2.0), PAUSE_MAX);
+        assert_eq!(state.pay(at(3.1), 100.0, 2.0), Duration::ZERO, "at most what a burst was");
+        state.share = 1.0;
+        assert_eq!(state.pay(at(3.2), 200.0, 2.0), Duration::ZERO, "nobody else wants the cores");
+    }
+
+    #[test]
     fn only_our_own_cores_count() {
         let text = "cpu  900 0 900 900 0 0 0 0 0 0\ncpu0 100 20 30 800 50 0 0 0 0 0\ncpu1 9 9 9 9 9 9 9 9 9 9\nintr 5\n";
         let sums = read_stat(text, 100.0, |core| core == 0).unwrap();
-        assert_eq!((sums.programs, sums.idle, sums.all), (1.5, 8.5, 10.0));
+        assert_eq!((sums.programs, sums.idle, sums.all, sums.cores), (1.5, 8.5, 10.0, 1));
         assert!(read_stat("intr 5\n", 100.0, |_| true).is_none(), "a kernel that tells nothing");
         assert!(StepBack::new(SHARE).is_some());
     }

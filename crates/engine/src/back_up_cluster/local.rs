@@ -40,8 +40,6 @@ use crate::stored_tree::TreeSource;
 const WAITING: usize = 256;
 /// How long the server may take to summarise its WAL, before the files themselves are looked at.
 const SUMMARIZER_PATIENCE: Duration = Duration::from_secs(10);
-/// How long readers may wait for the server's own work without a word about it.
-const WAITED_TOLD: Duration = Duration::from_secs(10);
 /// How often `pg_control` is read that is torn, and the pause before.
 const CONTROL_ATTEMPTS_MAX: u32 = 100;
 const CONTROL_PAUSE: Duration = Duration::from_millis(5);
@@ -137,7 +135,7 @@ impl Local<'_> {
             saver,
             start: mode.start_lsn(),
             has_checksums: facts.has_checksums,
-            pace: Pace::new(source.rate_kib_max),
+            pace: Pace::new(source.rate_kib_max, cores(), source.tell),
             progress: order.progress.clone(),
             cancel: order.cancel.clone(),
         };
@@ -152,13 +150,6 @@ impl Local<'_> {
         }
         let mut wal = log::save(&reading, data, facts.system_id, facts.segment_size(), &stopped, order)?;
         wal.iter_mut().try_for_each(|node| gathering.own(&mut node.entry))?;
-        let waited = reading.pace.waited_for_cores(cores());
-        if waited > WAITED_TOLD {
-            (source.tell)(&format!(
-                "this machine's cores were busy, and the backup waited {} s for them",
-                waited.as_secs()
-            ));
-        }
         wal.push(gathering.directory("archive_status", vec![])?);
         let wal = gathering.directory("pg_wal", wal)?;
         gathering.put_into_root(wal)?;

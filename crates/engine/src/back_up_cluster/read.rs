@@ -81,7 +81,7 @@ pub(super) struct Reading<'a> {
     /// The backup began here.
     pub(super) start: Lsn,
     pub(super) has_checksums: bool,
-    pub(super) pace: Pace,
+    pub(super) pace: Pace<'a>,
     pub(super) progress: Progress,
     pub(super) cancel: CancelToken,
 }

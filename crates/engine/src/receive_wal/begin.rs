@@ -68,13 +68,23 @@ fn without_holes(known: &Known<'_>, (timeline, end): (Timeline, SegmentNo)) -> (
     let name = |number: u64| WalName::Segment(SegmentName::new(timeline, SegmentNo(number), known.size));
     let has = |number: u64| known.archived.contains(&name(number));
     let first = end.0.saturating_sub(AT_ONCE as u64);
-    // A timeline that came from another one begins where it left that; else, where nothing comes before.
-    let is_its_own = |number: u64| match known.first {
-        Some(first) => first.0 <= number,
-        None => (0..number).rev().take(AT_ONCE).any(has),
-    };
-    let hole = (first..end.0).find(|number| !has(*number) && is_its_own(*number));
+    // Where nothing of this timeline comes before it was never archived, or is pruned; but where the one before is there, of
+    // the timeline that this one left, it is this one's beginning that is missing.
+    let follows = |number: u64| (0..number).rev().take(AT_ONCE).any(has) || begins(known, timeline, number);
+    let hole = (first..end.0).find(|number| !has(*number) && follows(*number));
     (timeline, hole.map_or(end, SegmentNo))
+}
+
+/// Whether the timeline begins with this segment, and the one before is archived, of an earlier timeline.
+fn begins(known: &Known<'_>, timeline: Timeline, number: u64) -> bool {
+    known.first == Some(SegmentNo(number))
+        && known.archived.iter().any(|name| match name {
+            WalName::Segment(name) => {
+                name.timeline < timeline
+                    && name.number(known.size).is_some_and(|before| before.0 + 1 == number)
+            }
+            _ => false,
+        })
 }
 
 #[cfg(test)]
@@ -145,6 +155,8 @@ mod tests {
         let (four, six) = ("000000010000000000000004", "000000020000000000000006");
         assert_eq!(judged(&[four, six], 5), (2, 5));
         assert_eq!(judged(&[four, six], 6), (2, 7), "it begins with that one");
+        assert_eq!(judged(&[six], 5), (2, 7), "the archive was begun with it, or what was before is pruned");
+        assert_eq!(judged(&[four, "0000000200000000000000A0"], 5), (2, 161), "as after an accepted gap");
     }
 
     #[test]

@@ -148,8 +148,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The first segment behind `gone` that the server still has; the `present` one it writes. What is removed is removed from
-    /// the oldest on, so it is looked for by halves, each over a connection of its own.
+    /// The first segment behind `gone` that the server still has of this timeline; the `present` one it writes. What is removed
+    /// is removed from the oldest on, so it is looked for by halves, each over a connection of its own. Where the server has no
+    /// connection left for that, it goes on with what it writes now.
     fn first_kept(
         &self,
         timeline: Timeline,
@@ -169,13 +170,9 @@ impl Session<'_> {
 
     /// Whether the server sends WAL from `start` on.
     fn is_kept(&self, timeline: Timeline, start: Lsn) -> Result<bool> {
-        let is_gone = |error: &WireError| error.sqlstate() == Some(UNDEFINED_FILE);
-        let (server, _) = connect(self.options)?;
-        let mut stream = match WalStream::start(server, None, timeline, start) {
-            Ok(Started::Streams(stream)) => stream,
-            Ok(Started::Ended { .. }) => return Ok(false),
-            Err(error) if is_gone(&error) => return Ok(false),
-            Err(error) => return Err(error.into()),
+        let Ok((server, _)) = connect(self.options) else { return Ok(false) };
+        let Ok(Started::Streams(mut stream)) = WalStream::start(server, None, timeline, start) else {
+            return Ok(false);
         };
         let asked = Instant::now();
         loop {
@@ -185,10 +182,8 @@ impl Session<'_> {
                     stream.close();
                     return Ok(true);
                 }
-                Ok(Event::End) => return Ok(false),
                 Ok(Event::Quiet | Event::Alive { .. }) => {}
-                Err(error) if is_gone(&error) => return Ok(false),
-                Err(error) => return Err(error.into()),
+                Ok(Event::End) | Err(_) => return Ok(false),
             }
         }
     }

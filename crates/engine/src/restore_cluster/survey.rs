@@ -184,10 +184,13 @@ pub(super) fn survey(
         let len = draft.len_max();
         let is_zeros = selection.is_zeros(&draft.path);
         let (mut stored, mut holes) = (0, 0);
+        // Of a file with several versions, pages of the newer ones lie within the zeros of the older.
+        let may_have_holes = !draft.is_merged();
         for id in draft.versions.iter().flat_map(|version| &version.content) {
             let place = index.require(BlobKind::Data, id)?;
             stored += u64::from(place.length);
-            holes += if zero_blobs.has(id, &place) { u64::from(place.plain_length()) } else { 0 };
+            let is_hole = may_have_holes && zero_blobs.has(id, &place);
+            holes += if is_hole { u64::from(place.plain_length()) } else { 0 };
         }
         plan.files += 1;
         plan.has_configuration |= draft.path.as_bytes() == b"postgresql.conf";
@@ -196,7 +199,6 @@ pub(super) fn survey(
             continue;
         }
         let (number, _) = locate(&plan.destinations, &draft.path);
-        // What a newer link puts into a hole of an older one is counted there.
         plan.destinations[number].bytes += len.saturating_sub(holes);
         plan.bytes += len;
         plan.holes += holes;
