@@ -141,6 +141,14 @@ impl Writing {
         Ok(Self { repository, index, marked, broken, saver, id, lease, order: order.clone() })
     }
 
+    /// What can be read while the lease is held: also what prune has marked, and nothing that stands in broken packs alone.
+    pub(crate) fn load_sound(&self) -> Result<Arc<Index>> {
+        match self.marked.is_empty() {
+            true => Ok(Arc::clone(&self.index)),
+            false => Ok(Arc::new(self.repository.load_index_without(&self.broken)?)),
+        }
+    }
+
     /// A tree of an earlier snapshot is damaged: this backup relies on nothing that lies in the same pack, and others are told.
     pub(crate) fn distrust(&self, tree: &Digest) {
         if let Ok(Some(place)) = self.index.find(BlobKind::Tree, tree) {

@@ -122,7 +122,8 @@ impl Earlier {
         is_marked: &dyn Fn(&str) -> bool,
     ) -> Result<std::result::Result<Self, Unfit>> {
         let Begun { facts, writing, order, .. } = begun;
-        let manifest = catalog::load_cluster_manifest(&writing.repository, &writing.index, snapshot)?;
+        let sound = writing.load_sound()?;
+        let manifest = catalog::load_cluster_manifest(&writing.repository, &sound, snapshot)?;
         let mut trees = TreeSource::new(&writing.repository, &writing.index)?.and(&writing.marked);
         let links = links(&mut trees, &snapshot.tree)?;
         if links.len() != manifest.earlier.len() + 1 {
@@ -140,7 +141,7 @@ impl Earlier {
             let words = format!("the verification of {failed}, which it would rest on, has failed");
             return Ok(Err(Unfit::Damaged(words)));
         }
-        if !trust::is_whole(writing, id, snapshot.tree, order)? {
+        if !trust::is_whole(writing, &sound, (id, snapshot.tree), order)? {
             return Ok(Err(Unfit::Damaged("the backup before rests on data that is damaged".to_owned())));
         }
         let trusted_until = snapshot.time - DOUBT;

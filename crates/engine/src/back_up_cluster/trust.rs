@@ -8,6 +8,7 @@ use model::backup::Verification;
 use model::digest::Digest;
 use model::name::BackupId;
 use repo::deleted::Deleted;
+use repo::index::Index;
 use repo::threads::map_waiting;
 use repo::{RepoError, Repository, reachable};
 
@@ -71,20 +72,104 @@ pub(super) fn failed_of(
     Ok(None)
 }
 
-/// Whether anything below `root` is known to be damaged, or lies where it may go.
+/// Whether nothing below `root` is known to be damaged. What prune has marked may be below it: the packs that a snapshot
+/// needs are moved, not lost, and this backup is one more that needs them.
 ///
 /// # Errors
 /// [`RepoError::Cancelled`].
-pub(super) fn is_whole(writing: &Writing, snapshot: Digest, root: Digest, order: &Order) -> Result<bool> {
+pub(super) fn is_whole(
+    writing: &Writing,
+    sound: &Index,
+    (snapshot, root): (Digest, Digest),
+    order: &Order,
+) -> Result<bool> {
     if writing.broken.is_empty() {
         return Ok(true);
     }
-    let (_, broken) =
-        reachable::collect(&writing.repository, &writing.index, &[(snapshot, root)], &order.cancel)?;
+    let (_, broken) = reachable::collect(&writing.repository, sound, &[(snapshot, root)], &order.cancel)?;
     Ok(broken.is_empty())
 }
 
 /// When that was, by the name of the note.
 fn verified_at(note: &str) -> Option<Timestamp> {
     Timestamp::from_nanosecond(note.rsplit('/').next()?.parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::backup::BackupKind;
+    use model::cancel::CancelToken;
+    use model::progress::Progress;
+    use model::secret::Secret;
+    use repo::broken;
+    use repo::lease::Identity;
+    use repo::marks::{self, Marks};
+    use std::sync::Arc;
+    use store::memory::MemoryStore;
+
+    use super::*;
+    use crate::writing::{FileCounts, Outcome, save_small_file, save_tree};
+
+    fn order(second: i64) -> Order {
+        Order {
+            tenant: "acme".parse().unwrap(),
+            source: "data".parse().unwrap(),
+            label: String::new(),
+            hold: false,
+            identity: Identity { hostname: "h".into(), username: "u".into(), uid: 0, gid: 0, pid: 1 },
+            now: Timestamp::from_second(second).unwrap(),
+            level: None,
+            cancel: CancelToken::new(),
+            progress: Progress::new(),
+        }
+    }
+
+    /// A backup of one file. -> its snapshot and root
+    fn back_up(repository: &Arc<Repository>) -> (Digest, Digest) {
+        let order = order(1_000_000_000);
+        let writing = Writing::begin(repository, &order).unwrap();
+        let file = save_small_file(&writing.saver, "file", b"pages", &order).unwrap();
+        let root = save_tree(&writing.saver, &mut [file]).unwrap();
+        let outcome = Outcome {
+            kind: BackupKind::Directory,
+            database: String::new(),
+            size_bytes: 5,
+            sha256: None,
+            relation_count: 0,
+            positions: None,
+            paths: vec![],
+            excludes: vec![],
+            parent: None,
+            tags: vec![],
+            incomplete: false,
+            files: FileCounts::default(),
+        };
+        (writing.commit(root, &outcome).unwrap().snapshot.unwrap(), root)
+    }
+
+    #[test]
+    fn packs_that_are_marked_can_be_rested_on_and_broken_ones_cannot() {
+        let password = Secret::new("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01");
+        let repository =
+            Arc::new(Repository::init(Arc::new(MemoryStore::new()), &password, "u", "h").unwrap());
+        let saved = back_up(&repository);
+        let files = repository.load_index_files().unwrap();
+        let packs: Vec<Digest> =
+            files.iter().flat_map(|(_, packs)| packs.iter().map(|pack| pack.id)).collect();
+        let since = Timestamp::from_second(1_000_000_000).unwrap();
+        marks::save(&repository, &packs.iter().map(|pack| (*pack, since)).collect::<Marks>()).unwrap();
+        let order = order(1_000_000_100);
+        let is_whole = || {
+            let writing = Writing::begin(&repository, &order).unwrap();
+            let is_whole = is_whole(&writing, &writing.load_sound().unwrap(), saved, &order).unwrap();
+            writing.saver.finish().unwrap();
+            is_whole
+        };
+        assert!(is_whole());
+        // Of something else.
+        broken::note(&repository, [&Digest([1; 32])]).unwrap();
+        assert!(is_whole(), "what prune has marked is no damage");
+        broken::note(&repository, &packs[..1]).unwrap();
+        assert!(!is_whole());
+    }
 }
