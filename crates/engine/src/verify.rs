@@ -2,13 +2,13 @@
 //!
 //! Which packs turn out to be damaged is written down, where anything can be: so that the next backup does not rest on them.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::backup::{BackupKind, BackupRecord};
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::progress::Progress;
+use repo::broken::{BrokenPacks, Why};
 use repo::index::Index;
 use repo::reader::Wanted;
 use repo::{BlobKind, RepoError, Repository, reachable};
@@ -57,9 +57,10 @@ fn verify_blobs_of(
 ) -> Result<()> {
     let id = record.snapshot.unwrap_or_default();
     let (found, broken) = reachable::collect(repository, index, &[(id, root)], cancel)?;
-    let mut packs = BTreeSet::new();
-    for tree in broken.iter().filter(|one| one.error.is_damage()).filter_map(|one| one.tree) {
-        packs.extend(index.find(BlobKind::Tree, &tree)?.map(|place| index.pack_id(place.pack)));
+    let mut packs = BrokenPacks::default();
+    for one in broken.iter().filter(|one| one.error.is_damage()) {
+        let place = one.tree.map(|tree| index.find(BlobKind::Tree, &tree)).transpose()?.flatten();
+        packs.extend(place.map(|place| (index.pack_id(place.pack), Why::of(&one.error))));
     }
     // Of what is missing in the index nothing can be read.
     let there = |id: &Digest| index.has(BlobKind::Data, id).unwrap_or(true);
@@ -114,7 +115,7 @@ fn verify_blobs(
     repository: &Repository,
     index: &Index,
     ids: impl IntoIterator<Item = Digest>,
-    packs: &mut BTreeSet<Digest>,
+    packs: &mut BrokenPacks,
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
@@ -130,7 +131,7 @@ fn verify_blobs(
                     damaged
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
-                        .insert(index.pack_id(one.place.pack));
+                        .add(index.pack_id(one.place.pack), Why::of(&error));
                 }
                 first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }

@@ -17,6 +17,7 @@ use model::progress::Progress;
 use repo::BlobKind;
 use repo::Repository;
 use repo::adopt;
+use repo::broken::{BrokenPacks, Why};
 use repo::index::Index;
 use repo::lease::{Identity, Lease};
 use repo::marks::Known;
@@ -150,11 +151,13 @@ impl Writing {
     }
 
     /// A tree of an earlier snapshot is damaged: this backup relies on nothing that lies in the same pack, and others are told.
-    pub(crate) fn distrust(&self, tree: &Digest) {
+    pub(crate) fn distrust(&self, tree: &Digest, why: Why) {
         if let Ok(Some(place)) = self.index.find(BlobKind::Tree, tree) {
             self.saver.distrust(&place);
             // Where it cannot be written down, whoever meets it next finds out as well.
-            repo::broken::note(&self.repository, [&self.index.pack_id(place.pack)]).ok();
+            let mut packs = BrokenPacks::default();
+            packs.add(self.index.pack_id(place.pack), why);
+            repo::broken::note(&self.repository, &packs).ok();
         }
     }
 

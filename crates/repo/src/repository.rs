@@ -302,15 +302,23 @@ impl Repository {
 
     /// Bytes of a pack that an index names: one that is not there is lost, and that is damage.
     pub(crate) fn read_pack(&self, object: &ObjectKey, range: Range, into: &mut Vec<u8>) -> Result<()> {
-        found(object, self.store().get(object, range, into))
+        read_twice(object, || self.store().get(object, range, into))
     }
 }
 
-/// A pack that an index names and that is not there is damage.
-pub(crate) fn found(pack: &ObjectKey, read: std::result::Result<(), store::StoreError>) -> Result<()> {
-    match read {
-        Err(error) if error.is_not_found() => Err(RepoError::damaged(pack.as_str(), "is gone")),
-        read => Ok(read?),
+/// A pack that an index names and that is not there is damage. One that ends too early is asked for again: a single answer
+/// may have been cut short, and what is said of a pack stays.
+pub(crate) fn read_twice(
+    pack: &ObjectKey,
+    mut read: impl FnMut() -> std::result::Result<(), StoreError>,
+) -> Result<()> {
+    let outcome = match read() {
+        Err(StoreError::Short { .. }) => read(),
+        first => first,
+    };
+    match outcome {
+        Err(error) if error.is_not_found() => Err(RepoError::PackGone { pack: pack.to_string() }),
+        outcome => Ok(outcome?),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::blob::{BlobId, BlobKind};
 use crate::error::{RepoError, Result};
 use crate::index::Index;
 use crate::opener::BlobOpener;
-use crate::repository::{FileKind, Repository, found};
+use crate::repository::{FileKind, Repository, read_twice};
 
 impl Repository {
     /// The plaintext of one blob, in the buffer of `opener`; `stored` is one for its envelope.
@@ -40,7 +40,7 @@ impl Repository {
         let range = Range::Bytes { offset: place.offset.into(), len: place.length.into() };
         match kind {
             BlobKind::Data => self.read_pack(&object, range, into),
-            BlobKind::Tree => found(&object, self.store().get_often_read(&object, range, into)),
+            BlobKind::Tree => read_twice(&object, || self.store().get_often_read(&object, range, into)),
         }
     }
 
@@ -66,5 +66,65 @@ impl Repository {
             }
         }
         Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use store::memory::MemoryStore;
+    use store::{Key, Object, Store, StoreError};
+
+    use super::*;
+    use crate::testing;
+
+    /// Answers of packs that end too early: so many.
+    struct CutShort(MemoryStore, AtomicUsize);
+
+    impl Store for CutShort {
+        fn put_new(&self, key: &Key, content: &[u8]) -> Result<(), StoreError> {
+            self.0.put_new(key, content)
+        }
+
+        fn get(&self, key: &Key, range: Range, into: &mut Vec<u8>) -> Result<(), StoreError> {
+            let one_less = |left: usize| left.checked_sub(1);
+            let is_cut = key.as_str().starts_with("data/")
+                && self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
+            match is_cut {
+                true => Err(StoreError::Short { key: key.to_string(), place: self.location() }),
+                false => self.0.get(key, range, into),
+            }
+        }
+
+        fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
+            self.0.list(prefix)
+        }
+
+        fn delete(&self, key: &Key) -> Result<(), StoreError> {
+            self.0.delete(key)
+        }
+
+        fn location(&self) -> String {
+            self.0.location()
+        }
+    }
+
+    #[test]
+    fn one_answer_that_ends_too_early_is_no_damage() {
+        let store = Arc::new(CutShort(MemoryStore::new(), AtomicUsize::new(0)));
+        let repository = testing::repository_in(store.clone());
+        for kind in BlobKind::ALL {
+            let id = testing::save(&repository, &[(kind, b"some bytes")])[0];
+            let index = repository.load_index().unwrap();
+            let read_after = |cuts| {
+                store.1.store(cuts, Ordering::SeqCst);
+                repository.read_blob(&index, kind, &id)
+            };
+            assert_eq!(read_after(1).unwrap(), b"some bytes");
+            assert!(read_after(9).unwrap_err().is_damage());
+            store.1.store(0, Ordering::SeqCst);
+        }
     }
 }

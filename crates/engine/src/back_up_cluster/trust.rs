@@ -101,7 +101,7 @@ mod tests {
     use model::cancel::CancelToken;
     use model::progress::Progress;
     use model::secret::Secret;
-    use repo::broken;
+    use repo::broken::{self, BrokenPacks, Why};
     use repo::lease::Identity;
     use repo::marks::{self, Marks};
     use std::sync::Arc;
@@ -165,11 +165,16 @@ mod tests {
             writing.saver.finish().unwrap();
             is_whole
         };
+        let note = |pack| {
+            let mut packs = BrokenPacks::default();
+            packs.add(pack, Why::Damaged);
+            broken::note(&repository, &packs).unwrap();
+        };
         assert!(is_whole());
         // Of something else.
-        broken::note(&repository, [&Digest([1; 32])]).unwrap();
+        note(Digest([1; 32]));
         assert!(is_whole(), "what prune has marked is no damage");
-        broken::note(&repository, &packs[..1]).unwrap();
+        note(packs[0]);
         assert!(!is_whole());
     }
 }
