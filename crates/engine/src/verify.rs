@@ -1,6 +1,7 @@
 //! Compare every byte of one backup with its hashes. Touches no database.
 //!
 //! Which packs turn out to be damaged is written down, where anything can be: so that the next backup does not rest on them.
+//! Also those of which another copy was read: the backup is whole, but has one copy less than it seems.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,11 +20,33 @@ use crate::error::{EngineError, Result};
 use crate::manifest::{DUMP_NAME, Manifest};
 use crate::stored_file::StoredFile;
 
-/// Read all of `record`'s bytes and compare them.
+/// Read all of `record`'s bytes and compare them. What is broken and has another copy is no error, but a warning.
 ///
 /// # Errors
 /// [`EngineError::is_damage`] naming the first blob or file that is not as it was.
 pub fn verify(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    record: &BackupRecord,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<()> {
+    // What others met before is not of this backup, and may be mended.
+    drop(repository.take_passed_over());
+    let verified = verify_all(repository, index, record, progress, cancel);
+    let passed_over = repository.take_passed_over();
+    for (pack, why) in passed_over.iter() {
+        progress.warn(format!(
+            "pack {pack} is {}: another copy of what this backup needs of it is sound; `mainstay repair` clears it away",
+            why.word()
+        ));
+    }
+    // As below.
+    repo::broken::note(repository, &passed_over).ok();
+    verified
+}
+
+fn verify_all(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
     record: &BackupRecord,

@@ -4,6 +4,7 @@
 
 mod files_world;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -174,6 +175,36 @@ fn what_was_damaged_is_trusted_again_when_all_of_it_was_read() {
         repair_packs(&world.repository, &me, dry_run, &Progress::new(), &CancelToken::new()).unwrap();
         assert_eq!(noted(), left);
     }
+}
+
+#[test]
+fn a_verification_that_reads_another_copy_says_so_and_notes_the_broken_one() {
+    let (mut world, first) = backed_up();
+    let pack = pack_of(&world, BlobKind::Data);
+    let whole = world.path("whole");
+    fs::copy(&pack, &whole).unwrap();
+    spoil(&pack);
+    assert!(verified(&world, &first).unwrap_err().is_damage());
+    world.back_up();
+    fs::remove_file(&pack).unwrap();
+    fs::copy(&whole, &pack).unwrap();
+    assert_eq!(remember(&world.repository, &check_all(&world)).unwrap(), 0);
+    assert!(broken::list(&world.repository).unwrap().is_empty(), "two copies, both whole");
+
+    // Of one of them, which is read first; who begins anew lists the index once more.
+    let index = Arc::new(world.repository.load_index().unwrap());
+    let files = world.repository.load_index_files().unwrap();
+    let mut blobs = files.iter().flat_map(|(_, packs)| packs).flat_map(|pack| &pack.blobs);
+    let blob = blobs.find(|blob| blob.kind == BlobKind::Data).unwrap();
+    let read_first = index.pack_id(index.require(blob.kind, &blob.id).unwrap().pack);
+    spoil(&world.path("repository").join(FileKind::Pack.object(&read_first).as_str()));
+    let progress = Progress::new();
+    verify(&world.repository, &index, &first, &progress, &CancelToken::new()).unwrap();
+    let warnings = progress.take_warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains(&read_first.to_hex()), "{warnings:?}");
+    assert_eq!(broken::list(&world.repository).unwrap(), HashSet::from([read_first]));
+    // The next backup relies on the other one.
+    assert_eq!(world.back_up().files.unmodified, 2);
 }
 
 #[test]

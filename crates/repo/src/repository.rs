@@ -3,7 +3,7 @@
 //! Invariants: a repository is never made where anything of one exists; one that is gone is not taken for one that
 //! never was, where this machine has seen it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use model::digest::Digest;
 use model::secret::Secret;
@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Key as ObjectKey, Range, Store, StoreError};
 
 use crate::blob;
+use crate::broken::BrokenPacks;
 use crate::budget::Budget;
 use crate::cache::CacheDir;
 use crate::clock::Clock;
@@ -35,6 +36,7 @@ pub struct Repository {
     before: Option<Known>,
     clock: Clock,
     budget: Budget,
+    passed_over: Mutex<BrokenPacks>,
 }
 
 impl Repository {
@@ -131,6 +133,7 @@ impl Repository {
             before: None,
             clock: Clock::system(),
             budget: Budget::usual(),
+            passed_over: Mutex::default(),
         }
     }
 
@@ -177,6 +180,11 @@ impl Repository {
     /// How much memory a run may take.
     pub fn budget(&self) -> Budget {
         self.budget
+    }
+
+    /// Broken packs of which reading took another copy.
+    pub(crate) fn passed_over(&self) -> &Mutex<BrokenPacks> {
+        &self.passed_over
     }
 
     /// Where time comes from.

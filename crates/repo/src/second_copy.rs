@@ -1,12 +1,16 @@
 //! A blob whose copy is damaged may have another one: stored by a backup that did not rely on the first, or by two at once.
 //!
-//! Invariant: whatever is given fits its name; where no copy does, the error is that of the first.
+//! Invariants: whatever is given fits its name; where no copy does, the error is that of the first. Of which packs a copy was
+//! passed over is kept, for who says and notes it.
+
+use std::sync::PoisonError;
 
 use store::Range;
 
 use crate::blob::{BlobId, BlobKind};
+use crate::broken::{BrokenPacks, Why};
 use crate::error::{RepoError, Result};
-use crate::index::Index;
+use crate::index::{Index, Place};
 use crate::opener::BlobOpener;
 use crate::repository::{FileKind, Repository, read_twice};
 
@@ -26,7 +30,7 @@ impl Repository {
         let place = index.require(kind, id)?;
         let read = self.read_sealed(index, kind, id, stored);
         let first = read.and_then(|()| opener.open(id, stored, place.compressed_from()).map(<[u8]>::len));
-        let len = first.or_else(|error| self.open_other(index, id, error, opener, stored))?;
+        let len = first.or_else(|error| self.open_other((index, place), id, error, opener, stored))?;
         Ok(opener.opened(len))
     }
 
@@ -44,13 +48,13 @@ impl Repository {
         }
     }
 
-    /// Another copy of the blob `id`, of which the first one gave `error`. -> bytes of the plaintext, which is in `opener`
+    /// Another copy of the blob `id`, of which the first one, at `place`, gave `error`. -> bytes of the plaintext, which is in `opener`
     ///
     /// # Errors
     /// `error`, where it is no damage or no other copy is sound.
     pub(crate) fn open_other(
         &self,
-        index: &Index,
+        (index, place): (&Index, Place),
         id: &BlobId,
         error: RepoError,
         opener: &mut BlobOpener,
@@ -62,10 +66,18 @@ impl Repository {
             let read = self.read_pack(&FileKind::Pack.object(&pack), range, stored);
             let opened = read.and_then(|()| opener.open(id, stored, blob.raw_length).map(<[u8]>::len));
             if let Ok(len) = opened {
+                let mut passed_over = self.passed_over().lock().unwrap_or_else(PoisonError::into_inner);
+                passed_over.add(index.pack_id(place.pack), Why::of(&error));
                 return Ok(len);
             }
         }
         Err(error)
+    }
+
+    /// Packs that are broken, as reading found out since this was asked last, although what it wanted of them was read: from
+    /// another one.
+    pub fn take_passed_over(&self) -> BrokenPacks {
+        std::mem::take(&mut *self.passed_over().lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
