@@ -96,7 +96,7 @@ fn verified_at(note: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use model::backup::BackupKind;
     use model::cancel::CancelToken;
     use model::progress::Progress;
@@ -108,9 +108,10 @@ mod tests {
     use store::memory::MemoryStore;
 
     use super::*;
+    use crate::manifest::MANIFEST_NAME;
     use crate::writing::{FileCounts, Outcome, save_small_file, save_tree};
 
-    fn order(second: i64) -> Order {
+    pub(in super::super) fn order(second: i64) -> Order {
         Order {
             tenant: "acme".parse().unwrap(),
             source: "data".parse().unwrap(),
@@ -124,16 +125,23 @@ mod tests {
         }
     }
 
-    /// A backup of one file. -> its snapshot and root
-    fn back_up(repository: &Arc<Repository>) -> (Digest, Digest) {
-        let order = order(1_000_000_000);
+    pub(in super::super) fn repository() -> Arc<Repository> {
+        let password = Secret::new("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01");
+        Arc::new(Repository::init(Arc::new(MemoryStore::new()), &password, "u", "h").unwrap())
+    }
+
+    /// A backup of a cluster that is nothing but its manifest, with that mark. -> its snapshot and root
+    pub(in super::super) fn back_up(
+        repository: &Arc<Repository>,
+        second: i64,
+        marker: Option<&str>,
+    ) -> (Digest, Digest) {
+        let order = order(second);
         let writing = Writing::begin(repository, &order).unwrap();
-        let file = save_small_file(&writing.saver, "file", b"pages", &order).unwrap();
-        let root = save_tree(&writing.saver, &mut [file]).unwrap();
         let outcome = Outcome {
-            kind: BackupKind::Directory,
+            kind: BackupKind::Cluster,
             database: String::new(),
-            size_bytes: 5,
+            size_bytes: 0,
             sha256: None,
             relation_count: 0,
             positions: None,
@@ -144,15 +152,33 @@ mod tests {
             incomplete: false,
             files: FileCounts::default(),
         };
+        let manifest = serde_json::json!({
+            "manifestVersion": 1,
+            "record": writing.record(&outcome),
+            "serverVersion": 150_000,
+            "systemId": "1",
+            "timeline": 1,
+            "startLsn": "0/1000000",
+            "stopLsn": "0/2000000",
+            "segmentSize": "16777216",
+            "hasChecksums": true,
+            "isStandby": false,
+            "dataDirectory": "",
+            "tablespaces": [],
+            "earlier": [],
+            "marker": marker,
+            "problems": [],
+        });
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let file = save_small_file(&writing.saver, MANIFEST_NAME, &manifest, &order).unwrap();
+        let root = save_tree(&writing.saver, &mut [file]).unwrap();
         (writing.commit(root, &outcome).unwrap().snapshot.unwrap(), root)
     }
 
     #[test]
     fn packs_that_are_marked_can_be_rested_on_and_broken_ones_cannot() {
-        let password = Secret::new("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01");
-        let repository =
-            Arc::new(Repository::init(Arc::new(MemoryStore::new()), &password, "u", "h").unwrap());
-        let saved = back_up(&repository);
+        let repository = repository();
+        let saved = back_up(&repository, 1_000_000_000, None);
         let files = repository.load_index_files().unwrap();
         let packs: Vec<Digest> =
             files.iter().flat_map(|(_, packs)| packs.iter().map(|pack| pack.id)).collect();
