@@ -37,7 +37,7 @@ pub fn verify(
     let passed_over = repository.take_passed_over();
     for (pack, why) in passed_over.iter() {
         progress.warn(format!(
-            "pack {pack} is {}: another copy of what this backup needs of it is sound; `mainstay repair` clears it away",
+            "pack {pack} is {}: another copy of what this backup needs of it is sound; `mainstay repair` saves what else it holds",
             why.word()
         ));
     }
