@@ -118,6 +118,8 @@ pub fn note(repository: &Repository, packs: &BrokenPacks) -> Result<()> {
 pub fn why_of(repository: &Repository, pack: &Digest) -> Result<Why> {
     match repository.load_note(&name(pack)) {
         Err(error) if error.is_damage() => Ok(Why::Damaged),
+        // Taken back meanwhile: there is nothing to take back any more.
+        Err(RepoError::Store(error)) if error.is_not_found() => Ok(Why::Damaged),
         why => why,
     }
 }
