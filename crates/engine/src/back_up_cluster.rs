@@ -207,8 +207,13 @@ impl Begun<'_> {
     fn own_marks(&self, earlier: Option<&Earlier>) -> (String, Vec<&str>) {
         let Order { tenant, source, .. } = self.order;
         let prefix = slots_of(&self.writing.repository, tenant, source);
-        let before = earlier.and_then(|earlier| earlier.manifest.marker.as_deref());
-        let own = marker::own(&self.facts.marks, &prefix, before);
+        let is_any_unsigned = || self.facts.marks.iter().any(|mark| marker::is_unsigned(mark));
+        let before = match earlier {
+            Some(earlier) => earlier.manifest.marker.clone(),
+            None if is_any_unsigned() => Earlier::unsigned_mark(&self.writing, self.order),
+            None => None,
+        };
+        let own = marker::own(&self.facts.marks, &prefix, before.as_deref());
         (prefix, own)
     }
 

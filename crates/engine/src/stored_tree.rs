@@ -5,6 +5,7 @@
 use files::relative::RelativePath;
 use model::digest::Digest;
 use model::entry::Entry;
+use repo::broken::Why;
 use repo::index::Index;
 use repo::node::Node;
 use repo::opener::BlobOpener;
@@ -19,7 +20,7 @@ pub struct TreeSource<'a> {
     indexes: Vec<&'a Index>,
     opener: BlobOpener,
     stored: Vec<u8>,
-    damaged: Vec<Digest>,
+    damaged: Vec<(Digest, Why)>,
 }
 
 impl<'a> TreeSource<'a> {
@@ -58,14 +59,14 @@ impl<'a> TreeSource<'a> {
         let Self { repository, opener, stored, .. } = self;
         let opened = repository.open_blob(index, BlobKind::Tree, id, opener, stored);
         let nodes = opened.and_then(|json| tree::decode(json, &format_args!("tree {id}")));
-        if nodes.as_ref().is_err_and(RepoError::is_damage) {
-            self.damaged.push(*id);
+        if let Some(error) = nodes.as_ref().err().filter(|error| error.is_damage()) {
+            self.damaged.push((*id, Why::of(error)));
         }
         Ok(nodes?)
     }
 
-    /// Trees that turned out to be damaged since this was asked last.
-    pub fn take_damaged(&mut self) -> Vec<Digest> {
+    /// Trees that turned out to be damaged since this was asked last, each with what that says of its pack.
+    pub fn take_damaged(&mut self) -> Vec<(Digest, Why)> {
         std::mem::take(&mut self.damaged)
     }
 }

@@ -1,14 +1,15 @@
 //! Compare every byte of one backup with its hashes. Touches no database.
 //!
 //! Which packs turn out to be damaged is written down, where anything can be: so that the next backup does not rest on them.
+//! Also those of which another copy was read: the backup is whole, but has one copy less than it seems.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::backup::{BackupKind, BackupRecord};
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::progress::Progress;
+use repo::broken::{BrokenPacks, Why};
 use repo::index::Index;
 use repo::reader::Wanted;
 use repo::{BlobKind, RepoError, Repository, reachable};
@@ -19,11 +20,33 @@ use crate::error::{EngineError, Result};
 use crate::manifest::{DUMP_NAME, Manifest};
 use crate::stored_file::StoredFile;
 
-/// Read all of `record`'s bytes and compare them.
+/// Read all of `record`'s bytes and compare them. What is broken and has another copy is no error, but a warning.
 ///
 /// # Errors
 /// [`EngineError::is_damage`] naming the first blob or file that is not as it was.
 pub fn verify(
+    repository: &Arc<Repository>,
+    index: &Arc<Index>,
+    record: &BackupRecord,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<()> {
+    // What others met before is not of this backup, and may be mended.
+    drop(repository.take_passed_over());
+    let verified = verify_all(repository, index, record, progress, cancel);
+    let passed_over = repository.take_passed_over();
+    for (pack, why) in passed_over.iter() {
+        progress.warn(format!(
+            "pack {pack} is {}: another copy of what this backup needs of it is sound; `mainstay repair` saves what else it holds",
+            why.word()
+        ));
+    }
+    // As below.
+    repo::broken::note(repository, &passed_over).ok();
+    verified
+}
+
+fn verify_all(
     repository: &Arc<Repository>,
     index: &Arc<Index>,
     record: &BackupRecord,
@@ -57,9 +80,10 @@ fn verify_blobs_of(
 ) -> Result<()> {
     let id = record.snapshot.unwrap_or_default();
     let (found, broken) = reachable::collect(repository, index, &[(id, root)], cancel)?;
-    let mut packs = BTreeSet::new();
-    for tree in broken.iter().filter(|one| one.error.is_damage()).filter_map(|one| one.tree) {
-        packs.extend(index.find(BlobKind::Tree, &tree)?.map(|place| index.pack_id(place.pack)));
+    let mut packs = BrokenPacks::default();
+    for one in broken.iter().filter(|one| one.error.is_damage()) {
+        let place = one.tree.map(|tree| index.find(BlobKind::Tree, &tree)).transpose()?.flatten();
+        packs.extend(place.map(|place| (index.pack_id(place.pack), Why::of(&one.error))));
     }
     // Of what is missing in the index nothing can be read.
     let there = |id: &Digest| index.has(BlobKind::Data, id).unwrap_or(true);
@@ -114,7 +138,7 @@ fn verify_blobs(
     repository: &Repository,
     index: &Index,
     ids: impl IntoIterator<Item = Digest>,
-    packs: &mut BTreeSet<Digest>,
+    packs: &mut BrokenPacks,
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
@@ -130,7 +154,7 @@ fn verify_blobs(
                     damaged
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
-                        .insert(index.pack_id(one.place.pack));
+                        .add(index.pack_id(one.place.pack), Why::of(&error));
                 }
                 first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }

@@ -17,6 +17,7 @@ use model::progress::Progress;
 use repo::BlobKind;
 use repo::Repository;
 use repo::adopt;
+use repo::broken::{BrokenPacks, Why};
 use repo::index::Index;
 use repo::lease::{Identity, Lease};
 use repo::marks::Known;
@@ -141,12 +142,22 @@ impl Writing {
         Ok(Self { repository, index, marked, broken, saver, id, lease, order: order.clone() })
     }
 
+    /// What can be read while the lease is held: also what prune has marked, and nothing that stands in broken packs alone.
+    pub(crate) fn load_sound(&self) -> Result<Arc<Index>> {
+        match self.marked.is_empty() {
+            true => Ok(Arc::clone(&self.index)),
+            false => Ok(Arc::new(self.repository.load_index_without(&self.broken)?)),
+        }
+    }
+
     /// A tree of an earlier snapshot is damaged: this backup relies on nothing that lies in the same pack, and others are told.
-    pub(crate) fn distrust(&self, tree: &Digest) {
+    pub(crate) fn distrust(&self, tree: &Digest, why: Why) {
         if let Ok(Some(place)) = self.index.find(BlobKind::Tree, tree) {
             self.saver.distrust(&place);
             // Where it cannot be written down, whoever meets it next finds out as well.
-            repo::broken::note(&self.repository, [&self.index.pack_id(place.pack)]).ok();
+            let mut packs = BrokenPacks::default();
+            packs.add(self.index.pack_id(place.pack), why);
+            repo::broken::note(&self.repository, &packs).ok();
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod files_world;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use repo::broken;
 use repo::check::{CheckOptions, CheckReport, check, remember};
 use repo::lease::Identity;
 use repo::prune::{PruneOptions, prune};
+use repo::repair::salvage::repair_packs;
 use repo::repository::FileKind;
 
 fn backed_up() -> (World, BackupRecord) {
@@ -113,22 +115,96 @@ fn prune_leaves_alone_what_a_broken_pack_still_has() {
     assert!(pack.exists() && broken::list(&world.repository).unwrap().len() == 1);
 }
 
+/// What a check of the structure alone makes known.
+fn remember_structure(world: &World) -> usize {
+    let structure = CheckOptions { read_percent: 0 };
+    let report = check(&world.repository, structure, &Progress::new(), &CancelToken::new()).unwrap();
+    remember(&world.repository, &report).unwrap()
+}
+
 #[test]
-fn check_notes_what_is_missing_and_forgets_what_is_whole() {
+fn check_notes_what_is_missing_and_forgets_what_is_there_again() {
     let (mut world, first) = backed_up();
     let pack = pack_of(&world, BlobKind::Data);
     let hidden = world.path("hidden");
+    let noted = || broken::list(&world.repository).unwrap().len();
     fs::rename(&pack, &hidden).unwrap();
-    let structure = CheckOptions { read_percent: 0 };
-    let report = check(&world.repository, structure, &Progress::new(), &CancelToken::new()).unwrap();
-    assert_eq!(remember(&world.repository, &report).unwrap(), 1);
-    assert_eq!(remember(&world.repository, &report).unwrap(), 0, "it is known by now");
-
+    assert_eq!(remember_structure(&world), 1);
+    assert_eq!(remember_structure(&world), 0, "it is known by now");
+    assert!(verified(&world, &first).unwrap_err().is_damage());
     fs::copy(&hidden, &pack).unwrap();
+    assert_eq!((remember_structure(&world), noted()), (0, 0), "a listing shows that it is back");
+
+    // Who reads alone meets it missing, and says no more than that.
+    fs::remove_file(&pack).unwrap();
+    assert!(verified(&world, &first).unwrap_err().is_damage());
+    assert_eq!(noted(), 1);
+    fs::copy(&hidden, &pack).unwrap();
+    assert_eq!((remember_structure(&world), noted()), (0, 0));
+
     assert_eq!(remember(&world.repository, &check_all(&world)).unwrap(), 0);
-    assert!(broken::list(&world.repository).unwrap().is_empty());
     assert_eq!(world.back_up().files.unmodified, 2);
     verified(&world, &first).unwrap();
+}
+
+#[test]
+fn what_was_damaged_is_trusted_again_when_all_of_it_was_read() {
+    let (world, first) = backed_up();
+    let pack = pack_of(&world, BlobKind::Data);
+    let whole = world.path("whole");
+    let noted = || broken::list(&world.repository).unwrap().len();
+    fs::rename(&pack, &whole).unwrap();
+    assert_eq!(remember_structure(&world), 1);
+    // Back, and not what it was: that it was missing is not all any more.
+    fs::copy(&whole, &pack).unwrap();
+    spoil(&pack);
+    assert!(verified(&world, &first).unwrap_err().is_damage());
+    assert_eq!((remember_structure(&world), noted()), (0, 1), "a listing says nothing of that");
+
+    let put_back = || {
+        fs::remove_file(&pack).unwrap();
+        fs::copy(&whole, &pack).unwrap();
+    };
+    put_back();
+    assert_eq!((remember(&world.repository, &check_all(&world)).unwrap(), noted()), (0, 0));
+    spoil(&pack);
+    assert!(verified(&world, &first).unwrap_err().is_damage());
+    put_back();
+    let me = Identity { hostname: "h".into(), username: "u".into(), uid: 0, gid: 0, pid: std::process::id() };
+    for (dry_run, left) in [(true, 1), (false, 0)] {
+        repair_packs(&world.repository, &me, dry_run, &Progress::new(), &CancelToken::new()).unwrap();
+        assert_eq!(noted(), left);
+    }
+}
+
+#[test]
+fn a_verification_that_reads_another_copy_says_so_and_notes_the_broken_one() {
+    let (mut world, first) = backed_up();
+    let pack = pack_of(&world, BlobKind::Data);
+    let whole = world.path("whole");
+    fs::copy(&pack, &whole).unwrap();
+    spoil(&pack);
+    assert!(verified(&world, &first).unwrap_err().is_damage());
+    world.back_up();
+    fs::remove_file(&pack).unwrap();
+    fs::copy(&whole, &pack).unwrap();
+    assert_eq!(remember(&world.repository, &check_all(&world)).unwrap(), 0);
+    assert!(broken::list(&world.repository).unwrap().is_empty(), "two copies, both whole");
+
+    // Of one of them, which is read first; who begins anew lists the index once more.
+    let index = Arc::new(world.repository.load_index().unwrap());
+    let files = world.repository.load_index_files().unwrap();
+    let mut blobs = files.iter().flat_map(|(_, packs)| packs).flat_map(|pack| &pack.blobs);
+    let blob = blobs.find(|blob| blob.kind == BlobKind::Data).unwrap();
+    let read_first = index.pack_id(index.require(blob.kind, &blob.id).unwrap().pack);
+    spoil(&world.path("repository").join(FileKind::Pack.object(&read_first).as_str()));
+    let progress = Progress::new();
+    verify(&world.repository, &index, &first, &progress, &CancelToken::new()).unwrap();
+    let warnings = progress.take_warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains(&read_first.to_hex()), "{warnings:?}");
+    assert_eq!(broken::list(&world.repository).unwrap(), HashSet::from([read_first]));
+    // The next backup relies on the other one.
+    assert_eq!(world.back_up().files.unmodified, 2);
 }
 
 #[test]

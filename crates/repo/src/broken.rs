@@ -1,16 +1,89 @@
 //! Packs that somebody has read and found damaged, or missing: nothing new may rest on them.
 //!
-//! Form: the note `x/mark/broken/<pack>`, beside prune's marks, so that one listing tells both; its name says all.
-//! Invariants: a writer that begins afterwards stores anew what such a pack holds, which heals whatever else needs the
-//! same bytes; readers lose nothing, and find the other copy by themselves. The name alone is believed: at worst
-//! something is stored twice.
+//! Form: the note `x/mark/broken/<pack>`, beside prune's marks, so that one listing tells both; its name says that a pack
+//! is broken, its value why. Invariants: a writer that begins afterwards stores anew what such a pack holds, which heals
+//! whatever else needs the same bytes; readers lose nothing, and find the other copy by themselves. The name alone is
+//! believed: at worst something is stored twice. What is only missing is whole again when it is listed again; of what was
+//! damaged, only who reads all of it knows that.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use model::digest::Digest;
+use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{RepoError, Result};
 use crate::repository::Repository;
+
+/// Why a pack is not relied on; the stronger one comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Why {
+    /// It is not there.
+    Missing,
+    /// What was read of it is not what was stored.
+    Damaged,
+}
+
+impl Why {
+    /// What `error`, which is damage, says of the pack that gave it.
+    pub fn of(error: &RepoError) -> Self {
+        match error {
+            RepoError::PackGone { .. } => Self::Missing,
+            _ => Self::Damaged,
+        }
+    }
+
+    /// As it stands in a sentence.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// Broken packs, each with the worst that was met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokenPacks(BTreeMap<Digest, Why>);
+
+impl BrokenPacks {
+    /// Take in one more, or that it is worse than it was thought.
+    pub fn add(&mut self, pack: Digest, why: Why) {
+        let known = self.0.entry(pack).or_insert(why);
+        *known = why.max(*known);
+    }
+
+    /// It turned out to be whole.
+    pub fn remove(&mut self, pack: &Digest) {
+        self.0.remove(pack);
+    }
+
+    /// Whether `pack` is one of them.
+    pub fn has(&self, pack: &Digest) -> bool {
+        self.0.contains_key(pack)
+    }
+
+    /// Each with its reason, in the order of the ids.
+    pub fn iter(&self) -> impl Iterator<Item = (Digest, Why)> {
+        self.0.iter().map(|(pack, why)| (*pack, *why))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Extend<(Digest, Why)> for BrokenPacks {
+    fn extend<T: IntoIterator<Item = (Digest, Why)>>(&mut self, packs: T) {
+        packs.into_iter().for_each(|(pack, why)| self.add(pack, why));
+    }
+}
 
 /// Below the folder of marks.
 const FOLDER: &str = "broken/";
@@ -20,12 +93,35 @@ pub(crate) fn pack_of(name: &str) -> Option<Digest> {
     name.strip_prefix(FOLDER)?.parse().ok()
 }
 
-/// Write down that `packs` are damaged.
+/// Write down that `packs` are broken, and why.
 ///
 /// # Errors
 /// When the store does not take it.
-pub fn note<'a>(repository: &Repository, packs: impl IntoIterator<Item = &'a Digest>) -> Result<()> {
-    packs.into_iter().try_for_each(|pack| repository.put_note(&name(pack), &"damaged").map(drop))
+pub fn note(repository: &Repository, packs: &BrokenPacks) -> Result<()> {
+    for (pack, why) in packs.iter() {
+        let is_said = repository.put_note(&name(&pack), &why)?
+            || why == Why::Missing
+            || why_of(repository, &pack)? == why;
+        if !is_said {
+            // That it is missing would be taken back as soon as it is listed.
+            repository.delete_note(&name(&pack))?;
+            repository.put_note(&name(&pack), &why)?;
+        }
+    }
+    Ok(())
+}
+
+/// Why that was written down of `pack`; what nobody can read counts as the worse.
+///
+/// # Errors
+/// When the store cannot tell.
+pub fn why_of(repository: &Repository, pack: &Digest) -> Result<Why> {
+    match repository.load_note(&name(pack)) {
+        Err(error) if error.is_damage() => Ok(Why::Damaged),
+        // Taken back meanwhile: there is nothing to take back any more.
+        Err(RepoError::Store(error)) if error.is_not_found() => Ok(Why::Damaged),
+        why => why,
+    }
 }
 
 /// The packs of which that is written down.

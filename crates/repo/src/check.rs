@@ -14,7 +14,7 @@ use model::digest::Digest;
 use model::progress::Progress;
 
 use crate::blob::{BlobId, BlobKind, PackedBlob};
-use crate::broken;
+use crate::broken::{self, BrokenPacks, Why};
 use crate::error::{RepoError, Result};
 use crate::examine::{Examined, examine_all};
 use crate::index::{Doubles, Index, IndexedPack, SeekDoubles};
@@ -47,7 +47,9 @@ pub struct CheckReport {
     /// Snapshots that were looked at.
     pub snapshots: usize,
     /// Packs that are damaged or missing.
-    pub broken_packs: Vec<Digest>,
+    pub broken_packs: BrokenPacks,
+    /// Packs that are listed with the length that their blobs need.
+    pub listed_packs: Vec<Digest>,
     /// Packs that were read in full and are as they should be.
     pub sound_packs: Vec<Digest>,
     /// Packs in the index.
@@ -98,7 +100,7 @@ pub fn check(
     });
     let (broken, found) = (trees?.1, read?);
     report.problems.extend(found.problems);
-    report.broken_packs.extend(found.broken);
+    report.broken_packs.extend(found.broken.iter());
     report.sound_packs = found.sound;
     report.packs_read = found.packs_read;
     report.bytes_read = found.bytes_read;
@@ -136,10 +138,18 @@ fn seek_doubles(packs: Arc<Vec<IndexedPack>>) -> SeekDoubles {
 /// What the store says; that it takes nothing may be meant so.
 pub fn remember(repository: &Repository, report: &CheckReport) -> Result<usize> {
     let known = broken::list(repository)?;
-    let new: HashSet<_> = report.broken_packs.iter().filter(|pack| !known.contains(pack)).collect();
-    broken::note(repository, new.iter().copied())?;
-    broken::forget(repository, report.sound_packs.iter().filter(|pack| known.contains(pack)))?;
-    Ok(new.len())
+    let mut found = report.broken_packs.clone();
+    // Not listed, and read after all.
+    report.sound_packs.iter().for_each(|pack| found.remove(pack));
+    broken::note(repository, &found)?;
+    let mut whole: HashSet<_> = report.sound_packs.iter().filter(|pack| known.contains(pack)).collect();
+    for pack in report.listed_packs.iter().filter(|pack| known.contains(pack) && !found.has(pack)) {
+        if !whole.contains(pack) && broken::why_of(repository, pack)? == Why::Missing {
+            whole.insert(pack);
+        }
+    }
+    broken::forget(repository, whole)?;
+    Ok(found.iter().filter(|(pack, _)| !known.contains(pack)).count())
 }
 
 /// What of `unsound` has no copy that is sound, as far as was read.
@@ -208,15 +218,18 @@ fn check_packs(repository: &Repository, packs: &[IndexedPack], report: &mut Chec
         repository.list(FileKind::Pack)?.into_iter().map(|listed| (listed.id, listed.size)).collect();
     for pack in packs {
         let least = pack.blobs_len();
-        let problem = match stored.get(&pack.id) {
-            None => format!("pack {} is indexed, but missing", pack.id),
+        let (problem, why) = match stored.get(&pack.id) {
+            None => (format!("pack {} is indexed, but missing", pack.id), Why::Missing),
             Some(size) if *size <= least => {
-                format!("pack {} has {size} bytes, fewer than its blobs need", pack.id)
+                (format!("pack {} has {size} bytes, fewer than its blobs need", pack.id), Why::Damaged)
             }
-            Some(_) => continue,
+            Some(_) => {
+                report.listed_packs.push(pack.id);
+                continue;
+            }
         };
         report.problems.push(problem);
-        report.broken_packs.push(pack.id);
+        report.broken_packs.add(pack.id, why);
     }
     let indexed: HashSet<_> = packs.iter().map(|pack| pack.id).collect();
     let unindexed = stored.keys().filter(|id| !indexed.contains(id)).count();
@@ -234,7 +247,7 @@ struct Found {
     problems: Vec<String>,
     /// Blobs that do not open, with the pack in which they lie.
     unsound: Vec<(Digest, PackedBlob)>,
-    broken: Vec<Digest>,
+    broken: BrokenPacks,
     sound: Vec<Digest>,
     packs_read: usize,
     bytes_read: u64,
@@ -264,7 +277,7 @@ fn read_packs(
         match &problem {
             None => found.sound.push(pack.id),
             // That a store fails says nothing of the pack.
-            Some(error) if error.is_damage() => found.broken.push(pack.id),
+            Some(error) if error.is_damage() => found.broken.add(pack.id, Why::of(error)),
             Some(_) => {}
         }
         found.unsound.extend(unsound.into_iter().map(|blob| (pack.id, blob)));

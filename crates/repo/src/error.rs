@@ -78,6 +78,12 @@ pub enum RepoError {
         /// What does not fit.
         reason: String,
     },
+    /// A pack that an index names is not there.
+    #[error("integrity check failed: {pack}: is gone")]
+    PackGone {
+        /// Its key.
+        pack: String,
+    },
     /// A blob that something refers to is in no index.
     #[error("integrity check failed: blob {id} is in no index")]
     MissingBlob {
@@ -152,7 +158,10 @@ impl RepoError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Damaged { .. } | Self::MissingBlob { .. } | Self::Store(StoreError::Short { .. })
+            Self::Damaged { .. }
+                | Self::PackGone { .. }
+                | Self::MissingBlob { .. }
+                | Self::Store(StoreError::Short { .. })
         )
     }
 }

@@ -176,7 +176,7 @@ impl Repository {
         opener: &mut BlobOpener,
         use_blob: UseBlob<'_, E>,
     ) -> Result<(), E> {
-        match self.open_other(index, &wanted.id, error, opener, stored) {
+        match self.open_other((index, wanted.place), &wanted.id, error, opener, stored) {
             Ok(len) => use_blob(wanted, Ok(Opened { sealed: stored, plain: opener.opened(len) })),
             Err(error) => use_blob(wanted, Err(error)),
         }

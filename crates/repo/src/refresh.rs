@@ -87,6 +87,14 @@ impl Repository {
         self.index_of(&Choice { marked, is_of_marked: false })
     }
 
+    /// What can be read of it without the packs `left_out`: what prune has marked is there still.
+    ///
+    /// # Errors
+    /// As [`Repository::load_index`].
+    pub fn load_index_without(&self, left_out: &HashSet<Digest>) -> Result<Index> {
+        self.index_of(&Choice { marked: Arc::new(left_out.clone()), is_of_marked: false })
+    }
+
     fn index_of(&self, choice: &Choice) -> Result<Index> {
         self.index_of_listed(choice, None)
     }

@@ -3,7 +3,7 @@
 //! Invariants: a repository is never made where anything of one exists; one that is gone is not taken for one that
 //! never was, where this machine has seen it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use model::digest::Digest;
 use model::secret::Secret;
@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Key as ObjectKey, Range, Store, StoreError};
 
 use crate::blob;
+use crate::broken::BrokenPacks;
 use crate::budget::Budget;
 use crate::cache::CacheDir;
 use crate::clock::Clock;
@@ -35,6 +36,7 @@ pub struct Repository {
     before: Option<Known>,
     clock: Clock,
     budget: Budget,
+    passed_over: Mutex<BrokenPacks>,
 }
 
 impl Repository {
@@ -131,6 +133,7 @@ impl Repository {
             before: None,
             clock: Clock::system(),
             budget: Budget::usual(),
+            passed_over: Mutex::default(),
         }
     }
 
@@ -177,6 +180,11 @@ impl Repository {
     /// How much memory a run may take.
     pub fn budget(&self) -> Budget {
         self.budget
+    }
+
+    /// Broken packs of which reading took another copy.
+    pub(crate) fn passed_over(&self) -> &Mutex<BrokenPacks> {
+        &self.passed_over
     }
 
     /// Where time comes from.
@@ -302,15 +310,23 @@ impl Repository {
 
     /// Bytes of a pack that an index names: one that is not there is lost, and that is damage.
     pub(crate) fn read_pack(&self, object: &ObjectKey, range: Range, into: &mut Vec<u8>) -> Result<()> {
-        found(object, self.store().get(object, range, into))
+        read_twice(object, || self.store().get(object, range, into))
     }
 }
 
-/// A pack that an index names and that is not there is damage.
-pub(crate) fn found(pack: &ObjectKey, read: std::result::Result<(), store::StoreError>) -> Result<()> {
-    match read {
-        Err(error) if error.is_not_found() => Err(RepoError::damaged(pack.as_str(), "is gone")),
-        read => Ok(read?),
+/// A pack that an index names and that is not there is damage. One that ends too early is asked for again: a single answer
+/// may have been cut short, and what is said of a pack stays.
+pub(crate) fn read_twice(
+    pack: &ObjectKey,
+    mut read: impl FnMut() -> std::result::Result<(), StoreError>,
+) -> Result<()> {
+    let outcome = match read() {
+        Err(StoreError::Short { .. }) => read(),
+        first => first,
+    };
+    match outcome {
+        Err(error) if error.is_not_found() => Err(RepoError::PackGone { pack: pack.to_string() }),
+        outcome => Ok(outcome?),
     }
 }
 

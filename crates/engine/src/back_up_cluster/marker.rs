@@ -39,6 +39,11 @@ pub fn slots_of(repository: &Repository, tenant: &TenantName, source: &SourceNam
     format!("{MARK_SLOT}{}_", &id_of(whose.as_bytes()).to_hex()[..WHOSE_LEN])
 }
 
+/// Whether the name of a slot does not say whose it is, as none did at first.
+pub(super) fn is_unsigned(mark: &str) -> bool {
+    mark.strip_prefix(MARK_SLOT).is_some_and(|rest| !rest.contains('_'))
+}
+
 /// Those of `marks` that a new one takes the place of: of the same source, or of the backup before.
 pub(super) fn own<'a>(marks: &'a [String], prefix: &str, before: Option<&str>) -> Vec<&'a str> {
     let is_own = |mark: &&str| mark.starts_with(prefix) || before == Some(*mark);
@@ -120,6 +125,7 @@ mod tests {
         let other = format!("{MARK_SLOT}{}_1", "b".repeat(WHOSE_LEN));
         let old = format!("{MARK_SLOT}{}", "a".repeat(32));
         let marks = [name.clone(), other, old.clone()];
+        assert!(is_unsigned(&old) && !is_unsigned(&name) && !is_unsigned("another_slot"));
         assert_eq!(own(&marks, &prefix, None), [&name]);
         assert_eq!(own(&marks, &prefix, Some(&old)), [&name, &old]);
     }

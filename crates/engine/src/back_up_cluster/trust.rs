@@ -8,6 +8,7 @@ use model::backup::Verification;
 use model::digest::Digest;
 use model::name::BackupId;
 use repo::deleted::Deleted;
+use repo::index::Index;
 use repo::threads::map_waiting;
 use repo::{RepoError, Repository, reachable};
 
@@ -71,20 +72,135 @@ pub(super) fn failed_of(
     Ok(None)
 }
 
-/// Whether anything below `root` is known to be damaged, or lies where it may go.
+/// Whether nothing below `root` is known to be damaged. What prune has marked may be below it: the packs that a snapshot
+/// needs are moved, not lost, and this backup is one more that needs them.
 ///
 /// # Errors
 /// [`RepoError::Cancelled`].
-pub(super) fn is_whole(writing: &Writing, snapshot: Digest, root: Digest, order: &Order) -> Result<bool> {
+pub(super) fn is_whole(
+    writing: &Writing,
+    sound: &Index,
+    (snapshot, root): (Digest, Digest),
+    order: &Order,
+) -> Result<bool> {
     if writing.broken.is_empty() {
         return Ok(true);
     }
-    let (_, broken) =
-        reachable::collect(&writing.repository, &writing.index, &[(snapshot, root)], &order.cancel)?;
+    let (_, broken) = reachable::collect(&writing.repository, sound, &[(snapshot, root)], &order.cancel)?;
     Ok(broken.is_empty())
 }
 
 /// When that was, by the name of the note.
 fn verified_at(note: &str) -> Option<Timestamp> {
     Timestamp::from_nanosecond(note.rsplit('/').next()?.parse().ok()?).ok()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use model::backup::BackupKind;
+    use model::cancel::CancelToken;
+    use model::progress::Progress;
+    use model::secret::Secret;
+    use repo::broken::{self, BrokenPacks, Why};
+    use repo::lease::Identity;
+    use repo::marks::{self, Marks};
+    use std::sync::Arc;
+    use store::memory::MemoryStore;
+
+    use super::*;
+    use crate::manifest::MANIFEST_NAME;
+    use crate::writing::{FileCounts, Outcome, save_small_file, save_tree};
+
+    pub(in super::super) fn order(second: i64) -> Order {
+        Order {
+            tenant: "acme".parse().unwrap(),
+            source: "data".parse().unwrap(),
+            label: String::new(),
+            hold: false,
+            identity: Identity { hostname: "h".into(), username: "u".into(), uid: 0, gid: 0, pid: 1 },
+            now: Timestamp::from_second(second).unwrap(),
+            level: None,
+            cancel: CancelToken::new(),
+            progress: Progress::new(),
+        }
+    }
+
+    pub(in super::super) fn repository() -> Arc<Repository> {
+        let password = Secret::new("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01");
+        Arc::new(Repository::init(Arc::new(MemoryStore::new()), &password, "u", "h").unwrap())
+    }
+
+    /// A backup of a cluster that is nothing but its manifest, with that mark. -> its snapshot and root
+    pub(in super::super) fn back_up(
+        repository: &Arc<Repository>,
+        second: i64,
+        marker: Option<&str>,
+    ) -> (Digest, Digest) {
+        let order = order(second);
+        let writing = Writing::begin(repository, &order).unwrap();
+        let outcome = Outcome {
+            kind: BackupKind::Cluster,
+            database: String::new(),
+            size_bytes: 0,
+            sha256: None,
+            relation_count: 0,
+            positions: None,
+            paths: vec![],
+            excludes: vec![],
+            parent: None,
+            tags: vec![],
+            incomplete: false,
+            files: FileCounts::default(),
+        };
+        let manifest = serde_json::json!({
+            "manifestVersion": 1,
+            "record": writing.record(&outcome),
+            "serverVersion": 150_000,
+            "systemId": "1",
+            "timeline": 1,
+            "startLsn": "0/1000000",
+            "stopLsn": "0/2000000",
+            "segmentSize": "16777216",
+            "hasChecksums": true,
+            "isStandby": false,
+            "dataDirectory": "",
+            "tablespaces": [],
+            "earlier": [],
+            "marker": marker,
+            "problems": [],
+        });
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let file = save_small_file(&writing.saver, MANIFEST_NAME, &manifest, &order).unwrap();
+        let root = save_tree(&writing.saver, &mut [file]).unwrap();
+        (writing.commit(root, &outcome).unwrap().snapshot.unwrap(), root)
+    }
+
+    #[test]
+    fn packs_that_are_marked_can_be_rested_on_and_broken_ones_cannot() {
+        let repository = repository();
+        let saved = back_up(&repository, 1_000_000_000, None);
+        let files = repository.load_index_files().unwrap();
+        let packs: Vec<Digest> =
+            files.iter().flat_map(|(_, packs)| packs.iter().map(|pack| pack.id)).collect();
+        let since = Timestamp::from_second(1_000_000_000).unwrap();
+        marks::save(&repository, &packs.iter().map(|pack| (*pack, since)).collect::<Marks>()).unwrap();
+        let order = order(1_000_000_100);
+        let is_whole = || {
+            let writing = Writing::begin(&repository, &order).unwrap();
+            let is_whole = is_whole(&writing, &writing.load_sound().unwrap(), saved, &order).unwrap();
+            writing.saver.finish().unwrap();
+            is_whole
+        };
+        let note = |pack| {
+            let mut packs = BrokenPacks::default();
+            packs.add(pack, Why::Damaged);
+            broken::note(&repository, &packs).unwrap();
+        };
+        assert!(is_whole());
+        // Of something else.
+        note(Digest([1; 32]));
+        assert!(is_whole(), "what prune has marked is no damage");
+        note(packs[0]);
+        assert!(!is_whole());
+    }
 }

@@ -80,7 +80,7 @@ impl<'a> Parent<'a> {
         let Writing { repository, index, marked, .. } = writing;
         let mut trees = TreeSource::new(repository, index)?.and(marked);
         let subject = snapshot.and_then(|snapshot| locate(&mut trees, snapshot).ok());
-        trees.take_damaged().iter().for_each(|tree| writing.distrust(tree));
+        trees.take_damaged().iter().for_each(|(tree, why)| writing.distrust(tree, *why));
         let began = |snapshot: &SnapshotFile| {
             let start = snapshot.summary.as_ref().map_or(snapshot.time, |summary| summary.backup_start);
             snapshot.time.min(start) - doubt
@@ -100,7 +100,7 @@ impl<'a> Parent<'a> {
         };
         // What cannot be read is read from the directory again, and stored again where the same tree comes of it.
         let nodes = tree.and_then(|tree| self.trees.load(&tree).ok()).unwrap_or_default();
-        self.trees.take_damaged().iter().for_each(|tree| self.writing.distrust(tree));
+        self.trees.take_damaged().iter().for_each(|(tree, why)| self.writing.distrust(tree, *why));
         self.stack.push(nodes.into_iter().peekable());
     }
 

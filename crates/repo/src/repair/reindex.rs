@@ -128,7 +128,9 @@ fn read_headers(
     for (listed, read) in unknown.iter().zip(read) {
         match read {
             Ok(pack) => packs.push(pack),
-            Err(RepoError::Damaged { .. }) => report.unreadable_packs.push(listed.id),
+            Err(RepoError::Damaged { .. } | RepoError::PackGone { .. }) => {
+                report.unreadable_packs.push(listed.id)
+            }
             Err(error) if error.is_too_cold() => report.cold_packs.push(listed.id),
             Err(error) => return Err(error),
         }

@@ -12,6 +12,7 @@ use model::progress::Progress;
 use serde::Serialize;
 
 use crate::blob::PackedBlob;
+use crate::broken;
 use crate::error::Result;
 use crate::examine::examine_all;
 use crate::index::IndexedPack;
@@ -71,6 +72,10 @@ pub fn repair_packs(
     };
     let healed = bad.extract_if(.., |(pack, _)| healed_packs.contains(&pack.id));
     sound.extend(healed.map(|(pack, _)| pack));
+    if lease.is_some() {
+        let known = broken::list(repository)?;
+        broken::forget(repository, sound.iter().map(|pack| &pack.id).filter(|pack| known.contains(pack)))?;
+    }
     let rescue = plan_rescue(&sound, &bad);
     let report = SalvageReport {
         packs_read: packs.len(),
