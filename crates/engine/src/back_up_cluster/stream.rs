@@ -214,7 +214,8 @@ fn limits(begun: &Begun<'_>, earlier: Option<&Earlier>, backup: &BaseBackup) -> 
 fn manifest_of(begun: &Begun<'_>, earlier: &Earlier) -> Result<Vec<u8>> {
     let writing = &begun.writing;
     let tree = earlier.newest_tree().ok_or_else(|| RepoError::damaged("a link", "is no directory"))?;
-    catalog::load_small_file(&writing.repository, &writing.load_sound()?, &tree, backup_manifest::NAME)
+    let sound = writing.load_sound()?;
+    catalog::load_small_file(&writing.repository, &sound, &tree, backup_manifest::NAME)
 }
 
 /// The server's own no, which may be about the increment alone: then it sends all of it. Memory and what settings bound may
