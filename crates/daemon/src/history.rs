@@ -2,7 +2,7 @@
 //!
 //! Form: one SQLite file (mode 0600), a table `runs`; times are RFC 3339 in UTC, so that they sort as text. Invariant: it
 //! is a memory of this machine and nothing rests on it: without it, what is due is read from the repositories, and
-//! [`History::learn`] fills it again from the backups that they hold. Runs that are older than [`KEPT`] are dropped.
+//! [`History::learn`] fills it again from the backups that they hold. Runs and restores that are older than [`KEPT`] are dropped.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::OpenOptionsExt;
@@ -212,11 +212,20 @@ impl History {
         let killed = "UPDATE runs SET outcome = 'failed', reason = 'its process ended before it did'
             WHERE tenant = ?1 AND source = ?2 AND outcome = 'running'";
         self.connection.execute(killed, params![tenant, source])?;
-        self.connection.execute("DELETE FROM runs WHERE began < ?1", [text(now - KEPT)])?;
+        self.forget_old(now)?;
         let begun =
             "INSERT INTO runs (tenant, source, slot, began, outcome) VALUES (?1, ?2, ?3, ?4, 'running')";
         self.connection.execute(begun, params![tenant, source, text(slot), text(now)])?;
         Ok(self.connection.last_insert_rowid())
+    }
+
+    /// Drop what is older than [`KEPT`], with what was said around it.
+    pub(crate) fn forget_old(&self, now: Timestamp) -> Result<()> {
+        for table in ["runs", "restores"] {
+            let sql = format!("DELETE FROM {table} WHERE began < ?1");
+            self.connection.execute(&sql, [text(now - KEPT)])?;
+        }
+        Ok(())
     }
 
     /// The run `id` is over.

@@ -60,6 +60,12 @@ fn a_mistake_does_not_hide_the_way_to_restore_without_the_configuration() {
 }
 
 #[test]
+fn restores_are_in_no_repository_to_be_learned_from() {
+    let office = Office::of_two("");
+    office.run(&["runs", "--restores", "--rebuild"]).exits(2).says("--rebuild");
+}
+
+#[test]
 fn every_value_is_shown_with_its_place_and_no_secret_is() {
     let office = Office::of_two("schedule = \"@hourly\"\nretention = { keep_daily = 3 }");
     let shown = office.run(&["config", "show", "acme"]).ok().text();
