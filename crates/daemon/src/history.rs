@@ -16,8 +16,8 @@ use model::set_mark::{SetMark, SetRun, all_runs};
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
-/// How long a run is remembered.
-const KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
+/// How long a run or a restore is remembered.
+pub(crate) const KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
 /// How long another process may keep the file for itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -212,20 +212,12 @@ impl History {
         let killed = "UPDATE runs SET outcome = 'failed', reason = 'its process ended before it did'
             WHERE tenant = ?1 AND source = ?2 AND outcome = 'running'";
         self.connection.execute(killed, params![tenant, source])?;
-        self.forget_old(now)?;
+        self.connection.execute("DELETE FROM runs WHERE began < ?1", [text(now - KEPT)])?;
+        self.forget_restores(now)?;
         let begun =
             "INSERT INTO runs (tenant, source, slot, began, outcome) VALUES (?1, ?2, ?3, ?4, 'running')";
         self.connection.execute(begun, params![tenant, source, text(slot), text(now)])?;
         Ok(self.connection.last_insert_rowid())
-    }
-
-    /// Drop what is older than [`KEPT`], with what was said around it.
-    pub(crate) fn forget_old(&self, now: Timestamp) -> Result<()> {
-        for table in ["runs", "restores"] {
-            let sql = format!("DELETE FROM {table} WHERE began < ?1");
-            self.connection.execute(&sql, [text(now - KEPT)])?;
-        }
-        Ok(())
     }
 
     /// The run `id` is over.

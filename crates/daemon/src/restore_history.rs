@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::params;
 
-use crate::history::{History, Result};
+use crate::history::{History, KEPT, Result};
 use crate::hook::HookRun;
 
 /// A restore.
@@ -33,7 +33,7 @@ impl History {
     /// # Errors
     /// What SQLite says.
     pub fn remember_restore(&self, restored: &Restored) -> Result<()> {
-        self.forget_old(restored.ended)?;
+        self.forget_restores(restored.ended)?;
         let Restored { tenant, name, backup, began, ended, outcome, reason, hooks } = restored;
         let sql = "INSERT INTO restores (tenant, name, backup, began, ended, outcome, reason)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -45,6 +45,12 @@ impl History {
             let values = params![id, stage, command, outcome, seconds, output];
             self.connection.execute("INSERT INTO restore_hooks VALUES (?1, ?2, ?3, ?4, ?5, ?6)", values)?;
         }
+        Ok(())
+    }
+
+    /// Drop those that are older than [`KEPT`], with what was said around them.
+    pub(crate) fn forget_restores(&self, now: Timestamp) -> Result<()> {
+        self.connection.execute("DELETE FROM restores WHERE began < ?1", [(now - KEPT).to_string()])?;
         Ok(())
     }
 
