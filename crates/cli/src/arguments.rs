@@ -108,7 +108,7 @@ pub(crate) enum Command {
         #[arg(long)]
         rebuild: bool,
         /// Restores around which commands ran, in place of backups
-        #[arg(long)]
+        #[arg(long, conflicts_with = "rebuild")]
         restores: bool,
     },
     /// Look at the configuration

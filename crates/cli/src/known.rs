@@ -13,11 +13,13 @@ use std::sync::Arc;
 use config::configuration::Tenant;
 use engine::{EngineError, catalog};
 use model::backup::BackupRecord;
+use model::name::SourceName;
+use model::set_mark::SetMark;
 use repo::Repository;
 
 use crate::arguments::Global;
 use crate::environment::Environment;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::target::Target;
 use crate::{configured, password, place};
@@ -196,7 +198,8 @@ pub(crate) fn find(
     choose(repositories, face, id, |records| catalog::choose(records, id))
 }
 
-/// The newest good backup of a tenant's source, wherever it is.
+/// The newest good backup of a tenant's source, wherever it is. A database of a server in a set may be called as another source is,
+/// whose backup it is not.
 pub(crate) fn find_newest(
     repositories: &[Arc<Repository>],
     tenant: &str,
@@ -206,10 +209,26 @@ pub(crate) fn find_newest(
     let is_asked = |record: &BackupRecord| {
         record.tenant.as_str() == tenant && record.source.as_str() == source && !record.incomplete
     };
-    choose(repositories, face, "", |records| {
-        let newest = records.into_iter().filter(is_asked).max_by_key(|record| record.created_at);
+    let mut member = None;
+    let chosen = choose(repositories, face, "", |records| {
+        let (own, of_servers): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .filter(is_asked)
+            .partition(|record| member_of(record).is_none_or(|member| member.as_str() == source));
+        member = of_servers.iter().max_by_key(|record| record.created_at).and_then(member_of);
+        let newest = own.into_iter().max_by_key(|record| record.created_at);
         newest.ok_or_else(|| EngineError::NoBackup(format!("{tenant}/{source}")))
+    });
+    chosen.map_err(|error| match member {
+        Some(member) if error.kind == Kind::NotFound => error
+            .hint(format!("{source} is a database of {tenant}/{member}: name one of its backups by its id")),
+        _ => error,
     })
+}
+
+/// Of which member of its set a backup is, where that one is several.
+fn member_of(record: &BackupRecord) -> Option<SourceName> {
+    Some(SetMark::of(record)?.part?.member)
 }
 
 fn choose(

@@ -2,7 +2,7 @@
 //!
 //! Form: one SQLite file (mode 0600), a table `runs`; times are RFC 3339 in UTC, so that they sort as text. Invariant: it
 //! is a memory of this machine and nothing rests on it: without it, what is due is read from the repositories, and
-//! [`History::learn`] fills it again from the backups that they hold. Runs that are older than [`KEPT`] are dropped.
+//! [`History::learn`] fills it again from the backups that they hold. Runs and restores that are older than [`KEPT`] are dropped.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,8 +16,8 @@ use model::set_mark::{SetMark, SetRun, all_runs};
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
-/// How long a run is remembered.
-const KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
+/// How long a run or a restore is remembered.
+pub(crate) const KEPT: SignedDuration = SignedDuration::from_hours(24 * 400);
 /// How long another process may keep the file for itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -213,6 +213,7 @@ impl History {
             WHERE tenant = ?1 AND source = ?2 AND outcome = 'running'";
         self.connection.execute(killed, params![tenant, source])?;
         self.connection.execute("DELETE FROM runs WHERE began < ?1", [text(now - KEPT)])?;
+        self.forget_restores(now)?;
         let begun =
             "INSERT INTO runs (tenant, source, slot, began, outcome) VALUES (?1, ?2, ?3, ?4, 'running')";
         self.connection.execute(begun, params![tenant, source, text(slot), text(now)])?;

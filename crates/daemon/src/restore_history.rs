@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::params;
 
-use crate::history::{History, Result};
+use crate::history::{History, KEPT, Result};
 use crate::hook::HookRun;
 
 /// A restore.
@@ -33,6 +33,7 @@ impl History {
     /// # Errors
     /// What SQLite says.
     pub fn remember_restore(&self, restored: &Restored) -> Result<()> {
+        self.forget_restores(restored.ended)?;
         let Restored { tenant, name, backup, began, ended, outcome, reason, hooks } = restored;
         let sql = "INSERT INTO restores (tenant, name, backup, began, ended, outcome, reason)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -44,6 +45,12 @@ impl History {
             let values = params![id, stage, command, outcome, seconds, output];
             self.connection.execute("INSERT INTO restore_hooks VALUES (?1, ?2, ?3, ?4, ?5, ?6)", values)?;
         }
+        Ok(())
+    }
+
+    /// Drop those that are older than [`KEPT`], with what was said around them.
+    pub(crate) fn forget_restores(&self, now: Timestamp) -> Result<()> {
+        self.connection.execute("DELETE FROM restores WHERE began < ?1", [(now - KEPT).to_string()])?;
         Ok(())
     }
 
@@ -117,5 +124,16 @@ mod tests {
         assert_eq!(history.restores(None, None, 9).unwrap(), [one("portal"), one("app")]);
         assert_eq!(history.restores(Some("acme"), Some("app"), 9).unwrap(), [one("app")]);
         assert!(history.restores(Some("beta"), None, 9).unwrap().is_empty());
+        // The two are more than 400 days old when the next one ends, or the next run begins.
+        let later = |day: &str| day.parse::<Timestamp>().unwrap();
+        let (began, ended) = (later("2028-01-05T03:00:00Z"), later("2028-01-05T03:10:00Z"));
+        let newer = Restored { began, ended, ..one("web") };
+        history.remember_restore(&newer).unwrap();
+        assert_eq!(history.restores(None, None, 9).unwrap(), [newer]);
+        let left = "SELECT count(*) FROM restore_hooks";
+        assert_eq!(history.connection.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+        let slot = later("2030-01-05T03:00:00Z");
+        history.begin("acme", "app", slot, slot).unwrap();
+        assert!(history.restores(None, None, 9).unwrap().is_empty());
     }
 }

@@ -251,15 +251,21 @@ fn a_server_that_is_away_is_a_transient_error_and_is_found_again() {
 fn what_killed_writers_left_is_no_object_and_goes_after_a_day() {
     let (server, root) = (Sshd::start(), tempfile::tempdir().unwrap());
     let temporary = root.path().join(".tmp");
-    fs::create_dir(&temporary).unwrap();
-    for (name, hours) in [("old", 25), ("young", 1)] {
+    fs::create_dir_all(temporary.join("others")).unwrap();
+    let (ours, young) = ("0123456789abcdef", "fedcba9876543210");
+    // A place for dumps may have been somebody's before, with a directory that is called so, too.
+    let others = ["notes", "0123456789ABCDEF", "others/0123456789abcdef"];
+    for (name, hours) in [(ours, 25), (young, 1)].into_iter().chain(others.map(|name| (name, 25))) {
         let file = fs::File::create(temporary.join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
     }
     let store = open(&server, root.path());
     store.put_new(&key("data/one"), b"one").unwrap();
-    let left: Vec<_> = fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["young"]);
+    let mut left: Vec<_> =
+        fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["0123456789ABCDEF", young, "notes", "others"]);
+    assert!(temporary.join(others[2]).exists());
     assert_eq!(store.list("data").unwrap().len(), 1);
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use engine::back_up_cluster::Via;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use model::name::SourceName;
 use model::set_mark::SetMark;
 
 use super::afar::FarArguments;
@@ -138,6 +139,9 @@ pub(crate) struct Create {
     /// Of which run of which set it is one
     #[arg(skip)]
     pub(crate) set: Option<SetMark>,
+    /// Other sources of the tenant, whose names no database may take
+    #[arg(skip)]
+    pub(crate) others: Vec<SourceName>,
 }
 
 /// How the files of a cluster come.

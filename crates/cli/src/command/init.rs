@@ -58,12 +58,15 @@ fn run_configured(
         None => Ok(()),
         Some((_, error)) if all == 1 => Err(error),
         Some(last) => {
+            // What all of them lack is no part of something.
+            let is_common = without == all && failed.iter().all(|(_, error)| error.kind == last.1.kind);
+            let kind = if is_common { last.1.kind } else { Kind::Partial };
             failed.push(last);
             for (tenant, error) in failed {
                 let hint = error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
                 face.warn(&format!("tenant {} has no repository: {}{hint}", tenant.name, error.message));
             }
-            Err(CliError::new(Kind::Partial, format!("{without} of {all} tenants have no repository"))
+            Err(CliError::new(kind, format!("{without} of {all} tenants have no repository"))
                 .hint("mend what is said above, and say it again: those that are there are left alone"))
         }
     }

@@ -5,7 +5,7 @@ mod set;
 mod log;
 mod maintenance;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use ::watch::message::Message;
 use ::watch::notify::{Login, NotifyError, ping, post, send};
 use ::watch::told::{News, Told};
 use ::watch::{files, pgbackrest};
-use config::configuration::{Address, Configuration, ForeignPlace, Receiver, Source, Tenant};
+use config::configuration::{Address, Configuration, ForeignPlace, Receiver, Source, Tenant, Watch};
 use engine::catalog;
 use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
@@ -122,7 +122,7 @@ impl Watching<'_> {
         seen.extend(mistake.map(|words| {
             let words = format!("it cannot be read, and what was in it before is looked at: {words}");
             let alarm = Alarm { name: "configuration".to_owned(), fault: Fault::Unreadable, words };
-            (vec![alarm], configuration.watch.notify.clone())
+            (vec![alarm], told_of(&configuration.watch, configuration.receivers.iter().map(|one| &one.name)))
         }));
         let alarms: Vec<_> = seen.iter().flat_map(|(alarms, _)| alarms.clone()).collect();
         self.show(&alarms);
@@ -130,7 +130,7 @@ impl Watching<'_> {
         // Whoever waits for the sign is to hear of it where nobody else could be told. Where somebody was, he knows who was not.
         let is_heard = reaches_somebody(&configuration.receivers, &seen, &untold);
         // Where nobody is told of a mistake, that the sign stays away is what tells of it.
-        let is_heard = is_heard && (mistake.is_none() || !configuration.watch.notify.is_empty());
+        let is_heard = is_heard && (mistake.is_none() || !configuration.receivers.is_empty());
         let untold = untold.into_iter().map(|untold| untold.words).collect();
         if let Some(address) = configuration.watch.heartbeat.as_ref().filter(|_| is_heard) {
             let alive = self.address(address).and_then(|url| Ok(ping(&url)?));
@@ -160,12 +160,12 @@ impl Watching<'_> {
                 let keys = pins
                     .judge(tenant.name.as_str(), repository)
                     .unwrap_or_else(|error| Some(unknown(tenant, &error)));
-                seen.push((care.into_iter().chain(keys).collect(), watch.notify.clone()));
+                let of_all = tenant.sources.iter().flat_map(|source| &source.notify.value);
+                seen.push((care.into_iter().chain(keys).collect(), told_of(watch, of_all)));
                 for set in &tenant.sets {
-                    seen.push((
-                        judge_set(tenant, set, (repository, records), watch.shrunk_percent, now),
-                        watch.notify.clone(),
-                    ));
+                    let alarms = judge_set(tenant, set, (repository, records), watch.shrunk_percent, now);
+                    let members = tenant.sources.iter().filter(|source| set.members.contains(&source.name));
+                    seen.push((alarms, told_of(watch, members.flat_map(|source| &source.notify.value))));
                 }
             }
             for source in &tenant.sources {
@@ -300,6 +300,15 @@ impl Untold {
     fn alarm(&self) -> Alarm {
         Alarm { name: format!("notify/{}", self.name), fault: Fault::Untold, words: self.words.clone() }
     }
+}
+
+/// Who is told of what concerns several: whom `[watch]` names, or else each whom it `concerns`.
+fn told_of<'a>(watch: &Watch, concerns: impl Iterator<Item = &'a String>) -> Vec<String> {
+    if !watch.notify.is_empty() {
+        return watch.notify.clone();
+    }
+    let names: BTreeSet<_> = concerns.cloned().collect();
+    names.into_iter().collect()
 }
 
 /// Whether of all that there was to tell somebody heard: of each alarm one of its receivers, and one of all.

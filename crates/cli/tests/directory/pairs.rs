@@ -247,4 +247,6 @@ fn u8_copies_mirrors_and_places_beside_have_hot_parts_of_their_own() {
     pair.site.program().run(&create).ok();
     let more = pair.site.program().run(&[&create[..], &["--dest-hot", &hot]].concat());
     assert_eq!((more.code, more.stderr.contains("more --dest-hot than --dest")), (Some(2), true));
+    let alone = ["backup", "create", "acme", "--directory", data, "-r", &plain, "--dest-hot", &hot];
+    pair.site.program().run(&alone).exits(2).says("more --dest-hot than --dest");
 }

@@ -258,6 +258,7 @@ fn t10_a_set_of_a_cluster_and_of_every_database_is_whole_or_seen_to_lack_one() {
     office.run(&["run", "acme/portal"]).ok();
     let found = labels(&office, 5);
     assert_eq!(found.iter().filter(|(_, label)| label.ends_with("/3/all/3")).count(), 3, "{found:?}");
+    assert_names_mean_sources(&office, &server);
     office.run(&["watch", "--once"]).ok();
     comes_back(&office, &server);
 }
@@ -298,4 +299,19 @@ fn comes_back(office: &Office, server: &Postgres) {
     // Databases came to the living server behind the backup.
     assert_eq!(revived.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%back'"), "0");
     revived.stop();
+}
+
+/// The source `app` is not the database `app` of the member `all`, of which there is a newer backup.
+fn assert_names_mean_sources(office: &Office, server: &Postgres) {
+    let listed = office.json(&["backup", "list"]);
+    let is_own = |one: &&Value| one["source"] == "app" && one["label"] == "";
+    let own = listed["records"].as_array().unwrap().iter().find(is_own).unwrap()["id"].clone();
+    let program =
+        office.program.clone().with("PGHOST", "127.0.0.1").with("PGPORT", server.port().to_string());
+    let program = program.with("PGUSER", SUPERUSER).with("PGPASSWORD", server.password());
+    let restore =
+        |name: &str| program.run(&["backup", "restore", name, "--database", "anew", "--dry-run", "--json"]);
+    let planned: Value = serde_json::from_str(&restore("acme/app").ok().text()).unwrap();
+    assert_eq!(planned["id"], own);
+    restore("acme/shop").exits(5).says("shop is a database of acme/all");
 }

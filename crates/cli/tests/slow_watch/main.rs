@@ -172,6 +172,45 @@ fn as_a_loop_it_looks_again_and_outlives_a_mistake_in_the_configuration() {
     assert_eq!(observer.wait().unwrap().code(), Some(0));
 }
 
+/// Where `[watch]` names nobody, what concerns several sources is told to those who hear of one of them.
+#[test]
+fn a_set_and_a_mistake_are_told_to_the_receivers_of_the_defaults() {
+    let (port, heard) = web();
+    let office = Office::of_two("");
+    office.run(&["run"]).ok();
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    let text = text.replace("[defaults]", "[defaults]\nnotify = [\"ops\"]");
+    let text = format!(
+        "{text}[notify.ops]\nwebhook = {{ url = \"http://127.0.0.1:{port}/hook\" }}\n\
+         [tenants.acme.sets.portal]\nmembers = [\"papers\"]\nmax_age = \"1h\"\n\
+         [watch]\nevery = \"1s\"\nheartbeat = \"http://127.0.0.1:{port}/alive\"\n"
+    );
+    office.configure(&text);
+    office.run(&["watch", "--once"]).exits(7).says("alarm acme/portal");
+    let told = || -> Vec<String> {
+        let heard = heard.lock().unwrap();
+        heard.iter().filter(|(path, _)| path == "/hook").map(|(_, body)| body.clone()).collect()
+    };
+    assert!(told().len() == 1 && told()[0].contains("acme/portal"), "{:?}", told());
+    let mut observer =
+        office.program.command(&["watch"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let until = |is_there: &dyn Fn() -> bool| {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while !is_there() {
+            assert!(std::time::Instant::now() < deadline, "{heard:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    // It has read the right one when it gave a sign of its own.
+    until(&|| paths(&heard).iter().filter(|path| *path == "/alive").count() > 1);
+    office.configure("[nonsense]");
+    until(&|| told().len() == 2);
+    assert!(told()[1].contains("configuration"), "{:?}", told());
+    let pid = rustix::process::Pid::from_child(&observer);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(observer.wait().unwrap().code(), Some(0));
+}
+
 /// Of two receivers one cannot be told: the other hears of it, and the sign of life goes on.
 #[test]
 fn one_receiver_that_cannot_be_told_does_not_silence_the_observer() {

@@ -43,6 +43,28 @@ fn a_mistake_stops_what_needs_the_configuration_and_nothing_else() {
     none.run(&["run"]).exits(2).says("there is no configuration").says("/etc/mainstay/mainstay.toml");
 }
 
+/// Whoever needs a restore at once is told how to have it without the file, beside what is wrong with that.
+#[test]
+fn a_mistake_does_not_hide_the_way_to_restore_without_the_configuration() {
+    let office = Office::of_two("");
+    office.run(&["run", "acme"]).ok();
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    office.configure(&text.replace("[defaults]", "[defaults]\nshedule = \"@daily\""));
+    let path = |name: &str| office.path().join(name).to_str().unwrap().to_owned();
+    let (place, password, back) = (path("repositories/acme"), path("passwords/acme"), path("back"));
+    let restore =
+        ["backup", "restore", "acme/papers", "-r", &place, "--password-file", &password, "--to", &back];
+    office.run(&restore).exits(2).says("perhaps schedule was meant").says("--no-hooks");
+    office.run(&[&restore[..], &["--no-hooks"]].concat()).ok();
+    assert!(office.path().join("back/paper").exists());
+}
+
+#[test]
+fn restores_are_in_no_repository_to_be_learned_from() {
+    let office = Office::of_two("");
+    office.run(&["runs", "--restores", "--rebuild"]).exits(2).says("--rebuild");
+}
+
 #[test]
 fn every_value_is_shown_with_its_place_and_no_secret_is() {
     let office = Office::of_two("schedule = \"@hourly\"\nretention = { keep_daily = 3 }");

@@ -37,10 +37,24 @@ fn every_database_of_a_server_is_backed_up_and_watched_by_itself() {
     server.psql_in("postgres", "CREATE DATABASE later");
     office.run(&["run", "acme/all"]).ok().says("backup ok id=acme-later-");
     assert_eq!(listed().lines().count(), 7, "{}", listed());
+    is_not_taken_for_another_source(&office);
     // The password of the server stands nowhere.
     let shown =
         format!("{}{}", office.run(&["config", "show"]).ok().text(), office.run(&["runs"]).ok().text());
     assert!(!shown.contains(server.password()), "{shown}");
     office.secret("server", "wrong");
     office.run(&["run", "acme/main"]).exits(1).says("run failed source=acme/main");
+}
+
+/// A database that is called as another source is gets a name that says of which server it is; neither passes for the other.
+fn is_not_taken_for_another_source(office: &Office) {
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    office.file("shop/price", "a price");
+    office.configure(&format!("{text}[tenants.acme.sources.shop]\ndirectory = \"ROOT/shop\"\n"));
+    office.run(&["run", "acme/shop"]).ok().says("backup ok id=acme-shop-");
+    office.run(&["run", "acme/all"]).ok().says("backup ok id=acme-all.shop-");
+    let back = office.path().join("back");
+    office.run(&["backup", "restore", "acme/shop", "--to", back.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(back.join("price")).unwrap(), "a price");
+    office.configure(&text);
 }

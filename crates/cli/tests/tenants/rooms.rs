@@ -78,6 +78,13 @@ fn one_tenant_without_a_password_keeps_no_other_from_a_repository() {
     ran.says("tenant gamma has no repository: secret file").says("1 of 4 tenants have no repository");
     assert!(office.path().join("repositories/hera/config").exists());
     office.run(&["run"]).exits(3).says("run failed source=gamma/papers").says("backup ok id=hera-papers-");
+    // All of several without one are no part of something: what they lack is said as of one.
+    office.configure(&format!(
+        "[repository]\nurl = \"ROOT/others\"\npassword = \"file:ROOT/none/{{tenant}}\"\n{}{}",
+        source("gamma"),
+        source("hera")
+    ));
+    office.run(&["init", "--no-recovery-key"]).exits(2).says("2 of 2 tenants have no repository");
 }
 
 #[test]

@@ -109,7 +109,10 @@ pub(super) async fn files(link: &Arc<Link>, folder: &str) -> io::Result<Vec<(Str
 }
 
 /// The entries of one folder; none where it is gone.
-async fn read(link: &Link, folder: &str) -> io::Result<Vec<File>> {
+///
+/// # Errors
+/// What the server says.
+pub(super) async fn read(link: &Link, folder: &str) -> io::Result<Vec<File>> {
     let _room = link.handles(1).await?;
     let handle = match link.sftp.opendir(folder).await.map_err(sftp_error) {
         Ok(opened) => opened.handle,

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use russh_sftp::protocol::{File, FileAttributes, OpenFlags};
 use store::Range;
 
 use super::folder;
@@ -86,7 +86,8 @@ pub(super) async fn delete(link: &Arc<Link>, path: &str) -> io::Result<()> {
     }
 }
 
-/// Remove what writers left behind that were killed, by the server's clock.
+/// Remove what writers left behind that were killed, by the server's clock. The place may be others', too: what is not called as ours
+/// are stays.
 ///
 /// # Errors
 /// Of the server or the connection.
@@ -96,10 +97,12 @@ pub(super) async fn remove_leftovers(link: &Arc<Link>) -> io::Result<()> {
     let clock = temporary_name(link)?;
     write(link, &clock, b"").await?;
     let now = link.sftp.lstat(&clock).await.map_err(sftp_error)?.attrs.mtime.unwrap_or_default();
-    let left = folder::files(link, folder::above(&clock)).await?;
-    for (path, about) in left {
-        let age = now.saturating_sub(about.mtime.unwrap_or(now));
-        if path == clock || u64::from(age) > TEMPORARY_AGE_MAX.as_secs() {
+    let folder = folder::above(&clock);
+    for File { filename, attrs, .. } in folder::read(link, folder).await? {
+        let path = format!("{folder}/{filename}");
+        let age = now.saturating_sub(attrs.mtime.unwrap_or(now));
+        let is_left = u64::from(age) > TEMPORARY_AGE_MAX.as_secs() && attrs.file_type().is_file();
+        if path == clock || (is_left && is_temporary(&filename)) {
             delete(link, &path).await?;
         }
     }
@@ -109,6 +112,11 @@ pub(super) async fn remove_leftovers(link: &Arc<Link>) -> io::Result<()> {
 pub(super) fn temporary_name(link: &Link) -> io::Result<String> {
     let random = getrandom::u64().map_err(io::Error::other)?;
     Ok(format!("{}/{TEMPORARY}/{random:016x}", link.root))
+}
+
+/// Whether a name is one of [`temporary_name`].
+fn is_temporary(name: &str) -> bool {
+    name.len() == 16 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Make a file with this content, durably but for its name.

@@ -264,6 +264,19 @@ impl Creating<'_> {
         }
     }
 
+    /// What the backup of a database or directory is called that nobody named. One database of several that is called as another
+    /// source of the tenant gets `SOURCE.DATABASE`, as neither may pass for the other; in a set the label tells them apart.
+    fn own_name(&self, original: &str) -> SourceName {
+        let mut name = SourceName::derived_from(original);
+        let Some(server) = self.names.source.as_ref().filter(|_| self.order.set.is_none()) else {
+            return name;
+        };
+        while self.order.others.contains(&name) {
+            name = SourceName::derived_from(&format!("{server}.{name}"));
+        }
+        name
+    }
+
     /// Run one backup, with its progress line before and its one success line behind it.
     fn timed(
         &self,
@@ -272,7 +285,7 @@ impl Creating<'_> {
         back_up: impl FnOnce(&Order) -> Result<BackupRecord>,
     ) -> Result<BackupRecord> {
         let own = self.names.source.clone().filter(|_| !self.order.what.all_databases);
-        let source = own.unwrap_or_else(|| SourceName::derived_from(original));
+        let source = own.unwrap_or_else(|| self.own_name(original));
         let progress = Progress::new();
         let order = Order {
             tenant: self.names.tenant.clone(),

@@ -254,6 +254,7 @@ fn order(
         }
     }
     let seconds = |span: jiff::SignedDuration| span.unsigned_abs().as_secs();
+    let others = tenant.sources.iter().map(|other| other.name.clone());
     Ok(Create {
         tenant: tenant.name.to_string(),
         what,
@@ -276,6 +277,7 @@ fn order(
         rate_kib_max: source.rate_kib_max.as_ref().map(|rate| rate.value),
         far: far(&source.far),
         set: set.cloned(),
+        others: others.filter(|name| *name != source.name).collect(),
     })
 }
 

@@ -61,15 +61,15 @@ pub(super) fn named(
     face: &Face,
 ) -> Result<Vec<Target>> {
     let dests = &order.destination.dest;
-    if dests.is_empty() {
-        return Ok(vec![default_target(global, &order.tenant, environment, face)?]);
-    }
     let Destination { dest_password_file, dest_hot, .. } = &order.destination;
     for (flag, count) in [("--dest-password-file", dest_password_file.len()), ("--dest-hot", dest_hot.len())]
     {
         if count > dests.len() {
             return Err(CliError::usage(format!("there are more {flag} than --dest")));
         }
+    }
+    if dests.is_empty() {
+        return Ok(vec![default_target(global, &order.tenant, environment, face)?]);
     }
     let target = |(position, dest): (usize, &String)| {
         let url = address(dest, order, environment)?;

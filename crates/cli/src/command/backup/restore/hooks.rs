@@ -87,9 +87,13 @@ fn configuration(global: &Global, order: &Restore) -> Result<Option<Configuratio
     if order.no_hooks {
         return Ok(None);
     }
-    configured::load_if_any(global).map_err(|error| match error.hint {
-        Some(_) => error,
-        None => error.hint("--no-hooks restores without asking the configuration for commands"),
+    configured::load_if_any(global).map_err(|error| {
+        let way_out = "--no-hooks restores without asking the configuration for commands";
+        let hint = match &error.hint {
+            Some(hint) => format!("{hint}; {way_out}"),
+            None => way_out.to_owned(),
+        };
+        error.hint(hint)
     })
 }
 
