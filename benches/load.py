@@ -1,6 +1,7 @@
 """The suite `load`: what pgbench loses while a full backup of its server is taken, by the second.
 
-"a fifth of the disk": mainstay reads no faster than a fifth of what this disk writes, measured at the beginning of the suite.
+pgbench is in a session of its own, as the clients of a server are: the kernel shares cores between sessions first. "a fifth of the
+disk": mainstay reads no faster than a fifth of what this disk writes, measured at the beginning of the suite.
 """
 
 import os
@@ -13,7 +14,7 @@ from cluster import alone
 from measure import shell
 
 SECONDS = 20
-BESIDE = "pgbench -n -c 4 -j 2 -P 1 -T 900 {db} 2> {said} & load=$!; sleep 2; {command}; code=$?; kill $load; wait; exit $code"
+BESIDE = "setsid pgbench -n -c 4 -j 2 -P 1 -T 900 {db} 2> {said} & load=$!; sleep 2; {command}; code=$?; kill $load; wait; exit $code"
 
 
 def fifth_of_the_disk(data):

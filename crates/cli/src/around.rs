@@ -41,6 +41,11 @@ impl<'a> Around<'a> {
         Self { hooks, variables, face, runs: vec![] }
     }
 
+    /// They are told this, too.
+    pub(crate) fn tell(&mut self, name: &'static str, value: String) {
+        self.variables.push((name, value));
+    }
+
     /// All that come before it.
     pub(crate) fn before(&mut self, cancel: &CancelToken) -> Result<()> {
         let Some(hooks) = self.hooks else { return Ok(()) };

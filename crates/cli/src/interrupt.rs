@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use model::cancel::CancelToken;
+use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::unregister;
 
 use crate::error::{CliError, Result};
 
@@ -35,12 +37,36 @@ pub(crate) fn end_with(status: i32) -> Result<()> {
 
 /// A token that the signals cancel.
 pub(crate) fn watch() -> Result<CancelToken> {
-    let cancel = CancelToken::new();
-    for signal in SIGNALS {
-        // In this order: the first signal finds the flag unset, the second one finds it set.
-        signal_hook::flag::register_conditional_shutdown(signal, STATUS_INTERRUPTED, cancel.flag())
-            .and_then(|_| signal_hook::flag::register(signal, cancel.flag()))
-            .map_err(CliError::io("watching for signals"))?;
+    Ok(Watch::start()?.cancel)
+}
+
+/// The signals of a command that may begin something which has to be brought to an end.
+pub(crate) struct Watch {
+    /// What they cancel.
+    pub(crate) cancel: CancelToken,
+    /// What ends the process at the second one.
+    at_once: Vec<SigId>,
+}
+
+impl Watch {
+    /// As [`watch`] does it.
+    pub(crate) fn start() -> Result<Self> {
+        let (cancel, mut at_once) = (CancelToken::new(), vec![]);
+        for signal in SIGNALS {
+            // In this order: the first signal finds the flag unset, the second one finds it set.
+            let shutdown = signal_hook::flag::register_conditional_shutdown;
+            let registered = shutdown(signal, STATUS_INTERRUPTED, cancel.flag());
+            at_once.push(registered.map_err(CliError::io("watching for signals"))?);
+            signal_hook::flag::register(signal, cancel.flag())
+                .map_err(CliError::io("watching for signals"))?;
+        }
+        Ok(Self { cancel, at_once })
     }
-    Ok(cancel)
+
+    /// From now on a second signal is the same wish once more: what was begun comes to its end.
+    pub(crate) fn be_patient(&self) {
+        for id in &self.at_once {
+            unregister(*id);
+        }
+    }
 }

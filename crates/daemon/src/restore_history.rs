@@ -19,7 +19,7 @@ pub struct Restored {
     pub began: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
-    /// `ok`, `failed`, or `partial` where what comes behind it failed.
+    /// `ok`, `incomplete`, `failed`, or `partial` where what comes behind it failed.
     pub outcome: String,
     /// Why it is not ok.
     pub reason: String,

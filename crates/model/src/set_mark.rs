@@ -123,7 +123,22 @@ impl Member {
     }
 }
 
-impl SetRun<'_> {
+impl<'a> SetRun<'a> {
+    /// One backup of each: the newest good one, or else the newest. A run that was completed later has some of them twice.
+    pub fn chosen(&self) -> Vec<&'a BackupRecord> {
+        let mut chosen: BTreeMap<(SourceName, &SourceName), &'a BackupRecord> = BTreeMap::new();
+        let worth = |record: &BackupRecord| (record.is_good(), record.created_at);
+        for record in self.records.iter().copied() {
+            let part = SetMark::of(record).and_then(|mark| mark.part);
+            let member = part.map_or_else(|| record.source.clone(), |part| part.member);
+            let known = chosen.entry((member, &record.source)).or_insert(record);
+            if worth(record) > worth(known) {
+                *known = record;
+            }
+        }
+        chosen.into_values().collect()
+    }
+
     /// What there is of each member of which there is anything, by their names.
     pub fn found(&self) -> BTreeMap<SourceName, Member> {
         let mut found: BTreeMap<SourceName, (BTreeSet<&SourceName>, usize)> = BTreeMap::new();
@@ -207,6 +222,32 @@ mod tests {
             "incomplete": false,
         });
         serde_json::from_value(json).unwrap()
+    }
+
+    /// Another machine completes a run: what was there is taken once more, and counts once.
+    #[test]
+    fn of_a_run_that_was_completed_each_backup_is_chosen_once() {
+        let (mark, of_all) = ("set=portal/20261130T020000Z/3", "set=portal/20261130T020000Z/3/all/1");
+        let at = |source: &str, label: &str, time: &str, incomplete: bool| {
+            let mut record = record(source, label);
+            record.id = format!("acme-{source}-{time}").parse().unwrap();
+            record.created_at = format!("2026-11-30T02:{time}:00Z").parse().unwrap();
+            record.incomplete = incomplete;
+            record
+        };
+        let records = [
+            at("web", mark, "10", false),
+            at("web", mark, "05", false),
+            at("keys", mark, "05", false),
+            at("keys", mark, "10", true),
+            at("bad", mark, "05", true),
+            at("bad", mark, "10", true),
+            at("web", of_all, "05", false),
+        ];
+        let runs = runs(&records, "acme", "portal");
+        let mut ids: Vec<_> = runs[0].chosen().iter().map(|record| record.id.to_string()).collect();
+        ids.sort();
+        assert_eq!(ids, ["acme-bad-10", "acme-keys-05", "acme-web-05", "acme-web-10"]);
     }
 
     /// Neither a database that came twice nor one that is not good stands for another.

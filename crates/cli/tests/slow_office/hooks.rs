@@ -1,6 +1,10 @@
 //! Commands around a run.
 
 use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::program::Ran;
 
 use crate::office::Office;
 
@@ -118,6 +122,20 @@ fn t11_commands_run_around_a_restore_and_the_first_that_fails_stops_the_chain() 
     let (ran, _) = restore(&["--no-hooks"]);
     ran.ok();
     assert_eq!(log(&office), told);
+    // A mistake in the configuration hides no way out, also where it says what to mend.
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    office.configure(&text.replace("directory =", "directori ="));
+    let (repository, password) =
+        (office.path().join("repositories/acme"), office.path().join("passwords/acme"));
+    let (named, to) = (
+        ["-r", repository.to_str().unwrap(), "--password-file", password.to_str().unwrap()],
+        office.path().join("by-name"),
+    );
+    let named = [&named[..], &["backup", "restore", "acme/papers", "--to", to.to_str().unwrap()]].concat();
+    office.run(&named).exits(2).says("directori").says("--no-hooks");
+    office.run(&[&named[..], &["--no-hooks"]].concat()).ok();
+    assert_eq!(log(&office), told);
+    office.configure(&text);
     // One that fails.
     fs::remove_file(office.path().join("log")).unwrap();
     put_hooks(&office, "restore_hooks", &good.replace("before = [", "before = [\"echo no lock; exit 4\", "));
@@ -143,4 +161,32 @@ fn t11_commands_run_around_a_restore_and_the_first_that_fails_stops_the_chain() 
     let (ran, _) = restore(&[]);
     assert_ne!(ran.code, Some(0), "{}", ran.stderr);
     assert!(log(&office).contains("failed: ") && !log(&office).contains("start"), "{}", log(&office));
+}
+
+/// Whoever asks twice to stop gets no application that stays down, and a restore of which nobody knows.
+#[test]
+fn t11_what_was_stopped_begins_again_however_often_somebody_asks_to_stop() {
+    let office = Office::of_two("");
+    office.run(&["run", "acme"]).ok();
+    let hooks = "before = [\"touch ROOT/began; while [ ! -e ROOT/never ]; do sleep 0.05; done\"],\n\
+        on_failure = [\"touch ROOT/failing; while [ ! -e ROOT/go ]; do sleep 0.05; done; echo start >> ROOT/log\"]";
+    put_hooks(&office, "restore_hooks", hooks);
+    let to = office.path().join("back");
+    let restore = office.program.start(&["backup", "restore", "acme/papers", "--to", to.to_str().unwrap()]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let wait_for = |name: &str| {
+        while !office.path().join(name).exists() {
+            assert!(Instant::now() < deadline, "{name} never comes");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for comes in ["began", "failing"] {
+        wait_for(comes);
+        kill_process(Pid::from_child(&restore), Signal::INT).unwrap();
+    }
+    office.file("go", "");
+    Ran::wait(restore).exits(1);
+    assert_eq!(log(&office), "start\n");
+    assert!(!to.exists());
+    assert_eq!(office.json(&["runs", "--restores"])["restores"][0]["outcome"], "failed");
 }

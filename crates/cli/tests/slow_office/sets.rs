@@ -81,7 +81,7 @@ fn t10_t11_a_set_comes_back_by_one_command_directories_first() {
     let server = Postgres::start();
     let office = with_set(
         &server,
-        "restore_hooks = { before = [\"echo stop >> ROOT/log\"], after = [\"echo start >> ROOT/log\"], on_failure = [\"echo failed >> ROOT/log\"] }\n",
+        "restore_hooks = { before = [\"echo stop >> ROOT/log\"], after = [\"echo start >> ROOT/log\"], on_failure = [\"echo $MAINSTAY_OUTCOME $MAINSTAY_REASON >> ROOT/log\"] }\n",
     );
     let program =
         office.program.clone().with("PGHOST", "127.0.0.1").with("PGPORT", server.port().to_string());
@@ -95,6 +95,10 @@ fn t10_t11_a_set_comes_back_by_one_command_directories_first() {
     assert!(
         !back.exists() && !server.psql_in("postgres", "SELECT datname FROM pg_database").contains("app_back")
     );
+    // Asking for what is cold stops nothing and restores nothing.
+    let asked = program.run(&[&restore[..], &["--warm-up-only"]].concat()).ok();
+    assert!(asked.text().contains("nothing is cold") && !asked.stderr.contains("restore ok"));
+    assert!(!back.exists() && !office.path().join("log").exists());
     let ran = program.run(&restore).ok().says("restore ok set=acme/portal");
     let at = |words: &str| ran.stderr.rfind(words).unwrap_or_else(|| panic!("{words}: {}", ran.stderr));
     assert!(
@@ -126,7 +130,14 @@ fn t10_t11_a_set_comes_back_by_one_command_directories_first() {
     let there = office.path().join("there");
     let restore =
         ["backup", "restore", &named, "--to", there.to_str().unwrap(), "--database", "{database}_there"];
-    program.run(&restore).exits(3).says("this run is INCOMPLETE: 1 members are missing");
+    let ran = program.run(&restore).exits(3).says("this run is INCOMPLETE: 1 members are missing");
+    ran.says("restore INCOMPLETE set=acme/portal").says("members=3 missing=1");
+    let log = fs::read_to_string(office.path().join("log")).unwrap();
+    assert!(
+        log.ends_with("start\nstop\nincomplete of 3 members 1 are missing: 1 are in no backup of it\n"),
+        "{log}"
+    );
+    assert_eq!(office.json(&["runs", "--restores"])["restores"][0]["outcome"], "incomplete");
     assert!(there.join("web/index").exists() && !there.join("keys").exists());
     program.run(&["backup", "restore", "acme/portal@20200101T000000Z"]).exits(5).says(&incomplete);
 }
@@ -181,6 +192,7 @@ fn with_server(server: &Postgres) -> Office {
         server,
         &format!(
             "[tenants.acme.sources.main]\ncluster = \"{address}\"\npassword = \"file:ROOT/server\"\n\
+             restore_hooks = {{ before = [\"echo $MAINSTAY_BACKUP_ID >> ROOT/ids\"] }}\n\
              [tenants.acme.sources.all]\ndatabases = \"{address}\"\nexclude = [\"postgres\"]\npassword = \"file:ROOT/server\"\n\
              [tenants.acme.sources.web]\ndirectory = \"ROOT/web\"\n\
              [tenants.acme.sets.portal]\nmembers = [\"web\", \"main\", \"all\"]\nschedule = \"@daily\"\nmax_age = \"26h\"\n\
@@ -228,6 +240,7 @@ fn t10_a_set_of_a_cluster_and_of_every_database_is_whole_or_seen_to_lack_one() {
     let server = Postgres::start_with_settings(&installed()[0], &[("wal_level", "replica")]);
     let office = with_server(&server);
     office.run(&["run"]).ok().says("set ok name=acme/portal").says("members=3");
+    let first = jiff::Timestamp::now();
     let found = labels(&office, 9);
     let sources: Vec<_> = found.iter().map(|(source, _)| source.as_str()).collect();
     assert_eq!(sources, ["app", "main", "shop", "web"], "{found:?}");
@@ -260,7 +273,21 @@ fn t10_a_set_of_a_cluster_and_of_every_database_is_whole_or_seen_to_lack_one() {
     assert_eq!(found.iter().filter(|(_, label)| label.ends_with("/3/all/3")).count(), 3, "{found:?}");
     assert_names_mean_sources(&office, &server);
     office.run(&["watch", "--once"]).ok();
+    names_what_it_restores(&office, first);
     comes_back(&office, &server);
+}
+
+/// A target in the past is reached from an older backup, and it is that one of which the commands around it are told.
+fn names_what_it_restores(office: &Office, time: jiff::Timestamp) {
+    let (there, time) = (office.path().join("there"), time.to_string());
+    let restore = ["backup", "restore", "acme/main", "--to", there.to_str().unwrap(), "--target-time", &time];
+    let ran = office.run(&restore).ok();
+    let id = ran.stderr.split("restore ok id=").nth(1).unwrap().split(' ').next().unwrap();
+    assert_eq!(fs::read_to_string(office.path().join("ids")).unwrap(), format!("{id}\n"));
+    let listed = office.json(&["backup", "list"])["records"].as_array().unwrap().clone();
+    let newest = listed.iter().find(|one| one["source"] == "main").unwrap();
+    assert_ne!(newest["id"], id);
+    assert_eq!(office.json(&["runs", "--restores"])["restores"][0]["backup"], id);
 }
 
 /// By one command: the directory, then the data directory, then the databases.

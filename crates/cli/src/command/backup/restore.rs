@@ -22,9 +22,10 @@ use crate::arguments::{Global, Restore};
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
+use crate::interrupt::Watch;
 use crate::progress_line::ProgressLine;
 use crate::warm::Warmer;
-use crate::{database, interrupt, known, place, warm};
+use crate::{database, known, place, warm};
 use confirm::confirm;
 use hooks::Begin;
 
@@ -39,13 +40,14 @@ pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, f
         }
         found => found?,
     };
+    let watch = Watch::start()?;
     match found {
-        Found::One(repository, record) => one(global, &repository, &record, order, environment, face),
+        Found::One(repository, record) => one(global, &repository, &record, order, environment, face, &watch),
         Found::Set(found) => {
             let each = |repository: &Arc<Repository>, record: &BackupRecord, order: &Restore, face: &Face| {
-                one(global, repository, record, order, environment, face)
+                one(global, repository, record, order, environment, face, &watch)
             };
-            set::run(global, &found, order, &each, environment, face)
+            set::run(global, &found, order, &each, environment, face, &watch)
         }
     }
 }
@@ -76,9 +78,10 @@ fn one(
     order: &Restore,
     environment: &Environment,
     face: &Face,
+    watch: &Watch,
 ) -> Result<()> {
     let subject = hooks::of_backup(global, order, record)?;
-    hooks::around(subject, order, environment, face, |begin| {
+    hooks::around(subject, order, environment, face, watch, |begin| {
         restore(global, repository, record, order, environment, face, begin)
     })
 }
@@ -90,7 +93,7 @@ fn restore(
     order: &Restore,
     environment: &Environment,
     face: &Face,
-    begin: Begin<'_>,
+    begin: &Begin<'_>,
 ) -> Result<()> {
     if record.kind != BackupKind::Cluster {
         refuse_what_is_for_clusters(order)?;
@@ -136,7 +139,7 @@ fn dump(
     order: &Restore,
     environment: &Environment,
     face: &Face,
-    begin: Begin<'_>,
+    begin: &Begin<'_>,
 ) -> Result<()> {
     if order.to.is_some() || order.delta || !order.path.is_empty() {
         return Err(CliError::usage(format!(
@@ -145,7 +148,7 @@ fn dump(
         ))
         .hint("`mainstay backup export` writes the dump itself to a file"));
     }
-    let cancel = interrupt::watch()?;
+    let cancel = begin.watch.cancel.clone();
     let clients = database::clients(order.server.pg_bin_dir.as_deref(), environment.get("PATH"))?;
     let named = order.database.first().map(String::as_str);
     let (name, session) = database::target(named, &order.server, environment, face)?;
@@ -178,7 +181,7 @@ fn dump(
     if let Some(done) = done {
         confirm(&plan.database, "database", done, order, &cancel)?;
     }
-    begin()?;
+    begin.of(record)?;
     let progress = Progress::new();
     let start = Instant::now();
     let line = ProgressLine::start(face, &progress);

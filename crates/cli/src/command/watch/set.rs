@@ -28,7 +28,7 @@ pub(super) fn judge_set(
     let skipped = usize::from(!missing.is_empty() && is_running(tenant, repository, now));
     let judged = found.iter().skip(skipped).map(|run| Backup {
         time: run.mark.run,
-        size: run.records.iter().map(|record| record.size_bytes).sum(),
+        size: run.chosen().iter().map(|record| record.size_bytes).sum(),
         is_good: missing_of(run, set) == 0,
     });
     let member =

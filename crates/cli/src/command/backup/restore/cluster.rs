@@ -25,7 +25,6 @@ use crate::configured;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
-use crate::interrupt;
 use crate::progress_line::ProgressLine;
 use crate::warm::Warmer;
 use choose::choose;
@@ -42,13 +41,13 @@ pub(super) fn run(
     order: &Restore,
     environment: &Environment,
     face: &Face,
-    begin: Begin<'_>,
+    begin: &Begin<'_>,
 ) -> Result<()> {
     if !order.table.is_empty() {
         return tables::run(global, repository, newest, order, environment, face, begin);
     }
     let place = refuse_other_flags(newest, order)?;
-    let cancel = interrupt::watch()?;
+    let cancel = begin.watch.cancel.clone();
     let index = repository.load_index()?;
     let target = order.recovery.point();
     let chosen = choose(repository, &index, newest, order, face)?;
@@ -87,7 +86,7 @@ pub(super) fn run(
     if prepared.plan.destinations.iter().any(|destination| destination.is_occupied) {
         confirm(&wanted.place.display().to_string(), "directory", "overwritten", order, &cancel)?;
     }
-    begin()?;
+    begin.of(record)?;
     let start = Instant::now();
     let line = ProgressLine::start(face, &progress);
     let report = restore(repository, &index, &prepared, &wanted);
@@ -180,9 +179,12 @@ fn way_to(
         })
     };
     let mut arguments = vec![];
-    if let (None, Some(tenant), Some(file)) =
-        (&global.repository, configured_tenant(global, record)?, configured::path(global))
-    {
+    // Where the repository is named, nobody asks the configuration.
+    let tenant = match &global.repository {
+        None => configured_tenant(global, record)?,
+        Some(_) => None,
+    };
+    if let (Some(tenant), Some(file)) = (tenant, configured::path(global)) {
         arguments.extend(["--config".to_owned(), absolute(&file)?, "--of".to_owned(), tenant]);
         return Ok(arguments);
     }

@@ -26,8 +26,8 @@ use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
+use crate::warm;
 use crate::warm::Warmer;
-use crate::{interrupt, warm};
 
 /// Single paths that a plan names at most in its JSON; all are counted.
 const NAMED_MAX: usize = 10_000;
@@ -39,10 +39,10 @@ pub(super) fn run(
     order: &Restore,
     environment: &Environment,
     face: &Face,
-    begin: Begin<'_>,
+    begin: &Begin<'_>,
 ) -> Result<()> {
     refuse_database_flags(record, order)?;
-    let cancel = interrupt::watch()?;
+    let cancel = begin.watch.cancel.clone();
     let snapshot = catalog::load_snapshot(repository, record)?;
     let index = repository.load_index()?;
     let place = match &order.to {
@@ -73,7 +73,7 @@ pub(super) fn run(
     };
     if !order.dry_run {
         refuse_full(&wanted)?;
-        begin()?;
+        begin.of(record)?;
     }
     let start = Instant::now();
     let line = ProgressLine::start(face, &progress);

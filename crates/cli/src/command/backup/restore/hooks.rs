@@ -3,10 +3,11 @@
 //! They begin when everything is planned and confirmed, so that nothing is stopped for what is refused. Invariant: where they began,
 //! exactly one of `after` and `on_failure` runs, and what each of them said is kept.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use config::configuration::{Configuration, Hook, Hooks};
 use daemon::restore_history::Restored;
+use engine::EngineError;
 use jiff::Timestamp;
 use model::backup::BackupRecord;
 use model::set_mark::SetMark;
@@ -14,23 +15,38 @@ use model::set_mark::SetMark;
 use super::super::super::sources::{self, is_of};
 use crate::arguments::{Global, Restore};
 use crate::around::{Around, Ending};
+use crate::configured;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
-use crate::{configured, interrupt};
+use crate::interrupt::Watch;
 
 /// What is called when everything is planned and confirmed, just before anything is written.
-pub(super) type Begin<'a> = &'a dyn Fn() -> Result<()>;
+pub(super) struct Begin<'a> {
+    /// The wish to stop.
+    pub(super) watch: &'a Watch,
+    begin: &'a dyn Fn(Option<&BackupRecord>) -> Result<()>,
+}
+
+impl Begin<'_> {
+    /// It is this backup that is restored: where a source was named, that is known at the end of the plan.
+    pub(super) fn of(&self, record: &BackupRecord) -> Result<()> {
+        (self.begin)(Some(record))
+    }
+
+    /// It is a run of a set.
+    pub(super) fn of_set(&self) -> Result<()> {
+        (self.begin)(None)
+    }
+}
 
 /// What is restored.
 pub(super) struct Subject {
     tenant: String,
     /// Of a source or a set.
     name: String,
-    /// An id, or the run of a set.
-    backup: String,
-    /// An id, or nothing.
-    id: String,
+    /// The run of a set, or nothing.
+    run: String,
     hooks: Hooks,
     variables: Vec<(&'static str, String)>,
 }
@@ -47,13 +63,11 @@ pub(super) fn of_backup(global: &Global, order: &Restore, record: &BackupRecord)
     Ok(found.map(|(source, hooks)| Subject {
         tenant: tenant.name.to_string(),
         name: source.name.to_string(),
-        backup: record.id.to_string(),
-        id: record.id.to_string(),
+        run: String::new(),
         hooks: hooks.value.clone(),
         variables: vec![
             ("MAINSTAY_TENANT", tenant.name.to_string()),
             ("MAINSTAY_SOURCE", source.name.to_string()),
-            ("MAINSTAY_BACKUP_ID", record.id.to_string()),
         ],
     }))
 }
@@ -72,8 +86,7 @@ pub(super) fn of_set(
     Ok(set.map(|set| Subject {
         tenant: tenant.to_owned(),
         name: set.name.to_string(),
-        backup: mark.run_name(),
-        id: String::new(),
+        run: mark.run_name(),
         hooks: set.restore_hooks.clone(),
         variables: vec![
             ("MAINSTAY_TENANT", tenant.to_owned()),
@@ -88,12 +101,17 @@ fn configuration(global: &Global, order: &Restore) -> Result<Option<Configuratio
         return Ok(None);
     }
     configured::load_if_any(global).map_err(|error| {
+<<<<<<< HEAD
         let way_out = "--no-hooks restores without asking the configuration for commands";
         let hint = match &error.hint {
             Some(hint) => format!("{hint}; {way_out}"),
             None => way_out.to_owned(),
         };
         error.hint(hint)
+=======
+        let mend = error.hint.as_ref().map(|hint| format!("{hint}; ")).unwrap_or_default();
+        error.hint(format!("{mend}--no-hooks restores without asking the configuration for commands"))
+>>>>>>> wt-c
     })
 }
 
@@ -103,32 +121,38 @@ pub(super) fn around(
     order: &Restore,
     environment: &Environment,
     face: &Face,
-    work: impl FnOnce(Begin<'_>) -> Result<()>,
+    watch: &Watch,
+    work: impl FnOnce(&Begin<'_>) -> Result<()>,
 ) -> Result<()> {
     let Some(subject) = subject.filter(|subject| subject.hooks != Hooks::default()) else {
-        return work(&|| Ok(()));
+        return work(&Begin { watch, begin: &|_| Ok(()) });
     };
-    let Subject { tenant, name, backup, id, hooks, variables } = subject;
+    let Subject { tenant, name, run, hooks, variables } = subject;
     // Of a member it was said when the set was planned.
     if order.dry_run || !order.is_member {
         face.note(&plan(&hooks));
     }
     let commands = RefCell::new(Around::new(Some(&hooks), variables, face));
-    let (began, cancel, has_begun) = (Timestamp::now(), interrupt::watch_patiently()?, Cell::new(false));
-    let begin = || {
-        has_begun.set(true);
-        commands.borrow_mut().before(&cancel)
+    let (began, begun) = (Timestamp::now(), RefCell::new(None));
+    let begin = |record: Option<&BackupRecord>| {
+        // What is stopped now begins again, and that is remembered, however often somebody asks to stop.
+        watch.be_patient();
+        watch.cancel.check().map_err(EngineError::from)?;
+        let id = record.map(|record| record.id.to_string());
+        let mut commands = commands.borrow_mut();
+        id.iter().for_each(|id| commands.tell("MAINSTAY_BACKUP_ID", id.clone()));
+        begun.replace(Some(id));
+        commands.before(&watch.cancel)
     };
-    let done = work(&begin);
+    let done = work(&Begin { watch, begin: &begin });
     let mut commands = commands.into_inner();
-    if !has_begun.get() {
-        return done;
-    }
+    let Some(id) = begun.into_inner() else { return done };
     let (outcome, reason) = match &done {
         Ok(()) => ("ok", String::new()),
+        Err(error) if error.kind == Kind::Partial => ("incomplete", error.message.clone()),
         Err(error) => ("failed", error.message.clone()),
     };
-    let ending = Ending { outcome, reason: reason.clone(), backup: id };
+    let ending = Ending { outcome, reason: reason.clone(), backup: id.clone().unwrap_or_default() };
     let words = commands.behind(&ending);
     let outcome = if words.is_some() && done.is_ok() { "partial" } else { outcome };
     let reason = words.clone().filter(|_| done.is_ok()).unwrap_or(reason);
@@ -136,7 +160,7 @@ pub(super) fn around(
     let restored = Restored {
         tenant,
         name,
-        backup,
+        backup: id.unwrap_or(run),
         began,
         ended,
         outcome: outcome.to_owned(),

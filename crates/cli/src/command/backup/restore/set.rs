@@ -3,12 +3,15 @@
 //! Everything is planned before anything is written, so that what is refused is refused at once. The commands around it come
 //! from the configuration, where it knows the set; the first failure stops all that would come behind it.
 
+mod packs;
+mod places;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use engine::catalog;
+use engine::{EngineError, catalog};
 use model::backup::{BackupKind, BackupRecord};
-use model::set_mark::{SetMark, SetRun, runs};
+use model::set_mark::{Member, SetMark, SetRun, runs};
 use repo::Repository;
 use serde_json::json;
 
@@ -17,6 +20,8 @@ use crate::arguments::{Global, RecoveryArguments, Restore};
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
+use crate::interrupt::Watch;
+use packs::Packs;
 
 /// Stands for a member's own database in `--database`.
 const DATABASE: &str = "{database}";
@@ -26,6 +31,8 @@ pub(super) struct Found {
     tenant: String,
     mark: SetMark,
     missing: usize,
+    /// What that is, in words.
+    lacks: String,
     /// Members of which there is anything.
     count: usize,
     /// In the order in which they come back.
@@ -52,13 +59,35 @@ pub(super) fn find(repositories: &[Arc<Repository>], tenant: &str, name: &str) -
         Some(run) => found.iter().find(|one| one.mark.run_name() == run),
         None => found.iter().find(|one| one.missing() == 0),
     };
-    let Some(SetRun { mark, records }) = chosen else { return Err(none(&found, tenant, name, run)) };
+    let Some(chosen) = chosen else { return Err(none(&found, tenant, name, run)) };
+    let records = chosen.chosen();
     let mut backups: Vec<_> =
         all.iter().filter(|(_, record)| records.iter().any(|one| one.id == record.id)).cloned().collect();
     backups.sort_by_key(|(_, record)| (turn(record.kind), record.created_at));
-    let missing = chosen.map(SetRun::missing).unwrap_or_default();
-    let count = chosen.map(|run| run.found().len()).unwrap_or_default();
-    Ok(Some(Found { tenant: tenant.to_owned(), mark: mark.clone(), missing, count, backups }))
+    Ok(Some(Found {
+        tenant: tenant.to_owned(),
+        mark: chosen.mark.clone(),
+        missing: chosen.missing(),
+        lacks: lacks(chosen),
+        count: chosen.found().len(),
+        backups,
+    }))
+}
+
+/// Members of which there is something are named by it; of the others nobody knows the names.
+fn lacks(run: &SetRun<'_>) -> String {
+    let found = run.found().into_iter().filter(|(_, member)| !member.is_whole());
+    let mut words: Vec<_> = found
+        .map(|(name, Member { good, of })| match of {
+            1 => format!("{name} has no good backup"),
+            _ => format!("of {name} {good} of {of} are there"),
+        })
+        .collect();
+    match run.missing().saturating_sub(words.len()) {
+        0 => {}
+        others => words.push(format!("{others} are in no backup of it")),
+    }
+    words.join(", ")
 }
 
 /// Which kind comes when: servers find their directories where they were, and databases need a server.
@@ -138,9 +167,11 @@ pub(super) fn run(
     one: One<'_>,
     environment: &Environment,
     face: &Face,
+    watch: &Watch,
 ) -> Result<()> {
     refuse_parts(order, found)?;
-    let Found { tenant, mark, missing, count, backups } = found;
+    let Found { tenant, mark, missing, lacks, count, backups } = found;
+    places::refuse_shared(backups, order)?;
     let (name, run) = (format!("{tenant}/{}", mark.name), mark.run_name());
     // What each member says of itself is in words: of one command there is one document.
     let words = face.in_words();
@@ -148,10 +179,11 @@ pub(super) fn run(
         if backups.len() == *count { String::new() } else { format!(" in {} backups", backups.len()) };
     face.note(&format!("set {name}, run {run}: {count} members{in_backups}, directories first"));
     if *missing > 0 {
-        face.warn(&format!("this run is INCOMPLETE: {missing} members are missing"));
+        face.warn(&format!("this run is INCOMPLETE: {missing} members are missing: {lacks}"));
     }
-    let each = |dry_run: bool| {
-        backups.iter().try_for_each(|(repository, record)| {
+    let each = |dry_run: bool, is_meant: fn(BackupKind) -> bool| {
+        backups.iter().filter(|(_, record)| is_meant(record.kind)).try_for_each(|(repository, record)| {
+            watch.cancel.check().map_err(EngineError::from)?;
             let order = of_member(order, record, &name, dry_run);
             one(repository, record, &order, &words).map_err(|error| error.named(record.id.as_str()))
         })
@@ -159,9 +191,9 @@ pub(super) fn run(
     let ids: Vec<_> = backups.iter().map(|(_, record)| &record.id).collect();
     let document =
         json!({ "set": name, "run": run, "members": ids, "missing": missing, "dryRun": order.dry_run });
-    let overwrites = order.clean || order.delta;
-    hooks::around(hooks::of_set(global, order, tenant, mark)?, order, environment, face, |begin| {
-        each(true)?;
+    let overwrites = (order.clean || order.delta) && !order.warm_up.warm_up_only;
+    hooks::around(hooks::of_set(global, order, tenant, mark)?, order, environment, face, watch, |begin| {
+        each(true, |_| true)?;
         if order.dry_run {
             face.result(&document, String::new);
             return Ok(());
@@ -171,21 +203,29 @@ pub(super) fn run(
             return Err(CliError::new(Kind::Refused, message)
                 .hint(format!("the plan is above; to go on, confirm with --yes={name}")));
         }
-        begin()?;
-        each(false)?;
+        match packs::warm(global, backups, order, environment, face, &watch.cancel)? {
+            Packs::Asked => return Ok(()),
+            Packs::Warm { were: true } => {}
+            // What is in a dump could not be told before.
+            Packs::Warm { were: false } => each(true, |kind| kind == BackupKind::Dump)?,
+        }
+        begin.of_set()?;
+        each(false, |_| true)?;
         face.result(&document, String::new);
-        Ok(())
-    })?;
-    if order.dry_run {
+        end(found, &format!("set={name} run={run}"), face)
+    })
+}
+
+/// What is there is back; a run that lacks a member is not a set that is restored.
+fn end(found: &Found, of: &str, face: &Face) -> Result<()> {
+    let Found { mark, missing, lacks, count, .. } = found;
+    if *missing == 0 {
+        face.status(&format!("restore ok {of} members={count}"));
         return Ok(());
     }
-    face.status(&format!("restore ok set={name} run={run} members={count}"));
-    match missing {
-        0 => Ok(()),
-        missing => {
-            Err(CliError::new(Kind::Partial, format!("{missing} members are in no backup of this run")))
-        }
-    }
+    face.status(&format!("restore INCOMPLETE {of} members={} missing={missing}", mark.members));
+    let message = format!("of {} members {missing} are missing: {lacks}", mark.members);
+    Err(CliError::new(Kind::Partial, message).hint("what this run has is restored"))
 }
 
 /// What is asked of one member.
@@ -195,6 +235,8 @@ fn of_member(order: &Restore, record: &BackupRecord, name: &str, dry_run: bool) 
     own.dry_run = dry_run;
     own.is_confirmed = order.yes.as_deref() == Some(name);
     own.is_member = true;
+    // For all of them it is done.
+    own.warm_up.warm_up_only = false;
     let below = order.to.as_ref().map(|to| to.join(record.source.as_str()));
     if record.kind == BackupKind::Dump {
         own.to = None;

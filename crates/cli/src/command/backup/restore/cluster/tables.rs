@@ -20,12 +20,12 @@ use super::super::hooks::Begin;
 use super::choose::{Chosen, choose};
 use super::table_name;
 use crate::arguments::{Global, Restore};
+use crate::database;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::warm::Warmer;
-use crate::{database, interrupt};
 
 /// Where there is mostly room, and what is there is nobody's for long.
 const WORK_DIR: &str = "/var/tmp";
@@ -37,12 +37,13 @@ pub(super) fn run(
     order: &Restore,
     environment: &Environment,
     face: &Face,
-    begin: Begin<'_>,
+    begin: &Begin<'_>,
 ) -> Result<()> {
     let into = refuse_other_flags(newest, order)?;
     let (from, tables) = names(order)?;
     // Ending at once would leave a server behind.
-    let cancel = interrupt::watch_patiently()?;
+    begin.watch.be_patient();
+    let cancel = begin.watch.cancel.clone();
     let index = repository.load_index()?;
     let chosen = choose(repository, &index, newest, order, face)?;
     let record = &chosen.record;
@@ -88,7 +89,7 @@ pub(super) fn run(
         let done = format!("changed: {} dropped and restored", listed(&plan.existing));
         confirm(&wanted.into, "database", &done, order, &wanted.cancel)?;
     }
-    begin()?;
+    begin.of(record)?;
     restore(repository, &index, record, &plan, &wanted, face)
 }
 
