@@ -28,6 +28,7 @@ pub mod go_quote;
 pub mod node;
 pub mod tree;
 pub mod snapshot_file;
+mod broken_packs;
 pub mod repository;
 pub mod note;
 pub mod wal_object;

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Key as ObjectKey, Range, Store, StoreError};
 
 use crate::blob;
-use crate::broken::BrokenPacks;
+use crate::broken_packs::BrokenPacks;
 use crate::budget::Budget;
 use crate::cache::CacheDir;
 use crate::clock::Clock;
