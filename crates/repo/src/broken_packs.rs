@@ -1,4 +1,4 @@
-//! Which packs are broken, and why.
+//! Packs that turned out to be broken, and in which way.
 
 use std::collections::BTreeMap;
 

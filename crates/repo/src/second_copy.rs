@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use store::Range;
 
 use crate::blob::{BlobId, BlobKind};
-use crate::broken::{BrokenPacks, Why};
+use crate::broken_packs::{BrokenPacks, Why};
 use crate::error::{RepoError, Result};
 use crate::index::{Index, Place};
 use crate::opener::BlobOpener;

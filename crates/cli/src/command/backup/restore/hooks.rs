@@ -101,17 +101,8 @@ fn configuration(global: &Global, order: &Restore) -> Result<Option<Configuratio
         return Ok(None);
     }
     configured::load_if_any(global).map_err(|error| {
-<<<<<<< HEAD
-        let way_out = "--no-hooks restores without asking the configuration for commands";
-        let hint = match &error.hint {
-            Some(hint) => format!("{hint}; {way_out}"),
-            None => way_out.to_owned(),
-        };
-        error.hint(hint)
-=======
         let mend = error.hint.as_ref().map(|hint| format!("{hint}; ")).unwrap_or_default();
         error.hint(format!("{mend}--no-hooks restores without asking the configuration for commands"))
->>>>>>> wt-c
     })
 }
 
