@@ -199,7 +199,7 @@ pub(crate) fn find(
 }
 
 /// The newest good backup of a tenant's source, wherever it is. A database of a server in a set may be called as another source is,
-/// whose backup it is not.
+/// whose backup it is not; where there is no other, it is meant.
 pub(crate) fn find_newest(
     repositories: &[Arc<Repository>],
     tenant: &str,
@@ -215,9 +215,21 @@ pub(crate) fn find_newest(
             .into_iter()
             .filter(is_asked)
             .partition(|record| member_of(record).is_none_or(|member| member.as_str() == source));
-        member = of_servers.iter().max_by_key(|record| record.created_at).and_then(member_of);
+        let newest_of_servers = of_servers.iter().max_by_key(|record| record.created_at);
+        member = newest_of_servers.and_then(member_of);
+        let is_one = of_servers.iter().all(|record| member_of(record) == member);
         let newest = own.into_iter().max_by_key(|record| record.created_at);
-        newest.ok_or_else(|| EngineError::NoBackup(format!("{tenant}/{source}")))
+        if let Some((newest, other)) = newest.as_ref().zip(newest_of_servers)
+            && other.created_at > newest.created_at
+        {
+            face.warn(&format!(
+                "{} is newer than {}, and of another server's database of this name; it is restored by its id",
+                other.id, newest.id
+            ));
+        }
+        newest
+            .or_else(|| newest_of_servers.filter(|_| is_one).cloned())
+            .ok_or_else(|| EngineError::NoBackup(format!("{tenant}/{source}")))
     });
     chosen.map_err(|error| match member {
         Some(member) if error.kind == Kind::NotFound => error

@@ -35,7 +35,7 @@ pub fn verify(
     drop(repository.take_passed_over());
     let verified = verify_all(repository, index, record, progress, cancel);
     let passed_over = repository.take_passed_over();
-    for (pack, why) in passed_over.iter() {
+    for (pack, why) in passed_over.iter().filter(|_| verified.is_ok()) {
         progress.warn(format!(
             "pack {pack} is {}: another copy of what this backup needs of it is sound; `mainstay repair` saves what else it holds",
             why.word()

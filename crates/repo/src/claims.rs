@@ -140,7 +140,7 @@ impl ScratchFile {
         match &self.folder {
             Some(folder) => tempfile::tempfile_in(folder),
             // Not /tmp: where that is memory, nothing would be won.
-            None => tempfile::tempfile_in("/var/tmp"),
+            None => tempfile::tempfile_in("/var/tmp").or_else(|_| tempfile::tempfile()),
         }
     }
 

@@ -14,11 +14,12 @@ use ::watch::message::Message;
 use ::watch::notify::{Login, NotifyError, ping, post, send};
 use ::watch::told::{News, Told};
 use ::watch::{files, pgbackrest};
-use config::configuration::{Address, Configuration, ForeignPlace, Receiver, Source, Tenant, Watch};
+use config::configuration::{Address, Configuration, ForeignPlace, Receiver, Source, Tenant, Watch, What};
 use engine::catalog;
 use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
+use model::name::SourceName;
 use serde_json::json;
 
 use super::sources::{self, is_good, is_of};
@@ -351,9 +352,14 @@ fn judge_source(
 ) -> Vec<Alarm> {
     let mut by_name: BTreeMap<String, Vec<Backup>> = BTreeMap::new();
     for record in records.iter().filter(|record| is_of(tenant, source, record)) {
-        let is_one = record.source == source.name;
-        let name =
-            if is_one { expected.name.clone() } else { format!("{}/{}", expected.name, record.source) };
+        let name = match &source.what.value {
+            // It may have had another name, before another source was called so.
+            What::Databases(_) => {
+                format!("{}/{}", expected.name, SourceName::derived_from(&record.database))
+            }
+            _ if record.source == source.name => expected.name.clone(),
+            _ => format!("{}/{}", expected.name, record.source),
+        };
         by_name.entry(name).or_default().push(backup(record));
     }
     if by_name.is_empty() {

@@ -81,11 +81,11 @@ fn pitfall_12_a_standby_that_goes_over_to_another_timeline_while_it_is_backed_up
     ledger::create(pair.primary());
     pair.settle();
     let listed = || place.mainstay(&["backup", "list"]).ok().text();
-    let before = listed();
     for (via, change) in
         [("stream", "from timeline 1 to timeline 2"), ("local", "from timeline 2 to timeline 3")]
     {
         let child = stopped_in_the_middle(&place, &pair, Kind { of_primary: false, via, full: true });
+        let before = listed();
         pair.renew();
         // Behind a restart point that is on the new one.
         pair.settle();

@@ -148,6 +148,7 @@ impl Local<'_> {
         if !stopped.tablespace_map.is_empty() {
             gathering.made(TABLESPACE_MAP, stopped.tablespace_map.as_bytes(), order)?;
         }
+        reading.pace.go_on_alone();
         let mut wal = log::save(&reading, data, facts.system_id, facts.segment_size(), &stopped, order)?;
         wal.iter_mut().try_for_each(|node| gathering.own(&mut node.entry))?;
         wal.push(gathering.directory("archive_status", vec![])?);

@@ -1,7 +1,7 @@
 //! How fast files are read: the server comes first, at its disk and on its cores.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::cancel::{CancelToken, Cancelled};
@@ -21,7 +21,7 @@ pub(super) struct Pace<'a> {
     bucket: Option<Bucket>,
     step_back: Option<StepBack>,
     clock: SystemClock,
-    readers: u32,
+    readers: AtomicU32,
     /// Milliseconds that readers waited for cores, all together.
     waited_ms: AtomicU64,
     tell: &'a (dyn Fn(&str) + Sync),
@@ -33,7 +33,7 @@ impl<'a> Pace<'a> {
         let bytes = kib_max.and_then(|kib| NonZeroU64::new(u64::from(kib) << 10));
         let step_back = StepBack::new(if bytes.is_some() { SHARE_SLOW } else { SHARE });
         let (bucket, clock) = (bytes.map(Bucket::new), SystemClock::new());
-        let readers = u32::try_from(readers).unwrap_or(u32::MAX).max(1);
+        let readers = AtomicU32::new(u32::try_from(readers).unwrap_or(u32::MAX).max(1));
         Self { bucket, step_back, clock, readers, waited_ms: AtomicU64::new(0), tell }
     }
 
@@ -67,16 +67,24 @@ impl<'a> Pace<'a> {
         cancel.check()
     }
 
+    /// From now on one reads alone.
+    pub(super) fn go_on_alone(&self) {
+        let each = self.waited();
+        self.readers.store(1, Ordering::Relaxed);
+        self.waited_ms.store(each.as_millis() as u64, Ordering::Relaxed);
+    }
+
     /// How long each reader waited for cores that others kept busy.
     fn waited(&self) -> Duration {
-        Duration::from_millis(self.waited_ms.load(Ordering::Relaxed)) / self.readers
+        Duration::from_millis(self.waited_ms.load(Ordering::Relaxed)) / self.readers.load(Ordering::Relaxed)
     }
 
     fn note_wait(&self, pause: Duration) {
         let pause = (pause.as_millis() as u64).max(1);
         let before = self.waited_ms.fetch_add(pause, Ordering::Relaxed);
+        let readers = self.readers.load(Ordering::Relaxed);
         let passes = |limit: Duration| {
-            let limit = (limit * self.readers).as_millis() as u64;
+            let limit = (limit * readers).as_millis() as u64;
             before < limit && before + pause >= limit
         };
         if passes(WAITED_TOLD) {
@@ -111,7 +119,9 @@ mod tests {
         wait(1000);
         assert_eq!(told.lock().unwrap().len(), 1);
         assert_eq!(pace.waited(), Duration::from_secs(510));
-        wait(2600);
+        pace.go_on_alone();
+        assert_eq!(pace.waited(), Duration::from_secs(510));
+        wait(1300);
         assert!(told.lock().unwrap().last().unwrap().contains("goes on without waiting"));
         assert!(pace.waited() > WAITED_MAX);
     }

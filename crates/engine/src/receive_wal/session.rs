@@ -35,6 +35,8 @@ const ASK_AFTER: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_secs(90);
 /// What the server says where WAL is gone.
 const UNDEFINED_FILE: &str = "58P01";
+/// How long a server without a free connection is asked what it still has.
+const ASKED_MAX: Duration = Duration::from_secs(60);
 
 /// What one connection works with.
 pub(crate) struct Session<'a> {
@@ -149,8 +151,7 @@ impl Session<'_> {
     }
 
     /// The first segment behind `gone` that the server still has of this timeline; the `present` one it writes. What is removed
-    /// is removed from the oldest on, so it is looked for by halves, each over a connection of its own. Where the server has no
-    /// connection left for that, it goes on with what it writes now.
+    /// is removed from the oldest on, so it is looked for by halves, each over a connection of its own.
     fn first_kept(
         &self,
         timeline: Timeline,
@@ -158,9 +159,10 @@ impl Session<'_> {
         size: SegmentSize,
     ) -> Result<SegmentNo> {
         let (mut gone, mut kept) = (gone.0, present.0);
+        let until = Instant::now() + ASKED_MAX;
         while kept.saturating_sub(gone) > 1 {
             let middle = gone + (kept - gone) / 2;
-            match self.is_kept(timeline, size.start_of(SegmentNo(middle)))? {
+            match self.is_kept_surely(timeline, size.start_of(SegmentNo(middle)), until)? {
                 true => kept = middle,
                 false => gone = middle,
             }
@@ -168,11 +170,32 @@ impl Session<'_> {
         Ok(SegmentNo(kept))
     }
 
+    /// The same, asked until the server answers. Where it has no connection left for the question until then, that WAL counts as
+    /// gone, so that what is written meanwhile does not go too.
+    fn is_kept_surely(&self, timeline: Timeline, start: Lsn, until: Instant) -> Result<bool> {
+        loop {
+            match self.is_kept(timeline, start) {
+                Err(EngineError::Wire(error)) if error.is_passing() => {
+                    self.verify_going(Instant::now())?;
+                    if Instant::now() > until {
+                        return Ok(false);
+                    }
+                    std::thread::sleep(LOOK_EVERY);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Whether the server sends WAL from `start` on.
     fn is_kept(&self, timeline: Timeline, start: Lsn) -> Result<bool> {
-        let Ok((server, _)) = connect(self.options) else { return Ok(false) };
-        let Ok(Started::Streams(mut stream)) = WalStream::start(server, None, timeline, start) else {
-            return Ok(false);
+        let is_gone = |error: &WireError| error.sqlstate() == Some(UNDEFINED_FILE);
+        let (server, _) = connect(self.options)?;
+        let mut stream = match WalStream::start(server, None, timeline, start) {
+            Ok(Started::Streams(stream)) => stream,
+            Ok(Started::Ended { .. }) => return Ok(false),
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(error.into()),
         };
         let asked = Instant::now();
         loop {
@@ -183,7 +206,9 @@ impl Session<'_> {
                     return Ok(true);
                 }
                 Ok(Event::Quiet | Event::Alive { .. }) => {}
-                Ok(Event::End) | Err(_) => return Ok(false),
+                Ok(Event::End) => return Ok(false),
+                Err(error) if is_gone(&error) => return Ok(false),
+                Err(error) => return Err(error.into()),
             }
         }
     }

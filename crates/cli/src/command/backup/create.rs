@@ -265,12 +265,10 @@ impl Creating<'_> {
     }
 
     /// What the backup of a database or directory is called that nobody named. One database of several that is called as another
-    /// source of the tenant gets `SOURCE.DATABASE`, as neither may pass for the other; in a set the label tells them apart.
+    /// source of the tenant gets `SOURCE.DATABASE`, as neither may pass for the other.
     fn own_name(&self, original: &str) -> SourceName {
         let mut name = SourceName::derived_from(original);
-        let Some(server) = self.names.source.as_ref().filter(|_| self.order.set.is_none()) else {
-            return name;
-        };
+        let Some(server) = &self.names.source else { return name };
         while self.order.others.contains(&name) {
             name = SourceName::derived_from(&format!("{server}.{name}"));
         }

@@ -197,7 +197,11 @@ impl Runner<'_> {
         for repository in repositories {
             let mut records = catalog::list(repository)?;
             records.retain(|record| {
-                let is_made = made.iter().any(|made| made.source == record.source);
+                // A database may have had another name, before another source was called so.
+                let is_made = made.iter().any(|made| match &one.source.what.value {
+                    What::Databases(_) => made.database == record.database,
+                    _ => made.source == record.source,
+                });
                 is_made && is_of(one.tenant, one.source, record)
             });
             let now = Timestamp::now();

@@ -210,7 +210,11 @@ pub(super) fn run(
             Packs::Warm { were: false } => each(true, |kind| kind == BackupKind::Dump)?,
         }
         begin.of_set()?;
-        each(false, |_| true)?;
+        // What comes behind a member that is not whole is not touched any more: that is more than something lacking.
+        each(false, |_| true).map_err(|error| match error.kind {
+            Kind::Partial => CliError { kind: Kind::Failed, ..error },
+            _ => error,
+        })?;
         face.result(&document, String::new);
         end(found, &format!("set={name} run={run}"), face)
     })
