@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_put_whose_answer_was_lost_is_known_by_its_bytes() {
+    fn pitfall_24_a_put_whose_answer_was_lost_is_known_by_its_bytes() {
         let (store, _) = trying(Box::new(|number, _, _| (number == 0).then_some(Fault::After)));
         store.put_new(&key("locks/mine"), b"mine").unwrap();
         assert_eq!(read(&store, &key("locks/mine")).unwrap(), b"mine");
