@@ -4,6 +4,7 @@
 //! last one used at the end. Invariant: it holds addresses and no secrets, is replaced and never half-written, and
 //! losing it loses nothing but the convenience. A line that makes no sense is passed over.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,7 +20,7 @@ use repo::Repository;
 
 use crate::arguments::Global;
 use crate::environment::Environment;
-use crate::error::{CliError, Kind, Result};
+use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::target::Target;
 use crate::{configured, password, place};
@@ -198,8 +199,8 @@ pub(crate) fn find(
     choose(repositories, face, id, |records| catalog::choose(records, id))
 }
 
-/// The newest good backup of a tenant's source, wherever it is. A database of a server in a set may be called as another source is,
-/// whose backup it is not; where there is no other, it is meant.
+/// The newest good backup of a tenant's source, wherever it is. Where several servers of sets have a database that is called so, it
+/// is not said which one is meant.
 pub(crate) fn find_newest(
     repositories: &[Arc<Repository>],
     tenant: &str,
@@ -209,32 +210,24 @@ pub(crate) fn find_newest(
     let is_asked = |record: &BackupRecord| {
         record.tenant.as_str() == tenant && record.source.as_str() == source && !record.incomplete
     };
-    let mut member = None;
+    let mut members = BTreeSet::new();
     let chosen = choose(repositories, face, "", |records| {
-        let (own, of_servers): (Vec<_>, Vec<_>) = records
-            .into_iter()
-            .filter(is_asked)
-            .partition(|record| member_of(record).is_none_or(|member| member.as_str() == source));
-        let newest_of_servers = of_servers.iter().max_by_key(|record| record.created_at);
-        member = newest_of_servers.and_then(member_of);
-        let is_one = of_servers.iter().all(|record| member_of(record) == member);
-        let newest = own.into_iter().max_by_key(|record| record.created_at);
-        if let Some((newest, other)) = newest.as_ref().zip(newest_of_servers)
-            && other.created_at > newest.created_at
-        {
-            face.warn(&format!(
-                "{} is newer than {}, and of another server's database of this name; it is restored by its id",
-                other.id, newest.id
-            ));
-        }
+        let found: Vec<_> = records.into_iter().filter(is_asked).collect();
+        members = found.iter().filter_map(member_of).map(|member| format!("{tenant}/{member}")).collect();
+        let newest = found.into_iter().max_by_key(|record| record.created_at);
         newest
-            .or_else(|| newest_of_servers.filter(|_| is_one).cloned())
+            .filter(|_| members.len() < 2)
             .ok_or_else(|| EngineError::NoBackup(format!("{tenant}/{source}")))
     });
-    chosen.map_err(|error| match member {
-        Some(member) if error.kind == Kind::NotFound => error
-            .hint(format!("{source} is a database of {tenant}/{member}: name one of its backups by its id")),
-        _ => error,
+    chosen.map_err(|error| match members.len() {
+        0 | 1 => error,
+        _ => {
+            let members: Vec<_> = members.into_iter().collect();
+            error.hint(format!(
+                "{source} is a database of {}: name one of its backups by its id",
+                members.join(" and of ")
+            ))
+        }
     })
 }
 

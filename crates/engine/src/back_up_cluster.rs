@@ -114,11 +114,11 @@ mod walk;
 mod pace;
 mod read;
 mod trust;
-mod marker;
 mod earlier;
 mod archive;
 mod gather;
 mod choose;
+mod marker;
 mod log;
 mod local;
 mod receive;
@@ -204,16 +204,11 @@ impl Begun<'_> {
     }
 
     /// How the names of this source's marks begin that are slots, and those that the mark of this backup replaces.
-    fn own_marks(&self, earlier: Option<&Earlier>) -> (String, Vec<&str>) {
+    fn own_marks(&self) -> (String, Vec<&str>) {
         let Order { tenant, source, .. } = self.order;
         let prefix = slots_of(&self.writing.repository, tenant, source);
-        let is_any_unsigned = || self.facts.marks.iter().any(|mark| marker::is_unsigned(mark));
-        let before = match earlier {
-            Some(earlier) => earlier.manifest.marker.clone(),
-            None if is_any_unsigned() => Earlier::unsigned_mark(&self.writing, self.order),
-            None => None,
-        };
-        let own = marker::own(&self.facts.marks, &prefix, before.as_deref());
+        let marks = self.facts.marks.iter().map(String::as_str);
+        let own = marks.filter(|mark| mark.starts_with(&prefix)).collect();
         (prefix, own)
     }
 

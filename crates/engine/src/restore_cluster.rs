@@ -101,9 +101,7 @@ impl Prepared {
     pub fn verify_places(&self, order: &ClusterOrder<'_>) -> Result<()> {
         verify_places(&self.plan.destinations, &self.plan, order)
     }
-}
 
-impl Prepared {
     /// Refuse what a server would do when it recovers here: write into the files of the original.
     ///
     /// # Errors

@@ -19,12 +19,13 @@ mod transfer;
 mod folder;
 mod object;
 mod pool;
+mod root;
 mod store;
 mod shelf;
 
 pub use self::store::SftpStore;
 pub use address::Address;
 pub(crate) use link::{Channel, Dial};
+pub(crate) use root::store_error;
 pub use shelf::{SftpShelf, SftpUpload};
-pub(crate) use store::store_error;
 pub use trust::HostKeyTrouble;

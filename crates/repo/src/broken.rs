@@ -1,10 +1,10 @@
 //! Packs that somebody has read and found damaged, or missing: nothing new may rest on them.
 //!
 //! Form: the note `x/mark/broken/<pack>`, or `<pack>-missing`, beside prune's marks, so that one listing tells both.
-//! Invariants: a writer that begins afterwards stores anew what such a pack holds, which heals
-//! whatever else needs the same bytes; readers lose nothing, and find the other copy by themselves. The name alone is
-//! believed: at worst something is stored twice. What is only missing is whole again when it is listed again; of what was
-//! damaged, only who reads all of it knows that.
+//! Invariants: a writer that begins afterwards stores anew what such a pack holds, which heals whatever else needs the same
+//! bytes; readers lose nothing, and find the other copy by themselves. The name alone is believed: at worst something is
+//! stored twice. What is only missing is whole again when it is listed again; of what was damaged, only who reads all of it
+//! knows that.
 
 use std::collections::HashSet;
 

@@ -1,8 +1,8 @@
 //! The index of a repository, as of now: the table of this machine, and what is newer than it.
 //!
-//! Invariant: the sum is what the index files that are listed now say, no more and no less; a writer's leaves out
-//! packs that prune has marked, or that are known to be damaged. Where there is little to put into a table, all is in memory; where there is no place to
-//! keep one, it is made for this process alone and has no name.
+//! Invariant: the sum is what the index files that are listed now say, no more and no less; a writer's leaves out packs
+//! that prune has marked, or that are known to be damaged. Where there is little to put into a table, all is in memory;
+//! where there is no place to keep one, it is made for this process alone and has no name.
 
 use std::cell::Cell;
 use std::collections::HashSet;

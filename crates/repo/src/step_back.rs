@@ -7,9 +7,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::threads;
 use rustix::thread::{CpuSet, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::threads;
 
 /// The share of the cores that is taken even where others would need them all.
 pub const SHARE: f64 = 0.15;
@@ -145,12 +146,12 @@ fn did(before: &Sums, after: &Sums) -> Option<Did> {
 /// `/proc/stat` (proc_stat(5)): the cores that we may run on.
 fn sums(set: &CpuSet) -> Option<Sums> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
-    let mut sums = read_stat(&text, TICKS, |core| set.is_set(core))?;
+    let mut sums = read_stat(&text, |core| set.is_set(core))?;
     sums.ours = used();
     Some(sums)
 }
 
-fn read_stat(text: &str, ticks: f64, is_ours: impl Fn(usize) -> bool) -> Option<Sums> {
+fn read_stat(text: &str, is_ours: impl Fn(usize) -> bool) -> Option<Sums> {
     let mut sums = Sums::default();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
@@ -161,7 +162,7 @@ fn read_stat(text: &str, ticks: f64, is_ours: impl Fn(usize) -> bool) -> Option<
         // user nice system idle iowait irq softirq steal; guests are in the first two
         let times: Vec<f64> = words
             .take(8)
-            .map(|word| word.parse::<u64>().map(|n| n as f64 / ticks))
+            .map(|word| word.parse::<u64>().map(|n| n as f64 / TICKS))
             .collect::<Result<_, _>>()
             .ok()?;
         let [user, nice, system, idle, iowait, ..] = times[..] else { return None };
@@ -218,9 +219,9 @@ mod tests {
     #[test]
     fn only_our_own_cores_count() {
         let text = "cpu  900 0 900 900 0 0 0 0 0 0\ncpu0 100 20 30 800 50 0 0 0 0 0\ncpu1 9 9 9 9 9 9 9 9 9 9\nintr 5\n";
-        let sums = read_stat(text, 100.0, |core| core == 0).unwrap();
+        let sums = read_stat(text, |core| core == 0).unwrap();
         assert_eq!((sums.programs, sums.idle, sums.all, sums.cores), (1.5, 8.5, 10.0, 1));
-        assert!(read_stat("intr 5\n", 100.0, |_| true).is_none(), "a kernel that tells nothing");
+        assert!(read_stat("intr 5\n", |_| true).is_none(), "a kernel that tells nothing");
         assert!(StepBack::new(SHARE).is_some());
     }
 }

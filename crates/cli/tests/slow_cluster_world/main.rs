@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "a seed that fails must be told")]
 
+#[path = "../slow_wal/place.rs"]
+mod place;
 #[path = "../slow_wal/server.rs"]
 mod server;
 mod history;
@@ -23,6 +25,7 @@ mod expiry;
 mod target;
 mod second;
 mod judge;
+mod told;
 mod world;
 mod scenes;
 mod astray;

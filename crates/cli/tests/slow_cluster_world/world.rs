@@ -1,6 +1,5 @@
 //! One world: rounds of events, and after each a restore.
 
-use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,13 +8,14 @@ use testkit::world::dice::Dice;
 
 use crate::backups::{self, Kind};
 use crate::history::{History, Point};
-use crate::judge::{self, Verdict};
+use crate::judge;
 use crate::pair::{Archiving, Death, Pages, Pair, Return, shelf_of};
 use crate::receiver::Receiver;
 use crate::scenario::Scenario;
 use crate::second::Second;
 use crate::server::Place;
 use crate::target::{self, Wanted};
+use crate::told::Told;
 use crate::{expiry, ledger, load};
 
 /// Events of a round.
@@ -64,7 +64,6 @@ pub(crate) struct World<'a> {
     place: &'a Place,
     /// Behind which the repository is.
     store: Option<&'a Sshd>,
-    seed: u64,
     dice: Dice,
     pair: Pair<'a>,
     second: Option<Second>,
@@ -78,40 +77,6 @@ pub(crate) struct World<'a> {
     told: Told,
 }
 
-/// Tells how a world that goes wrong is played again.
-struct Told {
-    seed: u64,
-    major: u32,
-    rounds: u64,
-    begin: Instant,
-    right: u64,
-    refused: u64,
-    /// Those of the table alone, and those from the second repository.
-    tables: u64,
-    elsewhere: u64,
-    copies: u64,
-    /// Backups that were disturbed and failed, and that ended well all the same.
-    failed: u64,
-    survived: u64,
-}
-
-impl Told {
-    fn count(&mut self, verdict: Verdict) {
-        *(if verdict == Verdict::Right { &mut self.right } else { &mut self.refused }) += 1;
-    }
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let Self { seed, rounds, major, .. } = self;
-            eprintln!(
-                "MAINSTAY_TEST_SEED={seed} MAINSTAY_TEST_ROUNDS={rounds} MAINSTAY_TEST_MAJOR={major} plays it again"
-            );
-        }
-    }
-}
-
 impl<'a> World<'a> {
     pub(crate) fn open(
         place: &'a Place,
@@ -119,19 +84,7 @@ impl<'a> World<'a> {
         scenario: Scenario,
         (seed, dice): (u64, Dice),
     ) -> Self {
-        let told = Told {
-            seed,
-            major: place.major(),
-            rounds: 1,
-            begin: Instant::now(),
-            right: 0,
-            refused: 0,
-            tables: 0,
-            elsewhere: 0,
-            copies: 0,
-            failed: 0,
-            survived: 0,
-        };
+        let told = Told::begin(seed, place.major());
         eprintln!("seed {seed}: PostgreSQL {}, {scenario:?}", place.major());
         let Scenario { archiving, pages, .. } = scenario;
         let pair = match scenario.has_shelf {
@@ -146,7 +99,6 @@ impl<'a> World<'a> {
         let mut world = Self {
             place,
             store,
-            seed,
             dice,
             pair,
             second,
@@ -179,25 +131,11 @@ impl<'a> World<'a> {
             self.restore(round);
         }
         self.end();
-        let (right, refused) = (self.told.right, self.told.refused);
-        let mut text = String::new();
-        write!(text, "timeline {}, {} points, ", self.history.timeline, self.history.points.len()).unwrap();
-        write!(text, "{} backups, ", self.history.backups.len()).unwrap();
-        write!(
-            text,
-            "{} of {} disturbed ones failed, ",
-            self.told.failed,
-            self.told.failed + self.told.survived
-        )
-        .unwrap();
-        let (tables, elsewhere) = (self.told.tables, self.told.elsewhere);
-        write!(text, "{right} restores right, {refused} refused, {tables} of the table alone, ").unwrap();
-        write!(text, "{elsewhere} from the second repository, {:.0?}", self.told.begin.elapsed()).unwrap();
-        text
+        self.told.text(&self.history)
     }
 
     fn say(&self, words: &str) {
-        eprintln!("seed {} {:>6.1?}: {words}", self.seed, self.told.begin.elapsed());
+        eprintln!("seed {} {:>6.1?}: {words}", self.told.seed, self.told.begin.elapsed());
     }
 
     /// The next event; each comes before one comes again.

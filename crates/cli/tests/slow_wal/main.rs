@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may end there")]
 
+mod place;
 mod server;
 mod road;
 mod trouble;

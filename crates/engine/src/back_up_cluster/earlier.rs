@@ -21,7 +21,7 @@ use repo::repository::FileKind;
 use repo::snapshot_file::SnapshotFile;
 
 use super::read::Take;
-use super::{Begun, marker, trust};
+use super::{Begun, trust};
 use crate::catalog;
 use crate::cluster_manifest::{CHAIN, CONSOLIDATED, ClusterManifest, EarlierLink, link_name};
 use crate::error::Result;
@@ -77,16 +77,6 @@ impl Earlier {
             Some(Err(error)) if !error.is_damage() => Err(error),
             newest => Ok(newest.is_none()),
         }
-    }
-
-    /// The mark of the newest backup of the source, fit or not, where it is a slot whose name does not say whose it is: only the
-    /// backup tells.
-    pub(super) fn unsigned_mark(writing: &Writing, order: &Order) -> Option<String> {
-        // Nothing rests on it: where it cannot be read, a slot is left.
-        let (_, snapshot) = newest_first(writing, order).ok()?.find_map(Result::ok)?;
-        let sound = writing.load_sound().ok()?;
-        let manifest = catalog::load_cluster_manifest(&writing.repository, &sound, &snapshot).ok()?;
-        manifest.marker.filter(|mark| marker::is_unsigned(mark))
     }
 
     /// The newest backup of the same source that an increment can be made against. `is_marked` says of a mark whether the
@@ -326,29 +316,4 @@ fn is_born_since(path: &Path, since: Timestamp) -> bool {
 /// The name of a file in the cluster, by its name in a link.
 fn own_name(name: &[u8]) -> &[u8] {
     name.strip_prefix(incremental::PREFIX.as_bytes()).unwrap_or(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::trust::tests::{back_up, order, repository};
-    use super::*;
-
-    #[test]
-    fn the_newest_backup_tells_of_a_slot_whose_name_does_not_say_whose_it_is() {
-        let repository = repository();
-        let mark = |begun_at| {
-            let order = order(begun_at);
-            let writing = Writing::begin(&repository, &order).unwrap();
-            let mark = Earlier::unsigned_mark(&writing, &order);
-            writing.saver.finish().unwrap();
-            mark
-        };
-        assert_eq!(mark(1_000_000_000), None);
-        let old = format!("mainstay_mark_{}", "a".repeat(32));
-        back_up(&repository, 1_000_000_010, Some(&old));
-        assert_eq!(mark(1_000_000_020), Some(old));
-        let prefix = super::super::slots_of(&repository, &order(0).tenant, &order(0).source);
-        back_up(&repository, 1_000_000_030, Some(&format!("{prefix}{}", "b".repeat(32))));
-        assert_eq!(mark(1_000_000_040), None, "that one says it");
-    }
 }

@@ -70,7 +70,7 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
     // After the stop: whatever was read lies in the history that this marks. Without a mark, the next one is a full one.
     let marker = marker::write(data).ok();
     // That of a backup before must not be believed any more, wherever it is.
-    let (_, slots) = begun.own_marks(earlier.as_ref());
+    let (_, slots) = begun.own_marks();
     if !slots.is_empty()
         && let Err(error) = drop_slots(&begun.server, &slots)
     {

@@ -2,9 +2,9 @@
 //!
 //! Form: a random number of 32 hexadecimal digits in the file `mainstay.marker`; or, where the data directory is out of
 //! reach, in the name of a physical replication slot that keeps no WAL and is used by nobody. Such a name says first whose it
-//! is, so that sources and repositories leave each other's alone. Position, timeline and times of files come back when a machine is turned back to an earlier state, or a restore is repeated; a random number that was
-//! not there then does not. Neither file nor slots are in a backup, so what is restored has none, and what is promoted has
-//! no slot of its primary.
+//! is, so that sources and repositories leave each other's alone. Position, timeline and times of files come back when a
+//! machine is turned back to an earlier state, or a restore is repeated; a random number that was not there then does not.
+//! Neither file nor slots are in a backup, so what is restored has none, and what is promoted has no slot of its primary.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -39,20 +39,10 @@ pub fn slots_of(repository: &Repository, tenant: &TenantName, source: &SourceNam
     format!("{MARK_SLOT}{}_", &id_of(whose.as_bytes()).to_hex()[..WHOSE_LEN])
 }
 
-/// Whether the name of a slot does not say whose it is, as none did at first.
-pub(super) fn is_unsigned(mark: &str) -> bool {
-    mark.strip_prefix(MARK_SLOT).is_some_and(|rest| !rest.contains('_'))
-}
-
-/// Those of `marks` that a new one takes the place of: of the same source, or of the backup before.
-pub(super) fn own<'a>(marks: &'a [String], prefix: &str, before: Option<&str>) -> Vec<&'a str> {
-    let is_own = |mark: &&str| mark.starts_with(prefix) || before == Some(*mark);
-    marks.iter().map(String::as_str).filter(is_own).collect()
-}
-
 /// Make a slot that is a mark, whose name begins with `prefix`, in place of those that are `there`; without one, the next
-/// increment has nothing to rest on, and that is told. `is_seen` says of a slot whether the server has it that is asked for marks: where several hosts are named,
-/// the one that sends may be another, and what is known of the one does not hold of the other.
+/// increment has nothing to rest on, and that is told. `is_seen` says of a slot whether the server has it that is asked for
+/// marks: where several hosts are named, the one that sends may be another, and what is known of the one does not hold of the
+/// other.
 pub(super) fn make_slot(
     server: &mut Conversation,
     (prefix, there): (&str, &[&str]),
@@ -118,15 +108,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_has_the_longest_name_and_replaces_only_those_of_its_source() {
+    fn a_slot_has_the_longest_name_that_there_is() {
         let prefix = format!("{MARK_SLOT}{}_", "a".repeat(WHOSE_LEN));
         let name = format!("{prefix}{}", random().unwrap());
         assert!(name.len() == 63 && name.parse::<SlotName>().is_ok() && is_slot(&name), "{name}");
-        let other = format!("{MARK_SLOT}{}_1", "b".repeat(WHOSE_LEN));
-        let old = format!("{MARK_SLOT}{}", "a".repeat(32));
-        let marks = [name.clone(), other, old.clone()];
-        assert!(is_unsigned(&old) && !is_unsigned(&name) && !is_unsigned("another_slot"));
-        assert_eq!(own(&marks, &prefix, None), [&name]);
-        assert_eq!(own(&marks, &prefix, Some(&old)), [&name, &old]);
     }
 }

@@ -126,7 +126,7 @@ fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> 
     let makes_increments = server.version() >= INCREMENTS && facts.summarizes;
     let has_slot = |name: &SlotName| has_slot(&begun.server, name).unwrap_or_default();
     let slot = makes_increments.then(|| {
-        let (prefix, there) = begun.own_marks(earlier.as_ref());
+        let (prefix, there) = begun.own_marks();
         marker::make_slot(&mut server, (&prefix, &there), &has_slot, source.tell)
     });
     server.close();

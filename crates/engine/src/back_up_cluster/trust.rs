@@ -96,7 +96,7 @@ fn verified_at(note: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use model::backup::BackupKind;
     use model::cancel::CancelToken;
     use model::progress::Progress;
@@ -111,7 +111,7 @@ pub(super) mod tests {
     use crate::manifest::MANIFEST_NAME;
     use crate::writing::{FileCounts, Outcome, save_small_file, save_tree};
 
-    pub(in super::super) fn order(second: i64) -> Order {
+    fn order(second: i64) -> Order {
         Order {
             tenant: "acme".parse().unwrap(),
             source: "data".parse().unwrap(),
@@ -125,17 +125,13 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn repository() -> Arc<Repository> {
+    fn repository() -> Arc<Repository> {
         let password = Secret::new("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01");
         Arc::new(Repository::init(Arc::new(MemoryStore::new()), &password, "u", "h").unwrap())
     }
 
-    /// A backup of a cluster that is nothing but its manifest, with that mark. -> its snapshot and root
-    pub(in super::super) fn back_up(
-        repository: &Arc<Repository>,
-        second: i64,
-        marker: Option<&str>,
-    ) -> (Digest, Digest) {
+    /// A backup of a cluster that is nothing but its manifest. -> its snapshot and root
+    fn back_up(repository: &Arc<Repository>, second: i64) -> (Digest, Digest) {
         let order = order(second);
         let writing = Writing::begin(repository, &order).unwrap();
         let outcome = Outcome {
@@ -166,7 +162,7 @@ pub(super) mod tests {
             "dataDirectory": "",
             "tablespaces": [],
             "earlier": [],
-            "marker": marker,
+            "marker": null,
             "problems": [],
         });
         let manifest = serde_json::to_vec(&manifest).unwrap();
@@ -178,7 +174,7 @@ pub(super) mod tests {
     #[test]
     fn packs_that_are_marked_can_be_rested_on_and_broken_ones_cannot() {
         let repository = repository();
-        let saved = back_up(&repository, 1_000_000_000, None);
+        let saved = back_up(&repository, 1_000_000_000);
         let files = repository.load_index_files().unwrap();
         let packs: Vec<Digest> =
             files.iter().flat_map(|(_, packs)| packs.iter().map(|pack| pack.id)).collect();

@@ -170,8 +170,8 @@ impl Session<'_> {
         Ok(SegmentNo(kept))
     }
 
-    /// The same, asked until the server answers. Where it has no connection left for the question until then, that WAL counts as
-    /// gone, so that what is written meanwhile does not go too.
+    /// [`Self::is_kept`], asked until the server answers. Where it has no connection left for the question until then, that WAL
+    /// counts as gone, so that what is written meanwhile does not go too.
     fn is_kept_surely(&self, timeline: Timeline, start: Lsn, until: Instant) -> Result<bool> {
         loop {
             match self.is_kept(timeline, start) {

@@ -13,9 +13,8 @@ use store::retry::Retry;
 use store::{Key, Object, StoreError};
 
 use super::address::Address;
-use super::link::{Dial, Link, is_broken, sftp_error};
-use super::pool::Pool;
-use super::store::store_error;
+use super::link::{Link, is_broken, sftp_error};
+use super::root::{Root, path};
 use super::{folder, object, transfer};
 use crate::runtime::block_on;
 use crate::settings::Settings;
@@ -27,8 +26,7 @@ const FILE_MODE: u32 = 0o600;
 
 /// The directory.
 pub struct SftpShelf {
-    pool: Pool,
-    location: String,
+    root: Root,
     retry: Retry,
 }
 
@@ -38,18 +36,12 @@ impl SftpShelf {
     /// # Errors
     /// As of [`super::SftpStore::open`].
     pub fn open(address: Address, settings: &Settings, retry: Retry) -> Result<Self, StoreError> {
-        let location = address.to_string();
-        let fail = |cause| store_error("open", "", &location, cause);
-        let dial = Dial::told(address, settings).map_err(fail)?;
-        let pool = Pool::new(dial);
-        let root = block_on(pool.with(async |link| Ok(link.root.clone()))).map_err(fail)?;
-        let location = pool.location(&root);
-        Ok(Self { pool, location, retry })
+        Ok(Self { root: Root::open(address, settings)?, retry })
     }
 
     /// The address, as people see it.
     pub fn location(&self) -> String {
-        self.location.clone()
+        self.root.location.clone()
     }
 
     /// Begin a file.
@@ -100,10 +92,7 @@ impl SftpShelf {
         key: &str,
         work: impl AsyncFn(&Arc<Link>) -> io::Result<T>,
     ) -> Result<T, StoreError> {
-        self.retry.persist(|| {
-            block_on(self.pool.with(async |link| work(link).await))
-                .map_err(|cause| store_error(action, key, &self.location, cause))
-        })
+        self.retry.persist(|| self.root.run(action, key, async |link| work(link).await))
     }
 }
 
@@ -151,7 +140,7 @@ impl SftpUpload<'_> {
             folder::sync(link, folder::above(&path)).await
         })?;
         // It has its name. What lies about beside it is no dump, and a later run tries again.
-        let cleaned = self.shelf.pool.with(async |link| {
+        let cleaned = self.shelf.root.pool.with(async |link| {
             object::delete(link, temporary).await?;
             object::remove_leftovers(link).await
         });
@@ -180,7 +169,7 @@ impl Drop for SftpUpload<'_> {
     /// What was not finished goes; where the server does not answer, a later run takes it after a day.
     fn drop(&mut self) {
         if self.is_there {
-            let gone = self.shelf.pool.with(async |link| object::delete(link, &self.temporary).await);
+            let gone = self.shelf.root.pool.with(async |link| object::delete(link, &self.temporary).await);
             drop(block_on(gone));
         }
     }
@@ -250,8 +239,4 @@ async fn is_named_already(link: &Link, temporary: &str, path: &str, len: u64) ->
         // It was renamed.
         None => Ok(named.0 == Some(len)),
     }
-}
-
-fn path(link: &Link, key: &str) -> String {
-    format!("{}/{key}", link.root)
 }

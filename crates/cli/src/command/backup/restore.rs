@@ -2,6 +2,7 @@
 
 mod confirm;
 mod hooks;
+mod task;
 mod directory;
 mod cluster;
 mod set;
@@ -27,7 +28,7 @@ use crate::progress_line::ProgressLine;
 use crate::warm::Warmer;
 use crate::{database, known, place, warm};
 use confirm::confirm;
-use hooks::Begin;
+use task::Task;
 
 pub(crate) fn run(global: &Global, order: &Restore, environment: &Environment, face: &Face) -> Result<()> {
     let tenant = order.id.split_once('/').map(|(tenant, _)| tenant);
@@ -82,19 +83,12 @@ fn one(
 ) -> Result<()> {
     let subject = hooks::of_backup(global, order, record)?;
     hooks::around(subject, order, environment, face, watch, |begin| {
-        restore(global, repository, record, order, environment, face, begin)
+        restore(Task { global, repository, record, order, environment, face, begin })
     })
 }
 
-fn restore(
-    global: &Global,
-    repository: &Arc<Repository>,
-    record: &BackupRecord,
-    order: &Restore,
-    environment: &Environment,
-    face: &Face,
-    begin: &Begin<'_>,
-) -> Result<()> {
+fn restore(task: Task<'_>) -> Result<()> {
+    let Task { repository, record, order, environment, face, .. } = task;
     if record.kind != BackupKind::Cluster {
         refuse_what_is_for_clusters(order)?;
     }
@@ -106,11 +100,11 @@ fn restore(
     match record.kind {
         BackupKind::Directory if !order.database.is_empty() => {
             face.note("reading an archive that mainstay did not write");
-            dump(global, repository, record, order, environment, face, begin)
+            dump(task)
         }
-        BackupKind::Dump => dump(global, repository, record, order, environment, face, begin),
-        BackupKind::Directory => directory::run(global, repository, record, order, environment, face, begin),
-        BackupKind::Cluster => cluster::run(global, repository, record, order, environment, face, begin),
+        BackupKind::Dump => dump(task),
+        BackupKind::Directory => directory::run(task),
+        BackupKind::Cluster => cluster::run(task),
         BackupKind::Wal => {
             Err(CliError::usage(format!("{} is a {}: not there yet", record.id, record.kind.as_str())))
         }
@@ -132,15 +126,8 @@ fn refuse_what_is_for_clusters(order: &Restore) -> Result<()> {
     }
 }
 
-fn dump(
-    global: &Global,
-    repository: &Arc<Repository>,
-    record: &BackupRecord,
-    order: &Restore,
-    environment: &Environment,
-    face: &Face,
-    begin: &Begin<'_>,
-) -> Result<()> {
+fn dump(task: Task<'_>) -> Result<()> {
+    let Task { global, repository, record, order, environment, face, begin } = task;
     if order.to.is_some() || order.delta || !order.path.is_empty() {
         return Err(CliError::usage(format!(
             "{} is a dump; --to, --path and --delta are for directories",

@@ -7,11 +7,9 @@ mod table_name;
 mod tables;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use engine::restore_cluster::{ClusterOrder, prepare, restore};
-use files::owner::Owners;
 use model::backup::BackupRecord;
 use model::progress::Progress;
 use model::recovery_target::{RecoveryTarget, TargetAction};
@@ -19,14 +17,13 @@ use pg::recovery::{Recovery, restore_command};
 use repo::Repository;
 
 use super::confirm::confirm;
-use super::hooks::Begin;
+use super::task::Task;
 use crate::arguments::{Global, Restore};
 use crate::configured;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
-use crate::warm::Warmer;
 use choose::choose;
 use plan::{Server, show_plan};
 
@@ -34,17 +31,10 @@ use plan::{Server, show_plan};
 const BESIDE_THE_ORIGINAL: &str = "restore on another machine, or a backup that was made after the tablespace; or come back to \
     the backup alone, with --target immediate";
 
-pub(super) fn run(
-    global: &Global,
-    repository: &Arc<Repository>,
-    newest: &BackupRecord,
-    order: &Restore,
-    environment: &Environment,
-    face: &Face,
-    begin: &Begin<'_>,
-) -> Result<()> {
+pub(super) fn run(task: Task<'_>) -> Result<()> {
+    let Task { global, repository, record: newest, order, environment, face, begin } = task;
     if !order.table.is_empty() {
-        return tables::run(global, repository, newest, order, environment, face, begin);
+        return tables::run(task);
     }
     let place = refuse_other_flags(newest, order)?;
     let cancel = begin.watch.cancel.clone();
@@ -52,12 +42,9 @@ pub(super) fn run(
     let target = order.recovery.point();
     let chosen = choose(repository, &index, newest, order, face)?;
     let record = &chosen.record;
-    let warmer = Warmer::of(global, &order.warm_up, environment, &cancel, face)?;
-    let need = warmer.look(repository, &index, record, &[])?;
-    if !order.dry_run && !warmer.warm(need)? {
+    if task.warm(&index, record, &[])?.is_none() {
         return Ok(());
     }
-    let owners = owners(order)?;
     let tell = |words: &str| face.warn(words);
     let progress = Progress::new();
     let mut wanted = ClusterOrder {
@@ -67,7 +54,7 @@ pub(super) fn run(
         databases: order.database.clone(),
         delta: order.delta,
         recovery: recovery(global, repository, record, order, environment, face)?,
-        owners: Arc::new(owners),
+        owners: task.owners()?,
         tell: &tell,
         progress: progress.clone(),
         cancel: cancel.clone(),
@@ -103,11 +90,6 @@ pub(super) fn run(
         record.id, report.bytes
     ));
     Ok(())
-}
-
-fn owners(order: &Restore) -> Result<Owners> {
-    let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
-    Ok(if order.numeric_owner { owners.by_number() } else { owners })
 }
 
 /// The data directory to be.

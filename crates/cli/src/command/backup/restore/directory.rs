@@ -2,45 +2,34 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use engine::EngineError;
 use engine::catalog;
 use engine::restore_files::{Notice, RestoreOrder, RestoreReport, original_place, restore_files};
 use engine::warm_up::Need;
-use files::owner::Owners;
 use files::relative::RelativePath;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
 use model::progress::Progress;
 use model::size::ByteSize;
-use repo::Repository;
 use repo::snapshot_file::SnapshotFile;
 use serde_json::json;
 
 use super::confirm::confirm;
-use super::hooks::Begin;
-use crate::arguments::{Global, Restore};
-use crate::environment::Environment;
+use super::task::Task;
+use crate::arguments::Restore;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
 use crate::warm;
-use crate::warm::Warmer;
 
 /// Single paths that a plan names at most in its JSON; all are counted.
 const NAMED_MAX: usize = 10_000;
 
-pub(super) fn run(
-    global: &Global,
-    repository: &Arc<Repository>,
-    record: &BackupRecord,
-    order: &Restore,
-    environment: &Environment,
-    face: &Face,
-    begin: &Begin<'_>,
-) -> Result<()> {
+pub(super) fn run(task: Task<'_>) -> Result<()> {
+    let Task { repository, record, order, face, begin, .. } = task;
     refuse_database_flags(record, order)?;
     let cancel = begin.watch.cancel.clone();
     let snapshot = catalog::load_snapshot(repository, record)?;
@@ -50,13 +39,7 @@ pub(super) fn run(
         None => where_it_was(order, original_place(repository, &index, &snapshot)?, &cancel)?,
     };
     let only = order.path.iter().map(|path| below(path, &snapshot)).collect::<Result<Vec<_>>>()?;
-    let warmer = Warmer::of(global, &order.warm_up, environment, &cancel, face)?;
-    let need = warmer.look(repository, &index, record, &only)?;
-    if !order.dry_run && !warmer.warm(need.clone())? {
-        return Ok(());
-    }
-    let owners = Owners::read(Path::new("/etc")).map_err(CliError::io("reading /etc/passwd"))?;
-    let owners = if order.numeric_owner { owners.by_number() } else { owners };
+    let Some(need) = task.warm(&index, record, &only)? else { return Ok(()) };
     let named = Mutex::new((vec![], vec![]));
     let tell = |notice: &Notice| show(notice, order, face, &named);
     let progress = Progress::new();
@@ -66,7 +49,7 @@ pub(super) fn run(
         delta: order.delta,
         delete: order.delete,
         dry_run: order.dry_run,
-        owners: Arc::new(owners),
+        owners: task.owners()?,
         tell: &tell,
         progress: progress.clone(),
         cancel,

@@ -16,29 +16,21 @@ use repo::index::Index;
 use serde_json::json;
 
 use super::super::confirm::confirm;
-use super::super::hooks::Begin;
+use super::super::task::Task;
 use super::choose::{Chosen, choose};
 use super::table_name;
-use crate::arguments::{Global, Restore};
+use crate::arguments::Restore;
 use crate::database;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::progress_line::ProgressLine;
-use crate::warm::Warmer;
 
 /// Where there is mostly room, and what is there is nobody's for long.
 const WORK_DIR: &str = "/var/tmp";
 
-pub(super) fn run(
-    global: &Global,
-    repository: &Arc<Repository>,
-    newest: &BackupRecord,
-    order: &Restore,
-    environment: &Environment,
-    face: &Face,
-    begin: &Begin<'_>,
-) -> Result<()> {
+pub(super) fn run(task: Task<'_>) -> Result<()> {
+    let Task { repository, record: newest, order, environment, face, begin, .. } = task;
     let into = refuse_other_flags(newest, order)?;
     let (from, tables) = names(order)?;
     // Ending at once would leave a server behind.
@@ -48,9 +40,7 @@ pub(super) fn run(
     let chosen = choose(repository, &index, newest, order, face)?;
     let record = &chosen.record;
     chosen.verify(&order.recovery.point())?;
-    let warmer = Warmer::of(global, &order.warm_up, environment, &cancel, face)?;
-    let need = warmer.look(repository, &index, record, &[])?;
-    if !order.dry_run && !warmer.warm(need)? {
+    if task.warm(&index, record, &[])?.is_none() {
         return Ok(());
     }
     let clients = database::clients(order.server.pg_bin_dir.as_deref(), environment.get("PATH"))?;
