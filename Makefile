@@ -54,7 +54,7 @@ nightly: test-needs
 	scripts/judge-with-rustic.sh
 	scripts/two-hundred-gigabytes.sh
 	MAINSTAY_TEST_EVERY=1 $(CARGO) nextest run --workspace --locked -E 'binary(slow_fire)'
-	MAINSTAY_TEST_SEEDS=10000 $(CARGO) test --locked --package engine --test slow_world -- --exact --nocapture \
+	MAINSTAY_TEST_FIRST=$$(date +%s)0000 MAINSTAY_TEST_SEEDS=10000 $(CARGO) test --locked --package engine --test slow_world -- --exact --nocapture \
 		no_order_of_calls_loses_what_was_acknowledged_pitfall_20
 	MAINSTAY_TEST_PG_DIRS=$$(scripts/fetch-postgres.sh target/postgres-more) \
 		MAINSTAY_TEST_ROUNDS=200 MAINSTAY_TEST_SEED=$$(date +%Y%m%d) $(CARGO) test --locked --package mainstay \

@@ -176,7 +176,7 @@ class Bench:
         try:
             shell(command, self.data.environment(tool.name))
         except PreparationFailed as failure:
-            print(f"left out: {tool.name}: {failure}", flush=True)
+            tools.left_out(f"{tool.name} in {self.suite}", str(failure))
             self.tools = [other for other in self.tools if other is not tool]
 
     def measure(self, step, tool, command, *, source=None, repo=None, size=None, growth=False, right=None, name=None, more=dict):

@@ -57,10 +57,12 @@ def memory_cell(rows):
     return f"{median(rows, 'rss'):.0f} ({median(rows, 'wall'):.1f})" if rows else "-"
 
 
-def report(paths):
+def report(paths, start=0):
+    """Of the rows of these files, each from its byte `start` on."""
     suites, versions = {}, {}
     for path in paths:
         with open(path) as f:
+            f.seek(start)
             for row in map(json.loads, f):
                 if "versions" in row:
                     versions.update(row["versions"])

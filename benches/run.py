@@ -4,7 +4,7 @@
     run.py SUITE [--peers restic,rustic,borg] [--rounds 3] [--out FILE]
     run.py report FILE…         medians and ratios as markdown
 
-SUITE: tree dump restore dedup kept memory list big prune random s3 afar wal receive cluster load loss all
+SUITE: tree dump restore dedup kept memory list big prune random s3 afar wal receive cluster load loss tenants all
 
 Needs root (a new file system per restore, the server as user postgres). Work directory: $M (default /var/tmp/peerbench).
 The data is made where it is missing. See README.md for what each suite measures.
@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 
+import tools
 from bench import Bench
 from report import report
 from suites import SUITES
@@ -39,6 +40,7 @@ def main():
     parser.add_argument("--out", default=f"{os.environ.get('M', '/var/tmp/peerbench')}/results.jsonl")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what a run made is removed
+    start = os.path.getsize(args.out) if os.path.exists(args.out) else 0
     for suite in SUITES if args.suite == "all" else [args.suite]:
         bench = Bench(args, suite)
         bench.versions()
@@ -48,7 +50,9 @@ def main():
                 work(bench)
         finally:
             bench.data.close()
-    print(f"{sys.argv[0]} report {args.out}")
+    report([args.out], start)
+    for what, why in tools.LEFT_OUT.items():
+        print(f"- left out: {what}: {why}")
 
 
 if __name__ == "__main__":

@@ -234,6 +234,15 @@ PLAIN_RECEIVE = {
 PLAIN_LOAD = {"pg_restore -j2 of a -Fc file": "pg_restore -j2 -d {db} {out}"}
 
 
+# What a run did not measure, and why.
+LEFT_OUT = {}
+
+
+def left_out(what, why):
+    LEFT_OUT.setdefault(what, why)
+    print(f"left out: {what}: {why}", flush=True)
+
+
 def chosen(work, peers, builds):
     """mainstay (and other builds of it, NAME=PATH) first, then the peers; absent ones are named and left out."""
     here = os.path.dirname(os.path.abspath(__file__))
@@ -249,5 +258,5 @@ def chosen(work, peers, builds):
     known += [available[name] for name in peers]
     for tool in known:
         if not tool.present():
-            print(f"absent, left out: {tool.name} ({tool.binary})")
+            left_out(tool.name, f"absent: {tool.binary}")
     return [tool for tool in known if tool.present()]

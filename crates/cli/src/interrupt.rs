@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM become the wish to stop; a second one ends the process at once.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use model::cancel::CancelToken;
 use signal_hook::SigId;
@@ -12,6 +12,9 @@ use crate::error::{CliError, Result};
 
 /// What a shell shows for a process that was ended by SIGINT.
 const STATUS_INTERRUPTED: i32 = 130;
+
+/// What the signals cancel, of the last who began to watch for them.
+static ASKED: Mutex<Option<CancelToken>> = Mutex::new(None);
 
 const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
@@ -33,6 +36,11 @@ pub(crate) fn end_with(status: i32) -> Result<()> {
         registered.map_err(CliError::io("watching for signals"))?;
     }
     Ok(())
+}
+
+/// Whether a signal asked the command to stop that watches for them; where none does, a signal ends the process.
+pub(crate) fn is_asked() -> bool {
+    ASKED.lock().is_ok_and(|asked| asked.as_ref().is_some_and(CancelToken::is_cancelled))
 }
 
 /// A token that the signals cancel.
@@ -59,6 +67,9 @@ impl Watch {
             at_once.push(registered.map_err(CliError::io("watching for signals"))?);
             signal_hook::flag::register(signal, cancel.flag())
                 .map_err(CliError::io("watching for signals"))?;
+        }
+        if let Ok(mut asked) = ASKED.lock() {
+            *asked = Some(cancel.clone());
         }
         Ok(Self { cancel, at_once })
     }

@@ -199,7 +199,8 @@ pub(crate) fn find(
     choose(repositories, face, id, |records| catalog::choose(records, id))
 }
 
-/// The newest good backup of a tenant's source, wherever it is. Where several servers of sets have a database that is called so, it
+/// The newest backup of a tenant's source that is whole, wherever it is; one whose verification failed only where there is no
+/// other. Where several servers of sets have a database that is called so, it
 /// is not said which one is meant.
 pub(crate) fn find_newest(
     repositories: &[Arc<Repository>],
@@ -214,7 +215,7 @@ pub(crate) fn find_newest(
     let chosen = choose(repositories, face, "", |records| {
         let found: Vec<_> = records.into_iter().filter(is_asked).collect();
         members = found.iter().filter_map(member_of).map(|member| format!("{tenant}/{member}")).collect();
-        let newest = found.into_iter().max_by_key(|record| record.created_at);
+        let newest = found.into_iter().max_by_key(|record| (record.is_good(), record.created_at));
         newest
             .filter(|_| members.len() < 2)
             .ok_or_else(|| EngineError::NoBackup(format!("{tenant}/{source}")))

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use model::secret::Secret;
 use repo::cache::CacheDir;
 use repo::lease::Identity;
 use repo::threads::both;
+use repo::waiting::Waiting;
 use repo::{RepoError, Repository};
 use store::Store;
 
@@ -15,7 +17,7 @@ use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{CliError, Result};
 use crate::face::Face;
-use crate::{habits, pair, password};
+use crate::{habits, interrupt, pair, password};
 
 /// S3 refuses whoever's clock is further from its own.
 const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_mins(15);
@@ -131,7 +133,19 @@ fn taken_into_use(repository: Repository, environment: &Environment, face: &Face
             before.id.short()
         ));
     }
-    Arc::new(repository.with_budget(environment.wire().budget()))
+    Arc::new(repository.with_budget(environment.wire().budget()).with_waiting(waiting(face)))
+}
+
+/// Who works alone deletes, which is soon over; one that died is taken for dead after half an hour.
+const WAIT_FOR_ONE_ALONE: Duration = Duration::from_secs(60 * 60);
+
+fn waiting(face: &Face) -> Waiting {
+    let face = face.clone();
+    Waiting {
+        at_most: WAIT_FOR_ONE_ALONE,
+        tell: Arc::new(move |whom| face.note(&format!("waiting for {whom}"))),
+        is_stopped: Arc::new(interrupt::is_asked),
+    }
 }
 
 fn of_the_past(error: RepoError) -> CliError {

@@ -24,6 +24,7 @@ pub mod open_file;
 pub mod foreign_dump;
 pub mod restore_dump;
 mod zeros;
+mod write_back;
 pub mod restore_files;
 pub mod restore_cluster;
 pub mod consolidate;

@@ -39,6 +39,7 @@ use repo::index::Index;
 use crate::catalog;
 use crate::error::{EngineError, Result};
 use crate::stored_tree::TreeSource;
+use crate::write_back::while_written_back;
 use carry_out::{Counts, Restorer};
 use merged::Stored;
 pub use order::{ClusterOrder, ClusterPlan, ClusterReport, Destination, TablespaceMove};
@@ -152,16 +153,18 @@ fn write_all(
     let restorer = Restorer { repository, index, order, targets: &targets, roots: &roots, counts: &counts };
     let links = &prepared.found.links;
     let mut planter = Planter::new(restorer, destinations, &prepared.selection, links.len());
-    let mut trees = TreeSource::new(repository, index)?;
-    let mut walk = links.walk();
-    while let Some(met) = walk.next(&mut trees) {
-        order.cancel.check()?;
-        planter.take(met?)?;
-        if planter.window.is_full() {
-            restorer.carry_out(std::mem::take(&mut planter.window))?;
+    while_written_back(&targets.iter().collect::<Vec<_>>(), &counts.bytes_written, || {
+        let mut trees = TreeSource::new(repository, index)?;
+        let mut walk = links.walk();
+        while let Some(met) = walk.next(&mut trees) {
+            order.cancel.check()?;
+            planter.take(met?)?;
+            if planter.window.is_full() {
+                restorer.carry_out(std::mem::take(&mut planter.window))?;
+            }
         }
-    }
-    restorer.carry_out(std::mem::take(&mut planter.window))?;
+        restorer.carry_out(std::mem::take(&mut planter.window))
+    })?;
     let control = planter.finish()?;
     targets.iter().try_for_each(Target::sync)?;
     control.write(restorer)?;

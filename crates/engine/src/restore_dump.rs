@@ -1,8 +1,8 @@
 //! Restore a dump into a database: decide first (`plan`), show the plan, then do it (`carry_out`).
 //!
 //! Invariant: never a half state. A database that is there is changed in one transaction, after every byte of the
-//! dump was verified. A new one is loaded under another name, each byte verified on its way, and renamed in when
-//! all of it is there; on any failure it is dropped, and so are the roles that were made for it. What a killed restore
+//! dump was verified. A new one is loaded under another name, each piece compared with its name on its way, and renamed in
+//! when all of it is there; on any failure it is dropped, and so are the roles that were made for it. What a killed restore
 //! left is swept by the next.
 
 mod plan;
@@ -49,7 +49,9 @@ pub fn carry_out(
         true => Some(load_globals(repository, index, plan)?),
         false => None,
     };
-    if plan.way != Way::New {
+    refuse_altered(&file, record, plan)?;
+    // What a repair put together is not what was dumped, though each piece of it fits its name.
+    if plan.way != Way::New || record.incomplete {
         verify_dump(repository, index, &plan.root, &plan.file, record, &plan.manifest, progress, cancel)?;
     }
     let mut notes = match plan.way == Way::New || globals.is_some() {
@@ -80,6 +82,21 @@ pub fn carry_out(
             None => error,
         }),
     }
+}
+
+/// What can be said before a byte is read.
+fn refuse_altered(file: &StoredFile, record: &BackupRecord, plan: &Plan) -> Result<()> {
+    let manifest = &plan.manifest;
+    let reason = match record.sha256 {
+        _ if file.len() != manifest.size_bytes => {
+            format!("{} bytes instead of {}", file.len(), manifest.size_bytes)
+        }
+        Some(recorded) if recorded != manifest.sha256 => {
+            format!("sha256 {} in its manifest, {recorded} in its record", manifest.sha256)
+        }
+        _ => return Ok(()),
+    };
+    Err(RepoError::damaged(format!("dump of {}", record.id), reason).into())
 }
 
 fn random_number() -> Result<u32> {

@@ -2,17 +2,18 @@
 //!
 //! The stored trees are walked (one thread) → directories, links and devices are made, files collected into windows
 //! (this thread) → the blobs of a window are read in the order in which they lie, verified, and written wherever they
-//! belong (all cores) → links, then the directories' own metadata, deepest first → one sync at the end. Nothing is
-//! written outside of the place. A damaged blob costs the files that need it, each told by name; the rest goes on.
+//! belong (all cores) → links, then the directories' own metadata, deepest first → synced on the way, and once at the end.
+//! Nothing is written outside of the place. A damaged blob costs the files that need it, each told by name; the rest goes on.
 
 mod order;
 mod window;
 mod contents;
+mod inspect;
 mod collect;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use files::error::Error as FilesError;
@@ -23,18 +24,19 @@ use model::backup::BackupRecord;
 use repo::index::Index;
 use repo::reader::Wanted;
 use repo::snapshot_file::SnapshotFile;
-use repo::threads::cores;
 use repo::{RepoError, Repository};
 
 use crate::catalog;
 use crate::error::{EngineError, Result};
 use crate::stored_tree::{Stored, StoredWalk, Subject, TreeSource, locate};
+use crate::write_back::while_written_back;
 use crate::zeros::is_zero;
 use collect::{Collector, Place};
-use contents::{inspect, write_piece, write_rest};
+use contents::{write_piece, write_rest};
+use inspect::Looking;
 use order::Counts;
 pub use order::{Notice, RestoreOrder, RestoreReport};
-use window::{Fetch, FilePlan, Way, Window};
+use window::{Fetch, FilePlan, Window};
 
 /// Things of the stored trees that go through the channel together.
 const BATCH: usize = 64;
@@ -65,8 +67,10 @@ pub fn restore_files(
     let counts = Counts::default();
     let excludes = Excludes::new(&snapshot.excludes).unwrap_or_default();
     let restorer = Restorer { repository, index, order, place: &place, counts: &counts };
-    restorer.run(StoredWalk::new(subject, order.only.clone()), trees, excludes)?;
-    if let Some(target) = place.target.as_ref().filter(|_| !order.dry_run) {
+    let run = || restorer.run(StoredWalk::new(subject, order.only.clone()), trees, excludes);
+    let target = place.target.as_ref().filter(|_| !order.dry_run);
+    while_written_back(&Vec::from_iter(target), &counts.bytes_written, run)?;
+    if let Some(target) = target {
         target.take_losses().iter().for_each(|loss| (order.tell)(&Notice::Loss(loss.to_string())));
         target.sync()?;
     }
@@ -153,27 +157,51 @@ impl Restorer<'_> {
         let (to_collect, batches) = bounded(BATCHES_WAITING);
         std::thread::scope(|scope| {
             scope.spawn(move || send_stored(walk, trees, &to_collect));
-            self.collect(&batches, excludes)
+            let restored = match self.place.existing {
+                // What is there is looked at and deleted in the order of the trees, with nothing half beside it.
+                Some(_) => self.collect(&batches, excludes, |window| self.carry_out(window)),
+                None => {
+                    let (to_carry_out, windows) = bounded(0);
+                    let carry_out = move || windows.iter().try_for_each(|window| self.carry_out(window));
+                    let carrier = scope.spawn(carry_out);
+                    let hand_over = |window| to_carry_out.send(window).map_err(|_| panicked());
+                    let collected = self.collect(&batches, excludes, hand_over);
+                    drop(to_carry_out);
+                    // Where that one failed, nobody took the windows any more.
+                    carrier.join().unwrap_or_else(|_| Err(panicked())).and(collected)
+                }
+            };
+            // Whoever walks ahead waits for room in here.
+            drop(batches);
+            restored
         })
     }
 
-    fn collect(self, batches: &Receiver<Vec<Stored>>, excludes: Excludes) -> Result<()> {
+    /// Collect windows, and hand each over when it is full.
+    fn collect(
+        self,
+        batches: &Receiver<Vec<Stored>>,
+        excludes: Excludes,
+        hand_over: impl Fn(Window) -> Result<()>,
+    ) -> Result<()> {
         let mut collector = Collector::new(self.place, self.order, self.index, self.counts, excludes);
         for stored in batches.iter().flatten() {
             collector.take(stored)?;
             if collector.window.is_full() {
-                self.carry_out(std::mem::take(&mut collector.window))?;
+                hand_over(std::mem::take(&mut collector.window))?;
             }
         }
-        self.carry_out(collector.window)
+        hand_over(collector.window)
     }
 
     /// All of one window.
     fn carry_out(self, mut window: Window) -> Result<()> {
-        if self.place.existing.is_some() {
-            self.inspect(&mut window.files)?;
-        } else {
-            self.counts.created.fetch_add(window.files.len() as u64, Ordering::Relaxed);
+        match (&self.place.existing, &self.place.target) {
+            (Some(root), Some(target)) => {
+                let Self { index, order, counts, .. } = self;
+                Looking { target, root, index, order, counts }.inspect(&mut window.files)?;
+            }
+            _ => _ = self.counts.created.fetch_add(window.files.len() as u64, Ordering::Relaxed),
         }
         let mut fetch = Fetch::plan(&window.files, self.index)?;
         let target = self.place.target.as_ref().filter(|_| !self.order.dry_run);
@@ -191,41 +219,6 @@ impl Restorer<'_> {
             done.or_else(|error| self.counts.problem(self.order, path, error.into()))?;
         }
         Ok(())
-    }
-
-    /// Compare with what is there, on all cores.
-    fn inspect(self, files: &mut [FilePlan]) -> Result<()> {
-        let Some(root) = &self.place.existing else { return Ok(()) };
-        let Some(target) = &self.place.target else { return Ok(()) };
-        let next = AtomicUsize::new(0);
-        let cells: Vec<_> = files.iter_mut().map(Mutex::new).collect();
-        let work = || -> Result<()> {
-            while let Some(cell) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let file = &mut **cell.lock().unwrap_or_else(PoisonError::into_inner);
-                self.order.cancel.check()?;
-                let found = target.look_at(&file.path, &self.order.owners)?;
-                if found.is_none() {
-                    self.counts.created.fetch_add(1, Ordering::Relaxed);
-                }
-                let is_dir = found.as_ref().is_some_and(|found| found.is_dir());
-                let seen = inspect(file, found.as_ref(), root, self.index, self.order, self.counts);
-                let seen = seen.and_then(|()| match is_dir && !self.order.dry_run {
-                    // A file never takes the place of a directory by itself.
-                    true => Ok(target.remove_tree(&file.path)?),
-                    false => Ok(()),
-                });
-                if let Err(error) = seen {
-                    file.way = Way::Keep;
-                    self.counts.problem(self.order, &file.path, error)?;
-                }
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
-            let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked())));
-            ended.fold(Ok(()), Result::and)
-        })
     }
 
     fn only_count(self, fetch: &Fetch) -> Result<()> {

@@ -63,7 +63,8 @@ fn check_all(world: &World) -> CheckReport {
 
 fn prune_at_once(world: &World) {
     let me = Identity { hostname: "h".into(), username: "u".into(), uid: 0, gid: 0, pid: std::process::id() };
-    let options = PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, dry_run: false };
+    let options =
+        PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, ..PruneOptions::default() };
     prune(&world.repository, &options, &me, Timestamp::now(), &Progress::new(), &CancelToken::new()).unwrap();
 }
 

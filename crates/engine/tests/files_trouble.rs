@@ -91,6 +91,25 @@ fn a_cancelled_backup_leaves_no_snapshot_and_no_lock() {
 }
 
 #[test]
+fn a_restore_that_is_stopped_waits_for_nobody_who_walks_ahead() {
+    let mut world = World::new();
+    // More than what goes through the channels between them at one time.
+    for number in 0..20_000 {
+        let folder = world.data().join(format!("{}", number % 20));
+        if number < 20 {
+            fs::create_dir(&folder).unwrap();
+        }
+        fs::write(folder.join(format!("{number}")), "").unwrap();
+    }
+    let record = world.back_up().record;
+    let stopped = world.try_restore(&record, &world.path("restored"), |order| order.cancel.cancel());
+    assert!(stopped.unwrap_err().is_cancelled());
+    let restored = world.restore(&record, &world.path("whole"));
+    assert_eq!((restored.created, restored.problems), (20_000, 0));
+    assert_eq!(differences(&world.data(), &world.path("whole")), Vec::<String>::new());
+}
+
+#[test]
 fn a_damaged_blob_costs_its_files_alone() {
     let mut world = World::new();
     let data = world.data();

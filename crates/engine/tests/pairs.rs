@@ -96,8 +96,12 @@ impl Pair {
     }
 
     fn prune(&self, hours: i64, dry_run: bool) -> PruneReport {
-        let options =
-            PruneOptions { cooling_off: SignedDuration::from_hours(hours), unused_percent_max: 0, dry_run };
+        let options = PruneOptions {
+            cooling_off: SignedDuration::from_hours(hours),
+            unused_percent_max: 0,
+            dry_run,
+            ..PruneOptions::default()
+        };
         let (progress, cancel) = (Progress::new(), CancelToken::new());
         prune(&self.world.repository, &options, &me(), Timestamp::now(), &progress, &cancel).unwrap()
     }
@@ -310,7 +314,8 @@ fn u8_who_works_on_the_cold_part_alone_is_seen_through_both_and_loses_nothing() 
     // Its directories are in the cold part alone: what cannot be read may be needed, so nothing is pruned beside it.
     let (progress, cancel, terms) = (Progress::new(), CancelToken::new(), Terms::default());
     let packs = alone.list(FileKind::Pack).unwrap().len();
-    let options = PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, dry_run: false };
+    let options =
+        PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, ..PruneOptions::default() };
     let refused = prune(&through_both, &options, &me(), Timestamp::now(), &progress, &cancel).unwrap_err();
     assert!(refused.to_string().contains("archive class"), "{refused}");
     assert_eq!(alone.list(FileKind::Pack).unwrap().len(), packs);
@@ -367,7 +372,8 @@ fn u8_a_damaged_index_file_keeps_neither_check_nor_repair_from_the_rest() {
     let report = repair_index(&repository, &me(), false, &progress, &cancel).unwrap();
     assert!(report.unreadable_files == [id] && !report.cold_packs.is_empty(), "{report:?}");
     assert!(alone.list(FileKind::Index).unwrap().iter().any(|listed| listed.id == id));
-    let options = PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, dry_run: false };
+    let options =
+        PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, ..PruneOptions::default() };
     prune(&repository, &options, &me(), Timestamp::now(), &progress, &cancel).unwrap_err();
     let mut cold = alone.list(FileKind::Pack).unwrap();
     cold.retain(|pack| report.cold_packs.contains(&pack.id));

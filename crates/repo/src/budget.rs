@@ -81,13 +81,28 @@ impl Budget {
     }
 }
 
-/// The tightest limit of the cgroups that this process is in (cgroups(7), version 2), where there is one.
+/// The tightest limit of the cgroups that this process is in (cgroups(7), versions 2 and 1), where there is one.
 fn cgroup_limit(own: &Path, root: &Path) -> Option<u64> {
     let lines = std::fs::read_to_string(own).ok()?;
-    let path = lines.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let limit = |group: &Path| std::fs::read_to_string(group.join("memory.max")).ok()?.trim().parse().ok();
-    let folder = root.join(path);
-    folder.ancestors().take_while(|group| group.starts_with(root)).filter_map(limit).min()
+    let tightest = |root: &Path, path: &str, file: &str| {
+        let limit = |group: &Path| std::fs::read_to_string(group.join(file)).ok()?.trim().parse().ok();
+        let folder = root.join(path);
+        folder.ancestors().take_while(|group| group.starts_with(root)).filter_map(limit).min()
+    };
+    // 12:memory:/docker/… of version 1 names its controllers, 0::/… of version 2 none.
+    let limits = lines.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?.strip_prefix('/')?);
+        match controllers {
+            "" => tightest(root, path, "memory.max"),
+            _ if controllers.split(',').any(|one| one == "memory") => {
+                tightest(&root.join("memory"), path, "memory.limit_in_bytes")
+            }
+            _ => None,
+        }
+    });
+    // Version 1 has no word for "none", but a number that no machine has.
+    limits.min().filter(|limit| *limit < 1 << 60)
 }
 
 #[cfg(test)]
@@ -142,5 +157,13 @@ mod tests {
         std::fs::write(inner.join("memory.max"), "500000\n").unwrap();
         assert_eq!(cgroup_limit(&own, &groups), Some(500_000));
         assert_eq!(cgroup_limit(&root.path().join("none"), &groups), None);
+        // Version 1, whose path is that of the host: in a container its own group is the root.
+        std::fs::write(&own, "4:cpu,cpuacct:/docker/1\n12:memory:/docker/1\n").unwrap();
+        let memory = groups.join("memory");
+        std::fs::create_dir(&memory).unwrap();
+        std::fs::write(memory.join("memory.limit_in_bytes"), "9223372036854771712\n").unwrap();
+        assert_eq!(cgroup_limit(&own, &groups), None);
+        std::fs::write(memory.join("memory.limit_in_bytes"), "700000\n").unwrap();
+        assert_eq!(cgroup_limit(&own, &groups), Some(700_000));
     }
 }

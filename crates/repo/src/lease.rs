@@ -63,10 +63,32 @@ pub struct Lease {
     thread: Option<JoinHandle<()>>,
 }
 
+/// How somebody works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Beside others.
+    Beside,
+    /// The same, and whoever begins from now on waits: soon somebody works alone. A courtesy, on which nothing rests.
+    BeforeAlone,
+    /// Alone.
+    Alone,
+}
+
+/// How a beginning ended.
+enum Begun {
+    Working(Lease),
+    NameTaken,
+    /// Somebody alive keeps it from working.
+    KeptOut {
+        by: ObjectKey,
+        holder: String,
+    },
+}
+
 struct Held {
     repository: Arc<Repository>,
     identity: Identity,
-    exclusive: bool,
+    mode: Mode,
     holder: String,
     registered: Registered,
     stored: Mutex<Stored>,
@@ -86,12 +108,18 @@ struct Stored {
 }
 
 impl Lease {
-    /// Work beside others. `holder` names the lease, like the id of a backup; `None` where somebody holds that name.
+    /// Work beside others. `holder` names the lease, like the id of a backup; `None` where somebody holds that name. Waits
+    /// for who works alone, as long as the repository says.
     ///
     /// # Errors
     /// [`RepoError::InUse`] while somebody has the repository for himself.
     pub fn shared(repository: &Arc<Repository>, holder: &str, identity: &Identity) -> Result<Option<Self>> {
-        Self::begin(repository, holder, identity, false)
+        let begin = || Self::begin(repository, holder, identity, Mode::Beside);
+        match turn::until_let_in(repository, begin)? {
+            Begun::Working(lease) => Ok(Some(lease)),
+            Begun::NameTaken => Ok(None),
+            Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
+        }
     }
 
     /// Work beside others at `verb`, under a name that nobody else has.
@@ -110,20 +138,18 @@ impl Lease {
     /// # Errors
     /// [`RepoError::InUse`] while anybody else is at work.
     pub fn exclusive(repository: &Arc<Repository>, holder: &str, identity: &Identity) -> Result<Self> {
-        Self::begin(repository, holder, identity, true)?
-            .ok_or_else(|| RepoError::InUse { holder: holder.to_owned() })
+        match Self::begin(repository, holder, identity, Mode::Alone)? {
+            Begun::Working(lease) => Ok(lease),
+            Begun::NameTaken => Err(RepoError::InUse { holder: holder.to_owned() }),
+            Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
+        }
     }
 
-    fn begin(
-        repository: &Arc<Repository>,
-        holder: &str,
-        identity: &Identity,
-        exclusive: bool,
-    ) -> Result<Option<Self>> {
+    fn begin(repository: &Arc<Repository>, holder: &str, identity: &Identity, mode: Mode) -> Result<Begun> {
         let held = Arc::new(Held {
             repository: Arc::clone(repository),
             identity: identity.clone(),
-            exclusive,
+            mode,
             holder: holder.to_owned(),
             registered: Registered::new(identity.pid)?,
             stored: Mutex::default(),
@@ -146,13 +172,13 @@ impl Lease {
         let (locks, leases) = (locks?, leases?);
         let own = locks.iter().find(|object| object.key == lock);
         lease.began_at = own.ok_or_else(|| unlisted(&lock))?.modified;
-        if let Some(other) = held.other_lock(&locks, lease.began_at)? {
-            return Err(RepoError::InUse { holder: other });
+        if let Some((by, holder)) = held.other_lock(&locks, lease.began_at, |form| held.keeps_out(form))? {
+            return Ok(Begun::KeptOut { by, holder });
         }
         let is_name_taken = held.look_at_leases(leases, lease.began_at, &mut lease.dead)?;
         // A name that was a dead one's is free by now.
         if is_name_taken || !(is_named || held.put_lease()?) {
-            return Ok(None);
+            return Ok(Begun::NameTaken);
         }
         let (stop, stopped) = bounded::<()>(0);
         lease.thread = Some(std::thread::spawn(move || {
@@ -163,7 +189,8 @@ impl Lease {
             }
         }));
         lease.stop = Some(stop);
-        Ok(Some(lease))
+        repository.leases().fetch_add(1, Ordering::SeqCst);
+        Ok(Begun::Working(lease))
     }
 
     /// Whether others surely count this process as alive. Asks nobody; ask before every step that takes something.
@@ -217,8 +244,9 @@ impl Held {
     fn form(&self) -> LockForm {
         let Identity { hostname, username, uid, gid, pid } = self.identity.clone();
         let process = self.registered.presence().cloned();
-        let (time, exclusive) = (self.repository.clock().now(), self.exclusive);
-        LockForm { time, exclusive, hostname, username, pid, uid, gid, process }
+        let time = self.repository.clock().now();
+        let (exclusive, wants_alone) = (self.mode == Mode::Alone, self.mode == Mode::BeforeAlone);
+        LockForm { time, exclusive, wants_alone, hostname, username, pid, uid, gid, process }
     }
 
     fn check(&self) -> Result<()> {
@@ -303,8 +331,25 @@ impl Held {
         format!("{FOLDER}/{}/{number}", self.holder)
     }
 
-    /// Somebody alive whom we must not disturb, or who must not be disturbed. Locks of the dead are cleared away.
-    fn other_lock(&self, locks: &[Object], now: SystemTime) -> Result<Option<String>> {
+    /// Whether somebody else alive keeps us out.
+    fn keeps_out(&self, other: &LockForm) -> bool {
+        // Who waits to work alone waits for all that this process is at: what that needs as well is let in.
+        let gives_way = || other.wants_alone && self.repository.leases().load(Ordering::SeqCst) == 0;
+        other.exclusive
+            || match self.mode {
+                Mode::Beside => gives_way(),
+                Mode::BeforeAlone => false,
+                Mode::Alone => true,
+            }
+    }
+
+    /// Somebody else alive who matters: the lock, and who. Locks of the dead are cleared away.
+    fn other_lock(
+        &self,
+        locks: &[Object],
+        now: SystemTime,
+        matters: impl Fn(&LockForm) -> bool,
+    ) -> Result<Option<(ObjectKey, String)>> {
         let own: BTreeSet<_> = lock(&self.stored).objects.iter().cloned().collect();
         for object in locks.iter().filter(|object| !own.contains(&object.key)) {
             let Ok(id) = object.key.name().parse() else { continue };
@@ -315,10 +360,8 @@ impl Held {
             match self.registered.judge(load(), object, now, &self.identity.hostname)? {
                 Judgement::Gone => {}
                 Judgement::Dead { .. } => drop(self.repository.store().delete(&object.key)),
-                Judgement::Alive(form) if self.exclusive || form.exclusive => {
-                    let kind = if form.exclusive { "alone, " } else { "" };
-                    let LockForm { hostname, username, pid, time, .. } = *form;
-                    return Ok(Some(format!("{username}@{hostname} ({kind}process {pid}, since {time:.0})")));
+                Judgement::Alive(form) if matters(&form) => {
+                    return Ok(Some((object.key.clone(), form.describe())));
                 }
                 Judgement::Alive(_) => {}
             }
@@ -344,11 +387,13 @@ impl Held {
                 Judgement::Gone => {}
                 // Who worked alone may wake and delete, unless its lease is gone: so that goes before we look around.
                 Judgement::Dead { was_alone }
-                    if self.exclusive || was_alone || holder_of(&name) == self.holder =>
+                    if self.mode == Mode::Alone || was_alone || holder_of(&name) == self.holder =>
                 {
                     match self.repository.store().delete(&object.key) {
                         // Who works alone deletes, or says why not: its name would look taken by somebody alive.
-                        Err(error) if self.exclusive && !error.is_not_found() => return Err(error.into()),
+                        Err(error) if self.mode == Mode::Alone && !error.is_not_found() => {
+                            return Err(error.into());
+                        }
                         _ => {}
                     }
                     // A writer of our name was killed, and begun again within a second.
@@ -367,6 +412,7 @@ impl Drop for Lease {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
+            self.held.repository.leases().fetch_sub(1, Ordering::SeqCst);
         }
         let objects = std::mem::take(&mut lock(&self.held.stored).objects);
         // What cannot be deleted ends by itself.
@@ -388,6 +434,8 @@ fn unlisted(key: &ObjectKey) -> RepoError {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+mod turn;
 
 #[cfg(test)]
 mod tests {

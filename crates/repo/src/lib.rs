@@ -29,6 +29,7 @@ pub mod node;
 pub mod tree;
 pub mod snapshot_file;
 mod broken_packs;
+pub mod waiting;
 pub mod repository;
 pub mod note;
 pub mod wal_object;

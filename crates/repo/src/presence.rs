@@ -39,6 +39,9 @@ pub(crate) struct Presence {
 pub(crate) struct LockForm {
     pub(crate) time: Timestamp,
     pub(crate) exclusive: bool,
+    /// Who begins from now on waits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) wants_alone: bool,
     #[serde(default)]
     pub(crate) hostname: String,
     #[serde(default)]
@@ -51,6 +54,19 @@ pub(crate) struct LockForm {
     pub(crate) gid: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<Presence>,
+}
+
+impl LockForm {
+    /// Who, in words.
+    pub(crate) fn describe(&self) -> String {
+        let Self { hostname, username, pid, time, .. } = self;
+        let kind = match (self.exclusive, self.wants_alone) {
+            (true, _) => "alone, ",
+            (_, true) => "soon alone, ",
+            _ => "",
+        };
+        format!("{username}@{hostname} ({kind}process {pid}, since {time:.0})")
+    }
 }
 
 /// What becomes of somebody else's lock or lease.

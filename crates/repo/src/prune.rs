@@ -1,8 +1,9 @@
 //! Deleting what nothing refers to, in two steps, while others write.
 //!
-//! Step 1 marks packs: who begins to write from then on does not rely on them. Step 2, a cooling-off time later and
-//! alone in the repository, decides again and carries it out: copies that stay read → new packs → new index files →
-//! deleted snapshots buried → old index files removed → packs removed. Invariants: whatever a live snapshot needs, or a
+//! Step 1 marks packs: who begins to write from then on does not rely on them. A cooling-off time later what is needed of
+//! them is stored once more, beside others: that takes long, and only adds. Step 2, alone in the repository and after those
+//! who are at work, decides again and carries it out: copies that stay read → new packs → new index files → deleted
+//! snapshots buried → old index files removed → packs removed. Invariants: whatever a live snapshot needs, or a
 //! deleted one that may come back, stays, and was read if another copy of it went; wherever it is cut short, the
 //! repository is sound and a later run goes on.
 
@@ -13,8 +14,9 @@ pub mod rewrite;
 pub mod copies;
 pub mod removal;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use model::cancel::CancelToken;
@@ -33,6 +35,8 @@ use survey::Survey;
 
 /// Cooling-off time unless told otherwise: a long weekend.
 pub const COOLING_OFF_HOURS: i64 = 72;
+/// How long those at work are waited for unless told otherwise; whoever comes waits as well meanwhile.
+pub const WAIT: Duration = Duration::from_secs(10 * 60);
 /// Waste that may stay unless told otherwise.
 pub const UNUSED_PERCENT_MAX: u8 = 5;
 /// How far our clock may be from the store's; beyond it nobody knows which marks are due.
@@ -51,6 +55,8 @@ pub struct PruneOptions {
     pub unused_percent_max: u8,
     /// Only say what would be done; nothing at all is written.
     pub dry_run: bool,
+    /// How long those at work are waited for, before packs are removed another time.
+    pub wait: Duration,
 }
 
 impl Default for PruneOptions {
@@ -59,6 +65,7 @@ impl Default for PruneOptions {
             cooling_off: SignedDuration::from_hours(COOLING_OFF_HOURS),
             unused_percent_max: UNUSED_PERCENT_MAX,
             dry_run: false,
+            wait: WAIT,
         }
     }
 }
@@ -132,15 +139,15 @@ pub fn prune(
         let decision = decide(repository, options, Times::told(now), cancel)?;
         return Ok(decision.report(now));
     }
-    let marking = mark(repository, options, identity, now, cancel)?;
+    let (marking, moved) = mark(repository, options, identity, (now, progress), cancel)?;
     if !marking.has_work() {
         return Ok(marking.report(now));
     }
-    let (marked, in_use) = (marking.plan.marked, marking.report_in_use());
+    let (marked, in_use) = (marking.plan.marked, marking.report_in_use(&moved));
     // Everything is looked at again: what was found stands in memory once.
     drop(marking);
     let in_use_by = |holder: String| Ok(in_use.clone().by(holder));
-    let lease = match Lease::exclusive(repository, HOLDER, identity) {
+    let lease = match Lease::after_others(repository, HOLDER, identity, options.wait) {
         Err(RepoError::InUse { holder }) => return in_use_by(holder),
         other => other?,
     };
@@ -149,9 +156,10 @@ pub fn prune(
     }
     let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
     save_marks(repository, &decision)?;
-    decision.carry_out(repository, &lease, progress, cancel)?;
+    decision.carry_out(repository, &lease, &moved, progress, cancel)?;
     let mut report = decision.report(now);
     report.marked += marked;
+    report.count(&moved, &decision.plan.remove);
     Ok(report)
 }
 
@@ -178,14 +186,32 @@ impl Times {
     }
 }
 
-/// Step 1, beside others.
+/// What was stored once more before its packs go.
+#[derive(Default)]
+struct Moved {
+    /// The packs that go, and their stored bytes.
+    packs: HashMap<Digest, u64>,
+    /// Bytes of what was stored once more.
+    bytes: u64,
+    /// The packs that were there before.
+    before: HashSet<Digest>,
+}
+
+impl Moved {
+    /// Whether `pack` was stored since, by us or by a backup: nobody has given it up yet, and it was whole a moment ago.
+    fn is_new(&self, pack: &Digest) -> bool {
+        !self.packs.is_empty() && !self.before.contains(pack)
+    }
+}
+
+/// Step 1, beside others, and what takes long of step 2.
 fn mark(
     repository: &Arc<Repository>,
     options: &PruneOptions,
     identity: &Identity,
-    now: Timestamp,
+    (now, progress): (Timestamp, &Progress),
     cancel: &CancelToken,
-) -> Result<Decision> {
+) -> Result<(Decision, Moved)> {
     let Some(lease) = Lease::shared(repository, HOLDER, identity)? else {
         return Err(RepoError::InUse { holder: "another prune".to_owned() });
     };
@@ -193,7 +219,8 @@ fn mark(
     let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
     lease.check()?;
     save_marks(repository, &decision)?;
-    Ok(decision)
+    let moved = decision.move_ahead(repository, &lease, progress, cancel)?;
+    Ok((decision, moved))
 }
 
 /// Look at everything and decide. Changes nothing.
@@ -254,17 +281,41 @@ impl Decision {
         self.plan.repack.iter().chain(&self.plan.remove).copied().collect()
     }
 
-    /// Step 2. The order is what makes it safe.
-    fn carry_out(
+    /// Store once more what is needed of packs whose marks are due. Takes nothing away: copies in marked packs do not count
+    /// any more where there are others, so that the next decision finds those packs unneeded.
+    fn move_ahead(
         &self,
         repository: &Arc<Repository>,
         lease: &Lease,
         progress: &Progress,
         cancel: &CancelToken,
+    ) -> Result<Moved> {
+        let is_marked = |pack: &&Digest| self.plan.marks.contains_key(*pack);
+        let due: HashSet<_> = self.plan.repack.iter().filter(is_marked).copied().collect();
+        if due.is_empty() {
+            return Ok(Moved::default());
+        }
+        let (kept, packs_all) = (self.survey.kept_blobs(&due), self.survey.packs.len());
+        rewrite::repack(repository, &kept, packs_all, &lease.guard(), progress, cancel)?;
+        let bytes = kept.iter().map(|pack| crate::pack::len_of(&pack.blobs)).sum();
+        let packs = self.survey.uses.iter().filter(|pack| due.contains(&pack.id));
+        let packs = packs.map(|pack| (pack.id, pack.size)).collect();
+        Ok(Moved { packs, bytes, before: self.survey.packs.iter().map(|pack| pack.id).collect() })
+    }
+
+    /// Step 2. The order is what makes it safe.
+    fn carry_out(
+        &self,
+        repository: &Arc<Repository>,
+        lease: &Lease,
+        moved: &Moved,
+        progress: &Progress,
+        cancel: &CancelToken,
     ) -> Result<()> {
         let repacked: HashSet<_> = self.plan.repack.iter().copied().collect();
         let gone = self.gone();
-        copies::verify_staying(repository, &self.survey, &gone, progress, cancel)?;
+        let is_new = |pack: &Digest| moved.is_new(pack);
+        copies::verify_staying(repository, &self.survey, (&gone, &is_new), progress, cancel)?;
         let (kept, packs_all) = (self.survey.kept_blobs(&repacked), self.survey.packs.len());
         rewrite::repack(repository, &kept, packs_all, &lease.guard(), progress, cancel)?;
         lease.verify_kept()?;
@@ -340,8 +391,8 @@ impl Decision {
     }
 
     /// What is left when somebody else keeps the second step from running.
-    fn report_in_use(&self) -> PruneReport {
-        let bytes = self.survey.stored_bytes();
+    fn report_in_use(&self, moved: &Moved) -> PruneReport {
+        let bytes = self.survey.stored_bytes() + moved.bytes;
         let marked = |pack: &&usage::PackUse| self.plan.marks.contains_key(&pack.id);
         PruneReport {
             marked: self.plan.marked,
@@ -355,6 +406,17 @@ impl Decision {
 }
 
 impl PruneReport {
+    /// Of the `removed` packs some went because what was needed of them was stored once more before.
+    fn count(&mut self, moved: &Moved, removed: &[Digest]) {
+        let sizes: Vec<u64> = removed.iter().filter_map(|pack| moved.packs.get(pack)).copied().collect();
+        let bytes: u64 = sizes.iter().sum();
+        self.removed_packs -= sizes.len();
+        self.removed_bytes -= bytes;
+        self.repacked_packs += sizes.len();
+        self.repacked_bytes += bytes;
+        self.freed_bytes = self.freed_bytes.saturating_sub(moved.bytes);
+    }
+
     /// The same, where `holder` is waited for.
     fn by(self, holder: String) -> Self {
         let next_step = format!("run prune again when {holder} has finished");

@@ -3,6 +3,7 @@
 //! Invariants: a repository is never made where anything of one exists; one that is gone is not taken for one that
 //! never was, where this machine has seen it.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use model::digest::Digest;
@@ -25,6 +26,7 @@ use crate::sealed_file::{self, SealedFiles};
 pub use crate::sealed_file::{FileKind, Listed};
 use crate::snapshot_file::SnapshotFile;
 use crate::threads;
+use crate::waiting::Waiting;
 
 /// An open repository.
 pub struct Repository {
@@ -37,6 +39,8 @@ pub struct Repository {
     clock: Clock,
     budget: Budget,
     passed_over: Mutex<BrokenPacks>,
+    waiting: Option<Waiting>,
+    leases: AtomicUsize,
 }
 
 impl Repository {
@@ -134,6 +138,8 @@ impl Repository {
             clock: Clock::system(),
             budget: Budget::usual(),
             passed_over: Mutex::default(),
+            waiting: None,
+            leases: AtomicUsize::new(0),
         }
     }
 
@@ -175,6 +181,22 @@ impl Repository {
     #[must_use]
     pub fn with_budget(self, budget: Budget) -> Self {
         Self { budget, ..self }
+    }
+
+    /// The same, and who begins to work in it waits for somebody who works alone; else that is an error at once.
+    #[must_use]
+    pub fn with_waiting(self, waiting: Waiting) -> Self {
+        Self { waiting: Some(waiting), ..self }
+    }
+
+    /// How one waits for others.
+    pub(crate) fn waiting(&self) -> Option<&Waiting> {
+        self.waiting.as_ref()
+    }
+
+    /// Leases that are held through this value.
+    pub(crate) fn leases(&self) -> &AtomicUsize {
+        &self.leases
     }
 
     /// How much memory a run may take.
@@ -260,15 +282,21 @@ impl Repository {
         self.try_load_index_files()?.into_iter().map(|(id, packs)| Ok((id, packs?))).collect()
     }
 
-    /// Every snapshot.
+    /// Every snapshot; without those that somebody deletes meanwhile.
     ///
     /// # Errors
     /// Damage to any of them.
     pub fn load_snapshots(&self) -> Result<Vec<(Digest, SnapshotFile)>> {
         let listed = self.list(FileKind::Snapshot)?;
-        let loaded =
-            threads::map_waiting(&listed, |listed| Ok((listed.id, self.load_snapshot(&listed.id)?)))?;
-        loaded.into_iter().collect()
+        let loaded = threads::map_waiting(&listed, |listed| (listed.id, self.load_snapshot(&listed.id)))?;
+        let is_gone = |loaded: &Result<SnapshotFile>| matches!(loaded, Err(RepoError::Store(error)) if error.is_not_found());
+        let again = match loaded.iter().any(|(_, loaded)| is_gone(loaded)) {
+            true => self.list(FileKind::Snapshot)?,
+            false => listed,
+        };
+        let is_there = |id: &Digest| again.iter().any(|listed| listed.id == *id);
+        let all = loaded.into_iter().filter(|(id, loaded)| !is_gone(loaded) || is_there(id));
+        all.map(|(id, loaded)| Ok((id, loaded?))).collect()
     }
 
     /// One snapshot.

@@ -86,6 +86,9 @@ pub(crate) struct Prune {
     /// Share of unused bytes that is not worth repacking
     #[arg(long, value_name = "N%", default_value = "5%")]
     pub(crate) max_unused: String,
+    /// How long those at work are waited for before packs are removed; who comes meanwhile waits as well
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub(crate) wait: String,
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,

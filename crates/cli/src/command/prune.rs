@@ -28,6 +28,7 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
         cooling_off: duration(&order.cooling_off)?,
         unused_percent_max: if order.max_unused.starts_with('0') { 0 } else { percent(&order.max_unused)? },
         dry_run: order.dry_run,
+        wait: duration(&order.wait)?.unsigned_abs(),
     };
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
@@ -47,7 +48,7 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
     let wal = match (is_sure, order.dry_run) {
         (true, true) => expire_wal(&repository, &expire, &cancel)?,
         (true, false) => {
-            let _alone = Lease::exclusive(&repository, "prune", &identity)?;
+            let _alone = Lease::after_others(&repository, "prune", &identity, options.wait)?;
             expire_wal(&repository, &expire, &cancel)?
         }
         (false, _) => ExpiredWal::default(),

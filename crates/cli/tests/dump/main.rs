@@ -7,6 +7,7 @@ mod round_trip;
 mod restore_choices;
 mod server_failures;
 mod damage;
+mod repaired;
 mod usage;
 mod places;
 mod known;

@@ -8,6 +8,7 @@ mod moment;
 mod kills;
 mod failures;
 mod disks;
+mod beside;
 
 #[path = "../directory_site/mod.rs"]
 mod directory_site;

@@ -14,10 +14,10 @@ use repo::index::{IdMap, Index};
 use repo::reader::Wanted;
 use repo::{BlobKind, RepoError};
 
-/// Files of one window.
-const FILES_MAX: usize = 16 << 10;
+/// Files of one window; the next one is collected meanwhile.
+const FILES_MAX: usize = 8 << 10;
 /// Pieces of files of one window; a single file may have more.
-const PIECES_MAX: usize = 128 << 10;
+const PIECES_MAX: usize = 64 << 10;
 /// Everything else of one window.
 const OTHERS_MAX: usize = 16 << 10;
 

@@ -106,8 +106,11 @@ impl Actor {
             Verb::BackUp => self.back_up(dice, ledger),
             Verb::BackUpAsResticDoes => self.back_up_as_restic_does(dice, ledger),
             Verb::Prune => {
-                let options =
-                    PruneOptions { cooling_off: terms.cooling_off, unused_percent_max: 0, dry_run: false };
+                let options = PruneOptions {
+                    cooling_off: terms.cooling_off,
+                    unused_percent_max: 0,
+                    ..PruneOptions::default()
+                };
                 let (progress, cancel) = (Progress::new(), CancelToken::new());
                 let now = self.clock.now();
                 Ok(prune(&self.repository, &options, &self.identity(), now, &progress, &cancel).map(drop)?)

@@ -106,8 +106,11 @@ impl Judge {
             pid: std::process::id(),
         };
         for _ in 0..2 {
-            let options =
-                PruneOptions { cooling_off: terms.cooling_off, unused_percent_max: 0, dry_run: false };
+            let options = PruneOptions {
+                cooling_off: terms.cooling_off,
+                unused_percent_max: 0,
+                ..PruneOptions::default()
+            };
             let now = self.clock.now();
             let report =
                 prune(&self.repository, &options, &identity, now, &Progress::new(), &CancelToken::new());

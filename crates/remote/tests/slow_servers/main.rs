@@ -5,6 +5,7 @@ mod archive;
 mod errors;
 mod others;
 mod past;
+mod roles;
 mod strange;
 mod strict;
 

@@ -17,18 +17,20 @@ use crate::prune::rewrite::wanted_of;
 use crate::prune::survey::Survey;
 use crate::repository::Repository;
 
-/// Read every copy that stays of a blob of which `gone` packs hold another one. What is `repacked` is read anyway.
+/// Read every copy that stays of a blob of which `gone` packs hold another one, but in packs that are new. What is
+/// `repacked` is read anyway.
 ///
 /// # Errors
 /// The first copy that is not sound; what the store says.
 pub fn verify_staying(
     repository: &Repository,
     survey: &Survey,
-    gone: &HashSet<Digest>,
+    (gone, is_new): (&HashSet<Digest>, &dyn Fn(&Digest) -> bool),
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
-    let packs = survey.copies_that_stay(gone);
+    let mut packs = survey.copies_that_stay(gone);
+    packs.retain(|pack| !is_new(&pack.id));
     let mut index = Index::default();
     index.add(&packs, |_| false);
     let mut wanted: Vec<_> = wanted_of(&packs, &index)?.into_iter().map(|(_, one)| one).collect();

@@ -231,7 +231,7 @@ pub(crate) fn options() -> PruneOptions {
 
 /// Both steps at once, and no waste at all.
 pub(crate) fn at_once() -> PruneOptions {
-    PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, dry_run: false }
+    PruneOptions { cooling_off: SignedDuration::ZERO, unused_percent_max: 0, ..PruneOptions::default() }
 }
 
 pub(crate) fn try_prune(

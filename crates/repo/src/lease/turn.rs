@@ -1,0 +1,224 @@
+//! Taking turns: who comes waits for who works alone, and who wants to work alone for those at work.
+//!
+//! Nothing that keeps data safe rests on this: a lease is begun as ever, and refused as ever where somebody is in the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::Key as ObjectKey;
+
+use super::{Begun, Identity, Lease, Mode, lock};
+use crate::error::{RepoError, Result};
+use crate::presence::LockForm;
+use crate::repository::{FileKind, Repository};
+
+/// Looks at a lock that is still there, before one tries again whether its holder lives.
+const LOOKS_MAX: usize = 15;
+
+/// Begin again until nobody keeps us out, as long as the repository says that one waits.
+pub(super) fn until_let_in(repository: &Repository, begin: impl Fn() -> Result<Begun>) -> Result<Begun> {
+    let mut begun = begin()?;
+    let Some(waiting) = repository.waiting() else { return Ok(begun) };
+    let mut wait = waiting.begin(waiting.at_most, repository.clock());
+    while let Begun::KeptOut { by, holder } = &begun {
+        // Looks alone: what one leaves of oneself would keep the other waiting.
+        for _ in 0..LOOKS_MAX {
+            if !wait.pause(holder)? {
+                return Ok(begun);
+            }
+            if !is_stored(repository, by)? {
+                break;
+            }
+        }
+        begun = begin()?;
+    }
+    Ok(begun)
+}
+
+fn is_stored(repository: &Repository, lock: &ObjectKey) -> Result<bool> {
+    let locks = repository.store().list(FileKind::Lock.folder())?;
+    Ok(locks.iter().any(|object| object.key == *lock))
+}
+
+impl Lease {
+    /// Work alone, after those at work have ended: whoever comes meanwhile waits. For `at_most` so long, and not at all in a
+    /// repository that was opened without [`Waiting`](crate::waiting::Waiting).
+    ///
+    /// # Errors
+    /// [`RepoError::InUse`] while somebody is at work even then, or works alone.
+    pub fn after_others(
+        repository: &Arc<Repository>,
+        holder: &str,
+        identity: &Identity,
+        at_most: Duration,
+    ) -> Result<Self> {
+        let Some(waiting) = repository.waiting() else {
+            return Self::exclusive(repository, holder, identity);
+        };
+        let mut wait = waiting.begin(at_most, repository.clock());
+        loop {
+            let mut other = match Self::begin(repository, holder, identity, Mode::Alone)? {
+                Begun::Working(lease) => return Ok(lease),
+                Begun::NameTaken => return Err(RepoError::InUse { holder: holder.to_owned() }),
+                Begun::KeptOut { holder, .. } => Some(holder),
+            };
+            let before = match Self::begin(repository, holder, identity, Mode::BeforeAlone)? {
+                Begun::Working(lease) => lease,
+                Begun::NameTaken => return Err(RepoError::InUse { holder: holder.to_owned() }),
+                Begun::KeptOut { holder, .. } => return Err(RepoError::InUse { holder }),
+            };
+            while let Some(holder) = other {
+                if !wait.pause(&holder)? {
+                    return Err(RepoError::InUse { holder });
+                }
+                other = before.other_at_work()?;
+            }
+        }
+    }
+
+    /// Somebody else who is alive, in words.
+    fn other_at_work(&self) -> Result<Option<String>> {
+        let locks = self.held.repository.store().list(FileKind::Lock.folder())?;
+        let own = lock(&self.held.stored).objects.clone();
+        // The store's time, as of our last renewal.
+        let now = locks.iter().filter(|object| own.contains(&object.key)).map(|object| object.modified).max();
+        let other = self.held.other_lock(&locks, now.unwrap_or(self.began_at), |_: &LockForm| true)?;
+        Ok(other.map(|(_, holder)| holder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use store::Store;
+    use store::memory::MemoryStore;
+
+    use super::*;
+    use crate::testing;
+    use crate::waiting::Waiting;
+
+    /// Long enough for a busy machine; reached by what fails alone.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(300);
+
+    fn me() -> Identity {
+        let pid = std::process::id();
+        Identity { hostname: "here".into(), username: "u".into(), uid: 1, gid: 1, pid }
+    }
+
+    /// One repository, as several processes have opened it.
+    struct Scene {
+        store: Arc<MemoryStore>,
+        told: Arc<Mutex<Vec<String>>>,
+        is_stopped: Arc<AtomicBool>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let store = Arc::new(MemoryStore::new());
+            testing::repository_in(store.clone());
+            Self { store, told: Arc::default(), is_stopped: Arc::default() }
+        }
+
+        fn opened(&self, at_most: Duration) -> Arc<Repository> {
+            let (told, is_stopped) = (Arc::clone(&self.told), Arc::clone(&self.is_stopped));
+            let repository = Repository::open(self.store.clone(), &testing::password()).unwrap();
+            Arc::new(repository.with_waiting(Waiting {
+                at_most,
+                tell: Arc::new(move |whom| told.lock().unwrap().push(whom.to_owned())),
+                is_stopped: Arc::new(move || is_stopped.load(Ordering::SeqCst)),
+            }))
+        }
+
+        fn told(&self) -> Vec<String> {
+            self.told.lock().unwrap().clone()
+        }
+
+        /// Wait until somebody has told that it waits, for the n-th time.
+        fn await_told(&self, times: usize) {
+            let begun = Instant::now();
+            while self.told().len() < times {
+                assert!(begun.elapsed() < PATIENCE, "nobody waits");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+
+        fn is_empty(&self) -> bool {
+            ["locks", "x/lease"].iter().all(|folder| self.store.list(folder).unwrap().is_empty())
+        }
+    }
+
+    #[test]
+    fn who_comes_waits_for_one_who_works_alone() {
+        let scene = Scene::new();
+        let repository = scene.opened(PATIENCE);
+        let alone = Lease::exclusive(&repository, "prune", &me()).unwrap();
+        let other = scene.opened(PATIENCE);
+        let comes = std::thread::spawn(move || Lease::beside(&other, "backup", &me()).map(drop));
+        scene.await_told(1);
+        assert!(!comes.is_finished());
+        drop(alone);
+        comes.join().unwrap().unwrap();
+        let told = scene.told();
+        assert!(told.len() == 1 && told[0].starts_with("u@here (alone, process "), "{told:?}");
+        assert!(scene.is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_was_said_or_after_a_wish_to_stop() {
+        let scene = Scene::new();
+        let alone = Lease::exclusive(&scene.opened(SHORT), "prune", &me()).unwrap();
+        let refused = Lease::beside(&scene.opened(SHORT), "backup", &me()).err().unwrap();
+        assert!(matches!(refused, RepoError::InUse { .. }), "{refused}");
+        let other = scene.opened(PATIENCE);
+        let comes = std::thread::spawn(move || Lease::beside(&other, "backup", &me()).err());
+        scene.await_told(2);
+        scene.is_stopped.store(true, Ordering::SeqCst);
+        let stopped = comes.join().unwrap().unwrap();
+        assert!(matches!(stopped, RepoError::Cancelled(_)), "{stopped}");
+        drop(alone);
+        assert!(scene.is_empty());
+    }
+
+    #[test]
+    fn one_who_wants_to_work_alone_waits_for_those_at_work_and_holds_back_who_comes() {
+        let scene = Scene::new();
+        let at_work = scene.opened(PATIENCE);
+        let first = Lease::beside(&at_work, "backup", &me()).unwrap();
+        let pruning = scene.opened(PATIENCE);
+        let prune = std::thread::spawn(move || Lease::after_others(&pruning, "prune", &me(), PATIENCE));
+        scene.await_told(1);
+        let comes = scene.opened(PATIENCE);
+        let comes = std::thread::spawn(move || Lease::beside(&comes, "backup", &me()));
+        scene.await_told(2);
+        // What belongs to work that is waited for must not wait for the one who waits.
+        let nested = Lease::beside(&at_work, "verify", &me()).unwrap();
+        drop(first);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!prune.is_finished() && !comes.is_finished());
+        drop(nested);
+        let alone = prune.join().unwrap().unwrap();
+        assert!(!comes.is_finished());
+        drop(alone);
+        drop(comes.join().unwrap().unwrap());
+        let told = scene.told();
+        assert!(told[1].contains("soon alone"), "{told:?}");
+        assert!(scene.is_empty());
+    }
+
+    #[test]
+    fn whoever_waited_in_vain_leaves_nothing() {
+        let scene = Scene::new();
+        let repository = scene.opened(PATIENCE);
+        let at_work = Lease::beside(&repository, "backup", &me()).unwrap();
+        let pruning = scene.opened(PATIENCE);
+        let refused = Lease::after_others(&pruning, "prune", &me(), SHORT).err().unwrap();
+        assert!(matches!(&refused, RepoError::InUse { holder } if holder.contains("u@here")), "{refused}");
+        drop(Lease::beside(&scene.opened(SHORT), "backup", &me()).unwrap());
+        drop(at_work);
+        assert!(scene.is_empty());
+    }
+}
