@@ -31,3 +31,22 @@ fn a_configuration_that_cannot_be_read_is_an_alarm_and_what_was_in_it_is_watched
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(observer.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn h10_the_observer_alarms_of_a_repository_that_was_wiped_and_of_one_begun_anew_in_its_place() {
+    let office = Office::of_two("max_age = \"1h\"");
+    office.run(&["run"]).ok();
+    office.run(&["watch", "--once"]).ok();
+    let place = office.path().join("repositories/acme");
+    fs::remove_dir_all(&place).unwrap();
+    fs::create_dir(&place).unwrap();
+    let alarmed = office.run(&["watch", "--once"]).exits(7).says("acme/papers");
+    assert!(!alarmed.stderr.contains("beta/papers"), "{}", alarmed.stderr);
+    // Made by whoever wiped it: empty, or with a backup of nothing in it.
+    office.run(&["init", "--no-recovery-key", "--again"]).ok();
+    office.run(&["watch", "--once"]).exits(7).says("acme/papers");
+    fs::remove_file(office.path().join("acme/paper")).unwrap();
+    office.run(&["run", "acme"]).ok();
+    let alarmed = office.run(&["watch", "--once"]).exits(7);
+    assert!(alarmed.stderr.contains("alarm acme"), "{}", alarmed.stderr);
+}
