@@ -16,7 +16,12 @@ tenant=default repository=/var/lib/mainstay/repository every=5 sources=
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || usage
   case $1 in
-    --directory|--database) sources="$sources${1#--} $2
+    --directory|--database)
+      case "
+$sources" in *"
+${1#--} $2
+"*) fail "$1 $2 stands there twice" ;; esac
+      sources="$sources${1#--} $2
 " ;;
     --repository) repository=$2 ;;
     --tenant) tenant=$2 ;;
@@ -35,6 +40,28 @@ if [ "${FRUGAL:-0}" = 1 ]; then
   exit 0
 fi
 [ "$(id -u)" = 0 ] || fail "it needs root"
+
+# What a source is called is letters, digits and _.
+plain() { printf '%s' "$1" | tr -c 'A-Za-z0-9_' '_'; }
+# The tables of the sources; of two whose paths end alike the second one is called by its whole path, else by a number.
+tables() {
+  printf '%s' "$sources" | {
+    used=' '
+    while read -r kind what; do
+      path=$what
+      while [ "$kind" = directory ] && [ "$path" != / ] && [ "${path%/}" != "$path" ]; do path=${path%/}; done
+      name=$(plain "${path##*/}")
+      name=${name:-root}
+      case $used in *" $name "*) name=$(plain "${path#/}") ;; esac
+      first=$name number=2
+      while case $used in *" $name "*) true ;; *) false ;; esac; do
+        name=${first}_$number number=$((number + 1))
+      done
+      used="$used$name "
+      printf '\n[tenants.%s.sources.%s]\n%s = "%s"\n' "$tenant" "$name" "$kind" "$path"
+    done
+  }
+}
 
 program=/usr/local/bin/mainstay etc=/etc/mainstay
 say "the program: $program"
@@ -56,11 +83,13 @@ if [ ! -e "$etc/mainstay.toml" ]; then
     printf '# Every key: `mainstay config schema`; what holds: `mainstay config show`.\n'
     printf '[defaults]\nschedule  = "@daily"\nmax_age   = "26h"\nretention = { keep_daily = 30, keep_monthly = 12 }\n\n'
     printf '[tenants.%s]\nrepository = { url = "%s", password = "file:%s/secrets/%s" }\n' "$tenant" "$repository" "$etc" "$tenant"
-    printf '%s' "$sources" | while read -r kind what; do
-      name=$(printf '%s' "${what##*/}" | tr -c 'A-Za-z0-9_' '_')
-      printf '\n[tenants.%s.sources.%s]\n%s = "%s"\n' "$tenant" "${name:-root}" "$kind" "$what"
-    done
+    tables
   } > "$etc/mainstay.toml.new"
+  # What has a mistake is not kept: the next call would take it for somebody's own.
+  "$program" --config "$etc/mainstay.toml.new" config check > /dev/null || {
+    rm -f "$etc/mainstay.toml.new"
+    fail "so there is no configuration yet; call it again without what is wrong"
+  }
   chown root:mainstay "$etc/mainstay.toml.new"
   chmod 640 "$etc/mainstay.toml.new"
   mv "$etc/mainstay.toml.new" "$etc/mainstay.toml"

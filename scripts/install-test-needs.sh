@@ -25,7 +25,8 @@ test|openssl|openssl|the tests of TLS make an authority of their own
 test|zstd|zstd|the decoder of WAL that needs no mainstay is run
 test|mmdebstrap|mmdebstrap|Ceph, the strict S3 of the tests, comes from Debian sid, and the installation is tried in a clean Debian
 test|systemd-analyze|systemd|the tests ask systemd whether it takes the units that we write
-test|npm|npm|Azurite, the Azure of the tests, comes from npm
+test|npm|npm|Azurite, the Azure of the tests, comes from npm, and so does another reader of SOPS
+test|pgbackrest|pgbackrest|the observer looks at backups that it made
 '
 
 # PostgreSQL keeps the server programs outside PATH on Debian.

@@ -1,10 +1,10 @@
 #!/bin/bash
-# make-test-server.sh ceph|rclone|moto|azurite|mail|pyftpdlib|debian|all: the servers that the tests of stores ask; made once, then kept.
+# make-test-server.sh ceph|rclone|moto|azurite|mail|pyftpdlib|debian|sops|all: the servers and judges that tests ask; made once, then kept.
 #
-# Prints where it is: a Debian tree for ceph, else the program. MAINSTAY_TEST_CACHE (default /var/tmp/mainstay-test) says
+# Prints where it is: a Debian tree for ceph, packages for sops, else the program. MAINSTAY_TEST_CACHE (default /var/tmp/mainstay-test) says
 # where they are kept, MAINSTAY_TEST_MIRROR which Debian mirror is used. FRUGAL=1 makes nothing.
 set -euo pipefail
-name=${1:?usage: make-test-server.sh ceph|rclone|moto|azurite|mail|pyftpdlib|debian|all}
+name=${1:?usage: make-test-server.sh ceph|rclone|moto|azurite|mail|pyftpdlib|debian|sops|all}
 cache=${MAINSTAY_TEST_CACHE:-/var/tmp/mainstay-test}
 mirror=${MAINSTAY_TEST_MIRROR:-http://deb.debian.org/debian}
 
@@ -112,8 +112,18 @@ azurite() {
   echo "$root/node_modules/.bin/azurite-blob"
 }
 
+sops() {
+  local root=$cache/sops-age-4
+  if [ ! -e "$root/.complete" ] && begin "$root" "another reader of SOPS, from npm"; then
+    mkdir -p "$root"
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$root" sops-age@4 < /dev/null >&2
+    touch "$root/.complete"
+  fi
+  echo "$root/node_modules"
+}
+
 case $name in
-  ceph | rclone | moto | azurite | mail | pyftpdlib | debian) "$name" ;;
-  all) for each in ceph rclone moto azurite mail pyftpdlib debian; do name=$each; "$each"; done ;;
+  ceph | rclone | moto | azurite | mail | pyftpdlib | debian | sops) "$name" ;;
+  all) for each in ceph rclone moto azurite mail pyftpdlib debian sops; do name=$each; "$each"; done ;;
   *) echo "make-test-server: $name is not one of ours" >&2; exit 2 ;;
 esac

@@ -43,6 +43,18 @@ mv "$(command -v systemctl)" /root/
 ./install.sh ./mainstay
 grep -q '^\*/5 \* \* \* \* mainstay /usr/local/bin/mainstay --config /etc/mainstay/mainstay.toml run --due >> ' /etc/cron.d/mainstay
 if ./install.sh ./mainstay --tenant '../x'; then exit 1; fi
+
+# Paths that end alike are different sources; what makes a configuration with a mistake leaves none.
+rm -r /etc/mainstay
+mkdir -p /srv/other/data
+if ./install.sh ./mainstay --directory "$(printf '/srv/\001')"; then exit 1; fi
+test ! -e /etc/mainstay/mainstay.toml -a ! -e /etc/mainstay/mainstay.toml.new
+if ./install.sh ./mainstay --directory /srv/data --directory /srv/data; then exit 1; fi
+./install.sh ./mainstay --directory /srv/data/ --directory /srv/other/data// --database data --repository /var/lib/mainstay/second
+as mainstay config show | grep '^tenants.default.sources' | grep -E '(directory|database) ' > shown
+grep -q 'sources.data.directory .*"/srv/data"' shown
+grep -q 'sources.srv_other_data.directory .*"/srv/other/data"' shown
+grep -q 'sources.data_2.database .*"data"' shown
 echo "try-install ok"
 EOF
 unshare --mount --pid --fork --mount-proc="$work/root/proc" chroot "$work/root" /bin/sh /root/try

@@ -135,7 +135,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Runs { name, last, rebuild, .. } => {
             runs::run(&global, name.as_deref(), last, rebuild, environment, face)
         }
-        Command::Config(order) => configuration::run(&global, &order, face),
+        Command::Config(order) => configuration::run(&global, &order, environment, face),
         Command::Backup(Backup::Create(order)) if order.what.source.is_some() => {
             run::run(&global, &run::of_source(&order)?, environment, face)
         }

@@ -402,3 +402,23 @@ fn u17_from_sftp_into_s3_and_back() {
     assert_restores(&program, &id, &source);
     program.run(&["check", "--read-data"]).ok();
 }
+
+/// Several connections read at once, and what they bring goes on at once: no copy of it is made here first, for which there
+/// would be no place.
+#[test]
+fn u9_a_directory_is_read_over_several_connections_and_copied_nowhere_first() {
+    let site = site();
+    let source = noisy_directory(site.path(), "data", 12);
+    let large: Vec<u8> = (0..40_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs::write(source.join("large"), &large).unwrap();
+    let server = Pyftpd::start(site.path(), &Habits::default());
+    let pin = server.certificates().fingerprint();
+    let program = to_ftp(&site).with("TMPDIR", "/nonexistent");
+    let address = server.address("data");
+    let arguments =
+        ["backup", "create", "acme", "--directory", &address, "--directory-pin", &pin, "--no-cache"];
+    // A file may be as large as a pack, and no larger: whoever copied the large one would be killed.
+    let ran = program.under(&["prlimit", "--fsize=25165824"]).run(&arguments).ok();
+    assert!(server.count("2 at once") > 0);
+    assert_restores(&site.program(), &id_of(&ran), &source);
+}

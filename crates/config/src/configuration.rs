@@ -12,7 +12,7 @@ use model::retention::Policy;
 use crate::error::ConfigError;
 pub use crate::export::{Export, ExportRetention};
 pub use crate::hooks::{Hook, Hooks};
-use crate::origin::Given;
+use crate::origin::{Given, Origin};
 use crate::schedule::Schedule;
 
 /// All that is configured.
@@ -24,12 +24,23 @@ pub struct Configuration {
     pub tenants_max: Option<Given<usize>>,
     /// What `[repository]` says, for commands that name no tenant.
     pub common: RepositoryDefaults,
+    /// What no source may fall short of.
+    pub minimum: Minimum,
     /// What the observer looks at, beside the sources.
     pub watch: Watch,
     /// Who can be told of alarms.
     pub receivers: Vec<Receiver>,
     /// What is no mistake and should not stay so.
     pub warnings: Vec<ConfigError>,
+}
+
+/// What no source may fall short of without saying why.
+#[derive(Clone, Debug, Default)]
+pub struct Minimum {
+    /// How often it runs at least.
+    pub every: Option<Given<SignedDuration>>,
+    /// For how long its backups are kept at least.
+    pub retention: Option<Given<SignedDuration>>,
 }
 
 /// An owner of backups.
@@ -65,6 +76,8 @@ pub struct SourceSet {
     pub name: SourceName,
     /// In the order in which they are backed up.
     pub members: Vec<SourceName>,
+    /// Where they are named.
+    pub origin: Origin,
     /// How old its newest complete run may be.
     pub max_age: Option<Given<SignedDuration>>,
     /// Around a run of all of them.
@@ -148,6 +161,21 @@ pub struct Source {
     pub compression: Option<Given<i32>>,
     /// Who is told.
     pub notify: Given<Vec<String>>,
+    /// When a restore would be tried; not carried out yet.
+    pub drill: Option<Given<String>>,
+    /// How long a restore may take; not looked at yet.
+    pub rto: Option<Given<SignedDuration>>,
+}
+
+impl Source {
+    /// How far back its backups reach at least under a policy; of a cluster also its WAL.
+    pub fn reach(&self, policy: &Policy) -> SignedDuration {
+        let interval = self.schedule.value.cron().map_or(SignedDuration::ZERO, |cron| cron.gaps().0);
+        // Of a cluster each moment of its window comes back, whatever backups there are.
+        let is_cluster = matches!(self.what.value, What::Cluster(_));
+        let window = policy.keep_wal_within.filter(|_| is_cluster).unwrap_or_default();
+        policy.reach(interval).max(window)
+    }
 }
 
 /// How to get into a directory of another server.
@@ -208,6 +236,8 @@ pub struct Watch {
     pub notify: Vec<String>,
     /// What others make.
     pub foreign: Vec<Foreign>,
+    /// Where each key was said; the others are built in.
+    pub origins: BTreeMap<&'static str, Origin>,
 }
 
 impl Default for Watch {
@@ -221,6 +251,7 @@ impl Default for Watch {
             heartbeat: None,
             notify: vec![],
             foreign: vec![],
+            origins: BTreeMap::new(),
         }
     }
 }
@@ -236,6 +267,8 @@ pub struct Foreign {
     pub max_age: SignedDuration,
     /// Who is told.
     pub notify: Vec<String>,
+    /// Where it was said.
+    pub origin: Origin,
 }
 
 /// Where others' backups are.
@@ -265,6 +298,8 @@ pub struct Receiver {
     pub email: Option<Email>,
     /// By a POST.
     pub webhook: Option<Webhook>,
+    /// Where it was said.
+    pub origin: Origin,
 }
 
 /// How an e-mail is sent.

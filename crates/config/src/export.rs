@@ -8,6 +8,7 @@ use model::retention::Policy;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::address::{NO_PASSWORDS, has_password};
 use crate::export_name::ExportName;
 use crate::keep::Keep;
 
@@ -41,6 +42,11 @@ impl ExportTable {
     /// In words.
     pub(crate) fn read(&self, tenant: &str, zone: &TimeZone) -> Result<Export, String> {
         let words = |words: String| format!("export: {words}");
+        if has_password(&self.to) {
+            return Err(words(format!(
+                "{NO_PASSWORDS}: what a store asks for belongs into credentials = {{ … }}"
+            )));
+        }
         let retention = match &self.retention {
             None => ExportRetention::All,
             Some(Keep::Lifecycle(_)) => ExportRetention::Lifecycle,

@@ -64,12 +64,14 @@ pub fn resolve(files: &[File]) -> Result<Configuration, Vec<ConfigError>> {
     if tenants_max.as_ref().is_some_and(|max| max.value == 0) {
         found.mistakes.push(ConfigError::of_file(&files[0].path, "limits.tenants must be at least 1"));
     }
-    found.judge_by_minimum(files, &tenants);
+    let minimum = minimum::minimum(files);
+    found.judge_by_minimum(files, &minimum, &tenants);
     let (watch, receivers) = (found.watch(files), found.receivers(files));
     found.find_receivers(files, &tenants, &watch, &receivers);
     match found.mistakes.is_empty() {
         true => {
-            Ok(Configuration { tenants, tenants_max, common, watch, receivers, warnings: found.warnings })
+            let warnings = found.warnings;
+            Ok(Configuration { tenants, tenants_max, common, minimum, watch, receivers, warnings })
         }
         false => Err(found.mistakes),
     }
@@ -184,6 +186,8 @@ impl Findings {
                 .unwrap_or(Given::built_in(false)),
             compression,
             notify: choice.plain(|section| &section.notify).unwrap_or(Given::built_in(vec![])),
+            drill: choice.drill(),
+            rto: span(|section| &section.rto),
         })
     }
 
@@ -203,6 +207,7 @@ impl Findings {
         if value.trim().is_empty() {
             self.mistakes.push(file.mistake(written, format!("{path}: it is empty")).hint(advice));
         }
+        self.refuse_password(file, written, path, "say where it comes from: password = \"file:…\"");
         Some(Given { value: make(value), origin })
     }
 

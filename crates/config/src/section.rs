@@ -248,9 +248,9 @@ pub(crate) struct WebhookTable {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Minimum {
     /// Each source runs at least once in this time
-    pub(crate) every: Option<Span>,
+    pub(crate) every: Option<Written<Span>>,
     /// Backups are kept for at least this time
-    pub(crate) retention: Option<Span>,
+    pub(crate) retention: Option<Written<Span>>,
 }
 
 /// What the machine may be used for.

@@ -8,6 +8,7 @@ use config::file::{File, schema};
 use config::load::load;
 use config::resolve::resolve;
 use config::show::lines;
+use serde_json::Value;
 
 /// The example of the interface, with what is not built left in: it is read, and warned about.
 const EXAMPLE: &str = r#"
@@ -209,8 +210,93 @@ fn a_secret_in_the_file_is_refused_and_not_shown() {
         let words: String = mistakes.iter().map(ToString::to_string).collect();
         assert!(words.contains("no reference to a secret") && !words.contains("hunter2"), "{words}");
     }
-    let address = "[tenants.a]\nrepository = { url = \"/r\" }\n[tenants.a.sources.s]\ndatabase = \"postgresql://u:hunter2@h/d\"\n";
-    assert_eq!(holds(&read(address).unwrap(), "tenants.a.sources.s.database").0, "\"postgresql://u:…@h/d\"");
+}
+
+/// Whatever form the address has that somebody wrote a password into, and wherever it stands.
+#[test]
+fn a_password_in_an_address_is_refused_with_its_line_and_never_repeated() {
+    let tenant = "[tenants.a]\nrepository = { url = \"/r\" }\n[tenants.a.sources.s]\n";
+    let sources = [
+        "database = \"postgresql://u:hunter2@h/d\"",
+        "database = \"postgresql://u@h/d?password=hunter2\"",
+        "database = \"host=h password=hunter2 dbname=d\"",
+        "databases = \"postgres://u:hunter2/x@h\"",
+        "cluster = \"postgresql://h?user=u&password=hunter2\"",
+        "directory = \"ftps://u:hunter2@h/srv\"",
+        "database = \"x\"\ncopies = [\"sftp://u:hunter2@h//srv\"]",
+        "database = \"x\"\ncopies = [{ url = \"/r\", hot = \"s3://key:hunter2@b\" }]",
+        "database = \"x\"\nexport = { to = \"sftp://u:hunter2@h//srv\" }",
+    ];
+    let sources = sources.map(|source| format!("{tenant}{source}\n"));
+    let others = [
+        "[repository]\nurl = \"s3://key:hunter2@bucket\"\n".to_owned(),
+        "[tenants.a]\nrepository = { url = \"/r\", hot = \"s3:https://key:hunter2@h/b\" }\n".to_owned(),
+        "[notify.ops]\nemail = { to = [\"a@b\"], from = \"a@b\", server = \"smtps://u:hunter2@h\" }\n"
+            .to_owned(),
+    ];
+    for text in sources.iter().chain(&others) {
+        let mistakes = read(text).unwrap_err();
+        let words: String = mistakes.iter().map(|one| format!("{one} {:?}", one.hint)).collect();
+        assert!(words.contains("holds no password") && !words.contains("hunter2"), "{text}: {words}");
+        assert!(mistakes.iter().all(|one| one.line.is_some()), "{text}: {mistakes:?}");
+    }
+}
+
+/// Also what is no tenant's: every value with its line, and no address with what opens something.
+#[test]
+fn what_the_observer_does_and_whom_it_tells_is_shown_without_what_opens_it() {
+    let configuration = read(
+        "[repository]\nurl = \"/common\"\npassword = \"command:echo hunter2\"\n\
+         [minimum]\nevery = \"1w\"\nretention = \"2d\"\n\
+         [watch]\nevery = \"5min\"\nheartbeat = \"https://beats.example/hunter2\"\nnotify = [\"ops\"]\n\
+         [watch.dumps.old]\npath = \"/old/*.dump\"\nmax_age = \"2d\"\n\
+         [watch.pgbackrest.main]\nstanza = \"main\"\nmax_age = \"1d\"\n\
+         [notify.ops]\nwebhook = { url = \"https://hooks.example/hunter2\" }\n\
+         email = { to = [\"a@b\"], from = \"c@d\", server = \"smtps://u@h:465\", password = \"${P}\" }\n\
+         [tenants.a.sources.s]\ndatabase = \"x\"\nbelow_minimum = \"a trial\"\nrto = \"1h\"\n\
+         drill = { schedule = \"@weekly\" }\nhooks = { before = [\"PGPASSWORD=hunter2 psql\"] }\n\
+         [tenants.a.sources.t]\ndatabase = \"y\"\nbelow_minimum = \"a trial\"\n\
+         [tenants.a.sets.both]\nmembers = [\"s\", \"t\"]\n",
+    )
+    .unwrap();
+    for (key, value, line) in [
+        ("repository.url", "\"/common\"", 2),
+        ("repository.password", "\"command:…\"", 3),
+        ("minimum.every", "\"1w\"", 5),
+        ("minimum.retention", "\"2d\"", 6),
+        ("watch.every", "\"5m\"", 8),
+        ("watch.heartbeat", "\"https://beats.example/…\"", 9),
+        ("watch.notify", "[\"ops\"]", 10),
+        ("watch.dumps.old.path", "\"/old/*.dump\"", 11),
+        ("watch.dumps.old.max_age", "\"2d\"", 11),
+        ("watch.pgbackrest.main.stanza", "\"main\"", 14),
+        ("notify.ops.webhook.url", "\"https://hooks.example/…\"", 17),
+        ("notify.ops.email.server", "\"smtps://u@h:465\"", 17),
+        ("notify.ops.email.password", "\"${P}\"", 17),
+        ("tenants.a.sources.s.below_minimum", "\"a trial\"", 22),
+        ("tenants.a.sources.s.rto", "\"1h\"", 23),
+        ("tenants.a.sources.s.drill.schedule", "\"@weekly\"", 24),
+        ("tenants.a.sources.s.hooks.before", "[\"PGPASSWORD=…\"]", 25),
+        ("tenants.a.sets.both.members", "[\"s\", \"t\"]", 30),
+    ] {
+        assert_eq!(holds(&configuration, key), (value.to_owned(), format!("mainstay.toml:{line}")), "{key}");
+    }
+    assert_eq!(holds(&configuration, "watch.remind").1, "built in");
+    assert_eq!(holds(&configuration, "watch.notify").0, "[\"ops\"]");
+    assert!(!lines(&configuration).iter().any(|line| line.value.contains("hunter2")));
+}
+
+/// Of several files that say a minimum the strictest holds.
+#[test]
+fn of_two_minimums_the_stricter_one_holds() {
+    let file = |name: &str, text: &str| File::parse(Path::new(name), text.to_owned()).unwrap();
+    let files = [
+        file("one.toml", "[minimum]\nevery = \"1w\"\nretention = \"30d\"\n"),
+        file("two.toml", "[minimum]\nevery = \"1d\"\nretention = \"7d\"\n"),
+    ];
+    let configuration = resolve(&files).unwrap();
+    assert_eq!(holds(&configuration, "minimum.every"), ("\"1d\"".to_owned(), "two.toml:2".to_owned()));
+    assert_eq!(holds(&configuration, "minimum.retention"), ("\"30d\"".to_owned(), "one.toml:3".to_owned()));
 }
 
 #[test]
@@ -258,12 +344,106 @@ fn files_include_others_and_each_tenant_is_in_one_of_them() {
     assert_eq!(wrong.hint.as_deref(), Some("perhaps defaults was meant"));
 }
 
+/// What an editor finds that reads the schema: it takes what we take, and marks what we refuse.
 #[test]
-fn the_schema_knows_every_key() {
-    let schema = serde_json::to_string(&schema()).unwrap();
-    for key in ["include", "tenants", "keep_hourly", "younger_than", "on-change", "per_host", "credentials"] {
-        assert!(schema.contains(key), "{key}");
+fn the_schema_takes_the_example_and_marks_what_is_misspelt() {
+    let schema = serde_json::to_value(schema()).unwrap();
+    let judged = |text: &str| {
+        let document: toml::Table = text.parse().unwrap();
+        marks(&schema, &schema, &serde_json::to_value(document).unwrap(), "")
+    };
+    assert_eq!(judged(EXAMPLE), Vec::<String>::new());
+    let more = [
+        "[limits]\ntenants = 4\n[minimum]\nevery = \"1d\"\n[watch]\nshrunk = 30\n[watch.dumps.x]\npath = \"/x\"\nmax_age = \"1d\"\n",
+        "[tenants.a.defaults]\nhooks = { before = [\"true\", { command = \"true\", timeout = \"1min\" }] }\n",
+        "[tenants.a]\nlimits = { stored = \"1G\" }\n[tenants.a.sets.s]\nmembers = []\n",
+        "[defaults]\ncopies = [{ url = \"/c\", password = \"${P}\", credentials = { A = \"${B}\" } }]\n",
+        "[defaults]\nexport = { to = \"/x\", retention = \"lifecycle\" }\n",
+    ];
+    more.iter().for_each(|text| assert_eq!(judged(text), Vec::<String>::new(), "{text}"));
+    let wrong = [
+        ("schedule  = \"@daily\"", "shedule = \"@daily\"", "/defaults/shedule"),
+        ("keep_monthly", "keep_montly", "/defaults/retention"),
+        ("max_age   = \"26h\"", "max_age = \"26 parsecs\"", "/defaults/max_age"),
+        ("per_host  = 1", "per_host = \"one\"", "/defaults/per_host"),
+        ("[notify.oncall]", "[notfy.oncall]", "/notfy"),
+        ("webhook = {", "webhok = {", "/notify/oncall/webhok"),
+        (
+            "password = \"file:/run/secrets/acme-repo\"",
+            "pasword = \"file:/x\"",
+            "/tenants/acme/repository/pasword",
+        ),
+        ("[tenants.acme.sources.app]", "[tenants.acme.source.app]", "/tenants/acme/source"),
+        ("younger_than = \"48h\"", "younger = \"48h\"", "/tenants/acme/sources/app/retention"),
+        ("checks = [", "check = [", "/tenants/acme/sources/app/drill/check"),
+        ("max_lag", "max_lga", "/tenants/acme/sources/main/wal/max_lga"),
+        ("exclude   = [\"scratch_*\"]", "exclude = \"scratch_*\"", "/tenants/acme/sources/all/exclude"),
+    ];
+    for (right, misspelt, place) in wrong {
+        assert!(EXAMPLE.contains(right), "{right}");
+        let text = EXAMPLE.replacen(right, misspelt, 1);
+        let marked = judged(&text);
+        assert!(marked.iter().any(|mark| mark.starts_with(place)), "{misspelt}: {marked:?}");
+        File::parse(Path::new("mainstay.toml"), text).unwrap_err();
     }
+}
+
+/// Where `value` is not what a JSON schema asks for, as far as ours say it.
+fn marks(root: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
+    if let Some(name) = schema["$ref"].as_str() {
+        let found = root.pointer(name.trim_start_matches('#')).unwrap_or_else(|| panic!("{name} is nowhere"));
+        return marks(root, found, value, place);
+    }
+    if let Some(kinds) = schema["anyOf"].as_array().or_else(|| schema["oneOf"].as_array()) {
+        let mut tried: Vec<_> = kinds.iter().map(|kind| marks(root, kind, value, place)).collect();
+        // The kind that fits, or that which fits furthest down.
+        let depth =
+            |marks: &[String]| marks.iter().filter_map(|mark| mark.split(':').next()).map(str::len).max();
+        tried.sort_by_key(|marks| std::cmp::Reverse(depth(marks).unwrap_or(usize::MAX)));
+        return tried.swap_remove(0);
+    }
+    let mut found = vec![];
+    let kind = match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::Null => "null",
+    };
+    let is_asked_for = |asked: &Value| asked == kind;
+    let fits = match &schema["type"] {
+        Value::Array(several) => several.iter().any(is_asked_for),
+        Value::Null => true,
+        one => is_asked_for(one),
+    };
+    let is_among = |list: &Value| list.as_array().is_none_or(|all| all.contains(value));
+    if !fits || !is_among(&schema["enum"]) || schema.get("const").is_some_and(|only| only != value) {
+        found.push(format!("{place}: {value}"));
+    }
+    // The one pattern of ours is that of spans.
+    if let (Some(_), Some(text)) = (schema["pattern"].as_str(), value.as_str())
+        && model::span::parse_span(text).is_none()
+    {
+        found.push(format!("{place}: {text}"));
+    }
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        let place = format!("{place}/{name}");
+        match (&schema["properties"][name], &schema["additionalProperties"]) {
+            (Value::Null, Value::Bool(false)) => found.push(place),
+            (Value::Null, others) => found.extend(marks(root, others, inner, &place)),
+            (known, _) => found.extend(marks(root, known, inner, &place)),
+        }
+    }
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    found.extend(
+        required
+            .filter(|name| value.is_object() && value[name].is_null())
+            .map(|name| format!("{place}: no {name}")),
+    );
+    let items = value.as_array().into_iter().flatten().enumerate();
+    found.extend(items.flat_map(|(n, item)| marks(root, &schema["items"], item, &format!("{place}/{n}"))));
+    found
 }
 
 /// Daily and thirty days, as a company asks of all who keep its data.

@@ -4,10 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use model::secret::Secret;
 use secrets::fetch::fetch;
 use secrets::{SecretError, SopsError};
+use serde_json::Value;
 
 const CRYPTO_KEY: &str = "b3VyLW93bi1zZWNyZXQta2V5LW9mLTMyLWJ5dGVzISE=";
 
@@ -200,4 +202,66 @@ fn n7_other_keys_are_left_to_the_sops_program() {
     fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     let asked = with(&file, key, &[("PATH", folder.path().to_str().unwrap())]).unwrap();
     assert_eq!(asked, format!(r#"--decrypt --extract ["list"][1]["deep"] {}"#, file.display()));
+}
+
+/// What a program says that goes well.
+fn said(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Each value of a document, by its key as a reference names it and as its text.
+fn leaves(value: &Value, key: &str, found: &mut Vec<(String, String)>) {
+    let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+    match value {
+        Value::Object(all) => all.iter().for_each(|(name, value)| leaves(value, &below(name), found)),
+        Value::Array(all) => {
+            all.iter().enumerate().for_each(|(n, value)| leaves(value, &below(&n.to_string()), found));
+        }
+        Value::String(text) => found.push((key.to_owned(), text.clone())),
+        Value::Number(number) => found.push((key.to_owned(), number.to_string())),
+        // As SOPS seals them.
+        Value::Bool(is) => found.push((key.to_owned(), if *is { "True" } else { "False" }.to_owned())),
+        Value::Null => {}
+    }
+}
+
+/// Every value of every fixture, read by an implementation that shares nothing with ours.
+#[test]
+fn n7_another_reader_of_sops_reads_the_same() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/make-test-server.sh");
+    let packages = said(Command::new(script).arg("sops"));
+    // A script looks for packages beside itself.
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(packages.trim(), folder.path().join("node_modules")).unwrap();
+    let judge = folder.path().join("judge.mjs");
+    fs::copy(fixture("judge.mjs"), &judge).unwrap();
+    let names = ["secret.yaml", "only-encrypted.yaml", "mixed.json", "secrets.env"];
+    let mut command = Command::new("node");
+    command.arg(judge).arg(fixture("identity.txt")).args(names.map(fixture));
+    let answer = said(&mut command);
+    let documents: Vec<Value> = answer.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(documents.len(), names.len(), "{answer}");
+    let mut same = 0;
+    for (name, document) in names.iter().zip(&documents) {
+        let mut found = vec![];
+        leaves(document, "", &mut found);
+        for (key, text) in found.iter().filter(|(key, _)| !key.starts_with("sops.")) {
+            match get(&fixture(name), key) {
+                Ok(value) => {
+                    // Line ends at its end are taken off.
+                    assert_eq!(value, text.trim_end_matches('\n'), "{name} {key}");
+                    same += 1;
+                }
+                // We give nobody what is empty, nor what no seal guards.
+                Err(SecretError::Empty(_)) => assert!(text.is_empty(), "{name} {key}"),
+                Err(SecretError::Sops { cause: SopsError::Bare(_), .. }) => {
+                    assert_eq!(*name, "only-encrypted.yaml", "{key}");
+                }
+                Err(other) => panic!("{name} {key}: {other}"),
+            }
+        }
+    }
+    assert!(same >= 15, "{same} values were compared: {answer}");
 }

@@ -26,12 +26,14 @@ pub struct Fault {
     effect: String,
     nth: Option<u64>,
     path: Option<PathBuf>,
+    others: Vec<Self>,
 }
 
 impl Fault {
     /// kill -9 at one of `calls`, like `linkat,unlink`.
     pub fn kill(calls: &str) -> Self {
-        Self { calls: calls.to_owned(), effect: "signal=SIGKILL".to_owned(), nth: None, path: None }
+        let (calls, effect) = (calls.to_owned(), "signal=SIGKILL".to_owned());
+        Self { calls, effect, nth: None, path: None, others: vec![] }
     }
 
     /// `calls` fail with `error`, like `EIO`.
@@ -51,16 +53,25 @@ impl Fault {
         Self { path: Some(path.to_owned()), ..self }
     }
 
+    /// The same and another one. Where one of them is of a path, calls of no other paths are met by either.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.others.push(other);
+        self
+    }
+
     /// Run a program under it.
     ///
     /// # Panics
     /// Where strace is missing.
     pub fn run(&self, program: &Program, arguments: &[&str]) -> Faulted {
-        let mut options = vec!["-e".to_owned(), format!("trace={}", self.calls), "-e".to_owned()];
-        let when = self.nth.map(|nth| format!(":when={nth}")).unwrap_or_default();
-        options.push(format!("inject={}:{}{when}", self.calls, self.effect));
-        if let Some(path) = &self.path {
-            options.extend(["-P".to_owned(), path.display().to_string()]);
+        let all = || std::iter::once(self).chain(&self.others);
+        let traced_calls: Vec<_> = all().map(|fault| fault.calls.as_str()).collect();
+        let mut options = vec!["-e".to_owned(), format!("trace={}", traced_calls.join(","))];
+        for Self { calls, effect, nth, path, .. } in all() {
+            let when = nth.map(|nth| format!(":when={nth}")).unwrap_or_default();
+            options.extend(["-e".to_owned(), format!("inject={calls}:{effect}{when}")]);
+            options.extend(path.iter().flat_map(|path| ["-P".to_owned(), path.display().to_string()]));
         }
         let (ran, trace) = traced(program, arguments, &options);
         let is_silenced = trace.lines().any(|line| line.contains("INJECTED") && line.contains(" write(2, "));

@@ -50,6 +50,9 @@ pub(crate) struct Forget {
     /// Whose clocks and calendars count for hours, days, weeks …, like Europe/Vienna; UTC by default
     #[arg(long, value_name = "ZONE", value_parser = zone)]
     pub(crate) time_zone: Option<TimeZone>,
+    /// Why backups may go that [minimum] of the configuration asks to keep
+    #[arg(long, value_name = "WHY")]
+    pub(crate) below_minimum: Option<String>,
     /// Say for each backup why it stays or goes, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,

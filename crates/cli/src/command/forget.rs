@@ -1,18 +1,21 @@
 //! `mainstay forget`: drop backups by a policy, or say for each why it stays or goes.
 
+use std::path::Path;
+
+use config::configuration::{Configuration, Tenant};
 use engine::{catalog, forget};
 use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
 use model::retention::{Every, Policy, Verdict};
-use model::span::parse_span;
+use model::span::{parse_span, show_span};
 use serde_json::json;
 
 use crate::arguments::{Forget, Global};
 use crate::environment::Environment;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::table::table;
-use crate::{interrupt, place};
+use crate::{configured, interrupt, place};
 
 pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, face: &Face) -> Result<()> {
     let policy = policy(order)?;
@@ -20,6 +23,7 @@ pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, fa
         return Err(CliError::usage("no policy was given")
             .hint("use --keep-last, --keep-within, --keep-daily and the like, or several of them"));
     }
+    judge_by_minimum(global, order, &policy, environment, face)?;
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
     let mut records = catalog::list(&repository)?;
@@ -32,6 +36,69 @@ pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, fa
     };
     show(&plan, &forgotten, order.dry_run, face);
     Ok(())
+}
+
+/// A policy under which backups go that the configuration asks to keep is refused, unless somebody says why.
+fn judge_by_minimum(
+    global: &Global,
+    order: &Forget,
+    policy: &Policy,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
+    if let Some(why) = &order.below_minimum {
+        if why.trim().is_empty() {
+            return Err(
+                CliError::usage("--below-minimum says nothing").hint("write why these backups may go")
+            );
+        }
+        face.warn(&format!("[minimum] is left aside: {why}"));
+        return Ok(());
+    }
+    let Some(configuration) = configured::load_if_any(global)? else { return Ok(()) };
+    let address = place::address(global, environment)?;
+    let Some(words) = too_short(&configuration, order.tenant.as_deref(), &address, policy) else {
+        return Ok(());
+    };
+    if order.dry_run {
+        face.warn(&words);
+        return Ok(());
+    }
+    Err(CliError::new(Kind::Refused, words).hint("keep more, or say why with --below-minimum=WHY"))
+}
+
+/// Which source of the repository at `address` would be kept for less time than `[minimum]` says, in words.
+fn too_short(
+    configuration: &Configuration,
+    named: Option<&str>,
+    address: &str,
+    policy: &Policy,
+) -> Option<String> {
+    let asked = configuration.minimum.retention.as_ref()?;
+    let is_meant = |tenant: &&Tenant| named.is_none_or(|name| tenant.name.as_str() == name);
+    configuration.tenants.iter().filter(is_meant).find_map(|tenant| {
+        let source =
+            tenant.sources.iter().filter(|source| source.below_minimum.is_none()).find(|source| {
+                let mut places = std::iter::once(&tenant.repository).chain(&source.copies.value);
+                places.any(|place| is_same(&place.url.value, address)) && source.reach(policy) < asked.value
+            })?;
+        let reach = show_span(source.reach(policy));
+        let (name, least) = (&source.name, show_span(asked.value));
+        Some(format!(
+            "backups of {}/{name} would be kept for {reach}, and [minimum] asks for {least}",
+            tenant.name
+        ))
+    })
+}
+
+/// Whether two addresses are spelt for the same place.
+fn is_same(one: &str, other: &str) -> bool {
+    let plain = |address: &str| {
+        let path = address.strip_prefix("file://").unwrap_or(address);
+        let trimmed = path.trim_end_matches('/').to_owned();
+        Path::new(path).canonicalize().map_or(trimmed, |path| path.to_string_lossy().into_owned())
+    };
+    plain(one) == plain(other)
 }
 
 fn policy(order: &Forget) -> Result<Policy> {

@@ -7,6 +7,7 @@ mod kills;
 mod flips;
 mod large;
 mod demo;
+mod unfinished;
 
 #[path = "../directory_site/mod.rs"]
 mod directory_site;

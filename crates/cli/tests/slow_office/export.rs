@@ -185,10 +185,15 @@ fn t8_a_run_killed_at_any_call_leaves_no_partial_dump() {
     };
     // The nameless file is opened, the folder made durable behind each of two names; and whatever gets a name at all.
     let mut met = 0;
-    for (calls, nth) in [("openat", 1), ("openat", 2), ("fsync", 1), ("fsync", 2)] {
+    for (calls, nth) in [("open", 1), ("openat", 1), ("openat", 2), ("fsync", 1), ("fsync", 2)] {
         met += usize::from(kill(Fault::kill(calls).nth(nth).at(&folder)));
     }
-    assert!(met >= 3, "{met} kills were met");
+    assert!(met >= 4, "{met} kills were met");
+    // In the middle of what is written, and of what is renamed and taken away.
+    let places = [("write", [3, 16]), ("renameat2,rename", [1, 2]), ("unlink,unlinkat", [1, 2])];
+    for (calls, nth) in places.into_iter().flat_map(|(calls, all)| all.map(|nth| (calls, nth))) {
+        kill(Fault::kill(calls).nth(nth));
+    }
     let before = names(&folder).len();
     // Each of these leaves a dump that the next run brings, too.
     for nth in 1..16 {

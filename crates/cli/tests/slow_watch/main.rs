@@ -5,6 +5,7 @@
 
 #[path = "../office/mod.rs"]
 mod office;
+mod pgbackrest;
 
 use std::fs;
 use std::process::Stdio;

@@ -79,6 +79,38 @@ fn every_value_is_shown_with_its_place_and_no_secret_is() {
     assert!(serde_json::from_str::<serde_json::Value>(&schema).unwrap()["properties"]["tenants"].is_object());
 }
 
+/// What is stronger than the file is seen to be, and whose word it is.
+#[test]
+fn what_the_environment_says_in_place_of_the_file_is_shown_with_its_variable() {
+    let office = Office::new(
+        "[repository]\nurl = \"ROOT/r\"\n[tenants.acme.sources.papers]\ndirectory = \"ROOT/acme\"\n",
+    );
+    let shown = |program: &testkit::program::Program| program.run(&["config", "show"]).ok().text();
+    let line = |shown: &str, key: &str| {
+        let found = shown.lines().find(|line| line.split(' ').next() == Some(key));
+        found.unwrap_or_else(|| panic!("{key}: {shown}")).to_owned()
+    };
+    let plain = shown(&office.program);
+    assert!(line(&plain, "repository.url").ends_with("mainstay.toml:2"), "{plain}");
+    assert!(!plain.contains("password"), "{plain}");
+    office.secret(".env", "MAINSTAY_REPOSITORY=/elsewhere\nMAINSTAY_PASSWORD=Canary-of-the-environment\n");
+    let stronger = shown(&office.program);
+    let is_said = |key: &str, value: &str, variable: &str| {
+        let line = line(&stronger, key);
+        assert!(line.contains(value) && line.ends_with(&format!("# {variable}")), "{line}");
+    };
+    is_said("repository.url", "\"/elsewhere\"", "MAINSTAY_REPOSITORY");
+    is_said("repository.password", "\"${MAINSTAY_PASSWORD}\"", "MAINSTAY_PASSWORD");
+    is_said("tenants.acme.repository.password", "\"${MAINSTAY_PASSWORD}\"", "MAINSTAY_PASSWORD");
+    // Tenants keep their repositories.
+    assert!(line(&stronger, "tenants.acme.repository.url").ends_with("mainstay.toml:2"), "{stronger}");
+    assert!(!stronger.contains("Canary"), "{stronger}");
+    let flags = ["-r", "sftp://u:Canary@h//srv", "--password-file", "/run/key", "config", "show"];
+    let flagged = office.run(&flags).ok().text();
+    assert!(line(&flagged, "repository.url").contains("sftp://u:…@h//srv"), "{flagged}");
+    assert!(line(&flagged, "repository.password").ends_with("MAINSTAY_PASSWORD_FILE"), "{flagged}");
+}
+
 /// Weaker than the environment, and readable by its owner alone.
 #[test]
 fn u2_a_env_file_beside_the_configuration_is_read_and_kept_private() {
@@ -106,4 +138,39 @@ fn u2_a_env_file_beside_the_configuration_is_read_and_kept_private() {
     office.secret(".env", "this is no variable");
     let ran = office.run(&["run"]).exits(2).says(".env:1:");
     assert!(!ran.stderr.contains("this is no variable"), "{}", ran.stderr);
+}
+
+/// What the configuration asks of all its sources holds for a command by hand too.
+#[test]
+fn t9_forget_by_hand_is_held_to_the_minimum_unless_somebody_says_why() {
+    let office = Office::of_two("schedule = \"@daily\"");
+    for _ in 0..2 {
+        office.run(&["run", "acme"]).ok();
+    }
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    let with_copies = text.replace("[defaults]", "[defaults]\ncopies = [\"ROOT/copy\"]");
+    office.configure(&format!("[minimum]\nretention = \"30d\"\n{with_copies}"));
+    let count = || office.run(&["backup", "list", "--of", "acme"]).ok().text().lines().count() - 1;
+    let place = office.path().join("repositories/acme");
+    let password = office.path().join("passwords/acme");
+    let by_address =
+        ["-r", &format!("file://{}/", place.display()), "--password-file", password.to_str().unwrap()];
+    let copy = office.path().join("copy");
+    office.run(&["-r", copy.to_str().unwrap(), "forget", "--keep-last", "1"]).exits(6).says("asks for 30d");
+    let few = ["forget", "--keep-last", "1"];
+    for who in [&["--of", "acme"][..], &by_address] {
+        let ran = office.run(&[&few[..], who].concat()).exits(6);
+        ran.says("acme/papers would be kept for 1d, and [minimum] asks for 30d").says("--below-minimum=WHY");
+        office.run(&[&few[..], who, &["--dry-run"]].concat()).ok().says("asks for 30d");
+    }
+    assert_eq!(count(), 2);
+    // What keeps as much goes through; so does a repository that is nobody's.
+    office.run(&["forget", "--of", "acme", "--keep-last", "30"]).ok();
+    office.run(&["forget", "--of", "acme", "--keep-last", "1", "--below-minimum", " "]).exits(2);
+    let why = "--below-minimum=the customer has left";
+    office.run(&["forget", "--of", "acme", "--keep-last", "1", why]).ok().says("the customer has left");
+    assert_eq!(count(), 1);
+    // Where the configuration says why, that is enough.
+    office.configure(&format!("[minimum]\nretention = \"30d\"\n{text}below_minimum = \"a trial\"\n"));
+    office.run(&["forget", "--of", "beta", "--keep-last", "1"]).ok();
 }

@@ -5,6 +5,7 @@
 mod configuration;
 mod databases;
 mod due;
+mod imports;
 mod manifests;
 mod rooms;
 mod watching;

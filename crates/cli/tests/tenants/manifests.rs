@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use testkit::s3::{ACCESS_KEY, S3, SECRET_KEY};
+
 use crate::Office;
 
 /// systemd itself is the judge.
@@ -77,7 +79,7 @@ fn c20_a_list_of_tenants_becomes_a_configuration() {
 /// The file as that system has it, and no other configuration.
 #[test]
 fn u2_the_env_of_the_original_names_the_repository_and_what_opens_it() {
-    let s3 = testkit::s3::S3::moto();
+    let s3 = S3::moto();
     s3.make_bucket("customer");
     let office = Office::new("");
     office.file("data/paper", "text");
@@ -104,4 +106,50 @@ fn u2_the_env_of_the_original_names_the_repository_and_what_opens_it() {
     fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     program.run(&["backup", "list"]).exits(2).says("chmod 600");
     assert!(Path::new(&file).exists());
+}
+
+/// The Secret as pgBackRest has it: its second place is the repository, the third that of the copies, and what the file says
+/// at the moment is what opens them.
+#[test]
+fn h6_what_s3_conf_says_opens_a_repository_and_that_of_its_copies() {
+    let s3 = S3::rclone();
+    ["second", "third"].iter().for_each(|bucket| s3.make_bucket(bucket));
+    let place = |number: u8, bucket: &str| {
+        let from = |key: &str| format!("\"pgbackrest:ROOT/s3.conf#repo{number}-{key}\"");
+        format!(
+            "{{ url = \"{}\", password = {}, credentials = {{ AWS_ACCESS_KEY_ID = {}, AWS_SECRET_ACCESS_KEY = {} }} }}",
+            s3.url(bucket, "pg"),
+            from("cipher-pass"),
+            from("s3-key"),
+            from("s3-key-secret")
+        )
+    };
+    let (second, third) = (place(2, "second"), place(3, "third"));
+    let office = Office::new(&format!(
+        "[tenants.acme]\nrepository = {second}\n[tenants.acme.sources.papers]\ndirectory = \"ROOT/papers\"\n\
+         copies = [{third}]\n[tenants.other]\nrepository = {third}\n"
+    ));
+    office.file("papers/paper", "text");
+    let write = |secret: &str| {
+        let of = |number: u8, secret: &str| {
+            let pass = format!("Canary-{number}-of=pgbackrest#").repeat(4);
+            format!(
+                "repo{number}-cipher-pass={pass}\nrepo{number}-s3-key={ACCESS_KEY}\nrepo{number}-s3-key-secret={secret}\n"
+            )
+        };
+        office.secret("s3.conf", &format!("[global]\n{}{}", of(2, SECRET_KEY), of(3, secret)));
+    };
+    write(SECRET_KEY);
+    office.run(&["init", "--no-recovery-key"]).ok();
+    office.run(&["run"]).ok();
+    let count =
+        |tenant: &str| office.run(&["backup", "list", "--of", tenant]).ok().text().lines().count() - 1;
+    assert_eq!((count("acme"), count("other")), (1, 1));
+    // The server looks at signatures: with another secret of the third place the copy alone is missing.
+    write("CanaryOfSomebodyElse");
+    let ran = office.run(&["run"]).exits(3).says("run incomplete source=acme/papers");
+    assert!(!ran.stderr.contains("Canary"), "{}", ran.stderr);
+    write(SECRET_KEY);
+    office.run(&["run"]).ok();
+    assert_eq!((count("acme"), count("other")), (3, 3));
 }

@@ -86,6 +86,13 @@ impl Choice<'_> {
         Some(parsed.map_err(|error| file.mistake(written, format!("{}: drill: {error}", self.path))))
     }
 
+    /// The same as they are written.
+    pub(super) fn drill(&self) -> Option<Given<String>> {
+        let (file, written) = self.strongest(|section| &section.drill)?;
+        let Given { value, origin } = file.given(written);
+        Some(Given { value: value.schedule, origin })
+    }
+
     /// A value that is read further.
     fn read<T, U>(
         &self,

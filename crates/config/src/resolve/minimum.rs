@@ -4,23 +4,38 @@ use jiff::SignedDuration;
 use model::span::show_span;
 
 use super::findings::Findings;
-use crate::configuration::{Source, Tenant, What};
+use crate::configuration::{Minimum, Source, Tenant};
 use crate::error::ConfigError;
 use crate::file::File;
-use crate::origin::Origin;
-use crate::section::Minimum;
+use crate::keep::Span;
+use crate::origin::{Given, Origin};
+use crate::section;
+use crate::written::Written;
 
 /// Clocks that are put forward or back make a day longer by so much.
 const CLOCKS: SignedDuration = SignedDuration::from_hours(1);
 
+/// Whether the first is stricter than the second.
+type Stricter = fn(&SignedDuration, &SignedDuration) -> bool;
+
+/// The strictest of what the files say.
+pub(super) fn minimum(files: &[File]) -> Minimum {
+    let strictest = |pick: fn(&section::Minimum) -> &Option<Written<Span>>, is_stricter: Stricter| {
+        let said = files.iter().filter_map(|file| Some(file.given(pick(&file.tables.minimum).as_ref()?)));
+        let spans = said.map(|Given { value: Span(value), origin }| Given { value, origin });
+        spans.reduce(|one, other| if is_stricter(&other.value, &one.value) { other } else { one })
+    };
+    Minimum {
+        every: strictest(|minimum| &minimum.every, SignedDuration::lt),
+        retention: strictest(|minimum| &minimum.retention, SignedDuration::gt),
+    }
+}
+
 impl Findings {
     /// A mistake for each source that runs too rarely, or whose backups go too early, and does not say why.
-    pub(super) fn judge_by_minimum(&mut self, files: &[File], tenants: &[Tenant]) {
-        let minimum = |pick: fn(&Minimum) -> Option<SignedDuration>| {
-            files.iter().filter_map(|file| pick(&file.tables.minimum)).max()
-        };
-        let every = minimum(|minimum| minimum.every.map(|span| span.0));
-        let retention = minimum(|minimum| minimum.retention.map(|span| span.0));
+    pub(super) fn judge_by_minimum(&mut self, files: &[File], minimum: &Minimum, tenants: &[Tenant]) {
+        let every = minimum.every.as_ref().map(|given| given.value);
+        let retention = minimum.retention.as_ref().map(|given| given.value);
         for tenant in tenants {
             for source in tenant.sources.iter().filter(|source| source.below_minimum.is_none()) {
                 let words = too_rare(source, every).or_else(|| too_short(source, retention));
@@ -52,11 +67,7 @@ fn too_rare(source: &Source, every: Option<SignedDuration>) -> Option<(String, O
 
 fn too_short(source: &Source, retention: Option<SignedDuration>) -> Option<(String, Origin)> {
     let (asked, policy) = (retention?, source.retention.as_ref()?);
-    let interval = source.schedule.value.cron().map_or(SignedDuration::ZERO, |cron| cron.gaps().0);
-    // Of a cluster each moment of its window comes back, whatever backups there are.
-    let is_cluster = matches!(source.what.value, What::Cluster(_));
-    let window = policy.value.keep_wal_within.filter(|_| is_cluster).unwrap_or_default();
-    let reach = policy.value.reach(interval).max(window);
+    let reach = source.reach(&policy.value);
     (reach < asked).then(|| {
         let words =
             format!("backups are kept for {}, and [minimum] asks for {}", show_span(reach), show_span(asked));

@@ -6,6 +6,7 @@ use model::name::TenantName;
 use model::reference::SecretReference;
 
 use super::findings::Findings;
+use crate::address::{NO_PASSWORDS, has_password};
 use crate::configuration::{Repository, RepositoryDefaults};
 use crate::error::{ConfigError, Result};
 use crate::file::File;
@@ -16,6 +17,9 @@ use crate::written::Written;
 
 /// Stands for the name of a tenant.
 const TENANT: &str = "{tenant}";
+/// Where what a store asks for belongs.
+const CREDENTIALS: &str =
+    "what a store asks for belongs into credentials = { … }; over SFTP log in with a key";
 
 impl Findings {
     /// What the files say together; of two, the first one.
@@ -25,6 +29,9 @@ impl Findings {
             let RepositoryTable { url, hot, password, credentials } = &file.tables.repository;
             let text =
                 |written: &Option<Written<String>>| written.as_ref().map(|written| file.given(written));
+            for (key, written) in [("repository.url", url), ("repository.hot", hot)] {
+                self.refuse_passwords(file, written, key);
+            }
             common.url = common.url.or_else(|| text(url));
             common.hot = common.hot.or_else(|| text(hot));
             if let Some(written) = password {
@@ -36,6 +43,12 @@ impl Findings {
             }
         }
         common
+    }
+
+    fn refuse_passwords(&mut self, file: &File, address: &Option<Written<String>>, path: &str) {
+        if let Some(written) = address {
+            self.refuse_password(file, written, path, CREDENTIALS);
+        }
     }
 
     fn credentials(
@@ -59,6 +72,9 @@ impl Findings {
         common: &RepositoryDefaults,
     ) -> Option<Repository> {
         let RepositoryTable { url, hot, password, credentials } = &tenant.value.repository;
+        for (key, written) in [("url", url), ("hot", hot)] {
+            self.refuse_passwords(file, written, &format!("tenants.{name}.repository.{key}"));
+        }
         let nowhere = || {
             let hint = "say url in [repository], or repository = { url = … } in the tenant";
             file.mistake(tenant, format!("tenant {name} has no repository")).hint(hint)
@@ -113,8 +129,12 @@ impl Repository {
             let value = text.parse().map_err(|error| format!("{what} {error}"))?;
             Ok::<_, String>(Given { value, origin: origin() })
         };
+        let sound = |url: &str| match has_password(url) {
+            true => Err(format!("copies: {NO_PASSWORDS}: {CREDENTIALS}")),
+            false => Ok(given(url)),
+        };
         match place {
-            Place::Url(url) => Ok(Self { url: given(url), hot: None, ..self.clone() }),
+            Place::Url(url) => Ok(Self { url: sound(url)?, hot: None, ..self.clone() }),
             Place::Table(table) => {
                 let url = table.url.as_ref().ok_or("copies: url is missing")?;
                 let password =
@@ -127,8 +147,8 @@ impl Repository {
                     })
                     .collect::<std::result::Result<BTreeMap<_, _>, String>>()?;
                 Ok(Self {
-                    url: given(&url.value),
-                    hot: table.hot.as_ref().map(|hot| given(&hot.value)),
+                    url: sound(&url.value)?,
+                    hot: table.hot.as_ref().map(|hot| sound(&hot.value)).transpose()?,
                     password: password.or_else(|| self.password.clone()),
                     credentials: if credentials.is_empty() { self.credentials.clone() } else { credentials },
                 })

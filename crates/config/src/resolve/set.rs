@@ -106,7 +106,8 @@ impl Findings {
             let Given { value: Span(value), origin } = file.given(written);
             Given { value, origin }
         });
-        Some(SourceSet { name: named?, members: found, max_age, hooks, restore_hooks })
+        let origin = file.given(members).origin;
+        Some(SourceSet { name: named?, members: found, origin, max_age, hooks, restore_hooks })
     }
 
     /// What is said of a source and cannot be for its kind.

@@ -1,9 +1,13 @@
 //! What the observer looks at and whom it tells.
 
+use std::collections::BTreeMap;
+
 use super::findings::Findings;
+use crate::address::{NO_PASSWORDS, has_password};
 use crate::configuration::{Address, Email, Foreign, ForeignPlace, Receiver, Tenant, Watch, Webhook};
 use crate::error::ConfigError;
 use crate::file::File;
+use crate::origin::Origin;
 use crate::section::{NotifyTable, WatchTable};
 use crate::written::Written;
 
@@ -27,12 +31,14 @@ impl Findings {
             place: ForeignPlace::Files(written.value.path.clone()),
             max_age: written.value.max_age.0,
             notify: told(&written.value.notify),
+            origin: file.given(written).origin,
         });
         let stanzas = pgbackrest.iter().map(|(name, written)| Foreign {
             name: format!("pgbackrest/{name}"),
             place: ForeignPlace::PgBackRest(written.value.stanza.clone()),
             max_age: written.value.max_age.0,
             notify: told(&written.value.notify),
+            origin: file.given(written).origin,
         });
         if let Some(percent) = shrunk.as_ref().filter(|percent| percent.value > 100) {
             self.mistakes.push(file.mistake(percent, "watch: shrunk goes from 0 to 100 per cent"));
@@ -47,6 +53,7 @@ impl Findings {
             heartbeat,
             foreign: files_of.chain(stanzas).collect(),
             notify,
+            origins: origins(file, &written.value),
         }
     }
 
@@ -70,6 +77,10 @@ impl Findings {
                     format!("notify.{name}.email needs to = [\"…\"] and a server, smtps:// or smtp://");
                 self.mistakes.push(file.mistake(written, message));
             }
+            if has_password(&table.server) {
+                let message = format!("notify.{name}.email: {NO_PASSWORDS}");
+                self.mistakes.push(file.mistake(written, message).hint("say it in password = \"file:…\""));
+            }
             let parse = |text: &Written<String>| {
                 let wrong = |error| file.mistake(text, format!("notify.{name}.email.password {error}"));
                 text.value.parse().map_err(wrong)
@@ -82,7 +93,7 @@ impl Findings {
             let url = self.address(file, &written.value.url, &format!("notify.{name}.webhook.url"))?;
             Some(Webhook { url, ca: written.value.ca.clone() })
         });
-        Some(Receiver { name: name.to_owned(), email, webhook })
+        Some(Receiver { name: name.to_owned(), email, webhook, origin: file.given(written).origin })
     }
 
     fn address(&mut self, file: &File, written: &Written<String>, key: &str) -> Option<Address> {
@@ -115,4 +126,21 @@ impl Findings {
             }
         }
     }
+}
+
+/// Where each key was said.
+fn origins(file: &File, table: &WatchTable) -> BTreeMap<&'static str, Origin> {
+    fn of<T: Clone>(file: &File, written: &Option<Written<T>>) -> Option<Origin> {
+        Some(file.given(written.as_ref()?).origin)
+    }
+    let said = [
+        ("every", of(file, &table.every)),
+        ("remind", of(file, &table.remind)),
+        ("shrunk", of(file, &table.shrunk)),
+        ("prune", of(file, &table.prune)),
+        ("verify", of(file, &table.verify)),
+        ("heartbeat", of(file, &table.heartbeat)),
+        ("notify", of(file, &table.notify)),
+    ];
+    said.into_iter().filter_map(|(key, origin)| Some((key, origin?))).collect()
 }

@@ -4,7 +4,7 @@
 After SOPS 3's `sops.go` and `aes/cipher.go`; the data key is encrypted by the `age` program, the values by Python's
 `cryptography`. Each file is then read by `judge.mjs` (npm `sops-age`), which is neither.
 
-    age-keygen -o identity.txt; python3 seal.py; node judge.mjs        # needs pip: cryptography
+    age-keygen -o identity.txt; python3 seal.py; cargo test --workspace --test sops        # needs pip: cryptography
 """
 import base64, hashlib, json, os, re, subprocess, sys
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes

@@ -47,6 +47,16 @@ class Handler(TLS_FTPHandler):
     dtp_handler = Data
     max_login_attempts = 1
     timeout = 60
+    logged_in = set()
+
+    def on_login(self, username):
+        self.logged_in.add(self)
+        if settings.get("log_to"):
+            with open(settings["log_to"], "a") as log:
+                log.write("%d at once\n" % len(self.logged_in))
+
+    def on_disconnect(self):
+        self.logged_in.discard(self)
 
     def pre_process_command(self, line, cmd, arg):
         if settings.get("log_to"):

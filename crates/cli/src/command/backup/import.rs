@@ -1,4 +1,5 @@
-//! `backup import`: dumps that others made become backups, each with the time at which it was made.
+//! `backup import`: dumps that others made become backups, each with the time at which it was made, and in the order of
+//! these: retention goes by the order in which backups came, and one that came before an older one never takes its place.
 
 use std::fs::File;
 use std::path::Path;
@@ -51,7 +52,10 @@ pub(crate) fn run(global: &Global, order: &Import, environment: &Environment, fa
     let cancel = interrupt::watch()?;
     let repository = target.open(environment, face)?;
     let importing = Importing { order, tenant, source, repository, environment, face, cancel };
-    let done: Vec<_> = order.files.iter().map(|file| (file, importing.one(file))).collect();
+    let mut files: Vec<_> = order.files.iter().map(|file| (file, importing.found(file))).collect();
+    // Those that cannot be read come first: that is soon said.
+    files.sort_by_key(|(_, found)| found.as_ref().ok().map(|found| found.made));
+    let done: Vec<_> = files.into_iter().map(|(file, found)| (file, importing.one(file, found))).collect();
     for (file, imported) in &done {
         let file = file.display();
         match imported {
@@ -89,22 +93,20 @@ struct Importing<'a> {
     cancel: CancelToken,
 }
 
+/// A file that can be read.
+struct Found {
+    /// When it was made.
+    made: Timestamp,
+    bytes: u64,
+}
+
 impl Importing<'_> {
-    fn one(&self, path: &Path) -> Imported {
-        self.import(path).unwrap_or_else(Imported::Failed)
+    fn one(&self, path: &Path, found: Result<Found>) -> Imported {
+        found.and_then(|found| self.import(path, &found)).unwrap_or_else(Imported::Failed)
     }
 
-    fn import(&self, path: &Path) -> Result<Imported> {
-        let what = format!("reading {}", path.display());
-        let open = || {
-            File::open(path).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => {
-                    CliError::new(Kind::NotFound, format!("{}: {error}", path.display()))
-                }
-                _ => CliError::io(&what)(error),
-            })
-        };
-        let about = open()?.metadata().map_err(CliError::io(&what))?;
+    fn found(&self, path: &Path) -> Result<Found> {
+        let about = open(path)?.metadata().map_err(CliError::io(&format!("reading {}", path.display())))?;
         let made = match self.order.created_at {
             Some(time) => time,
             None => named_time(path, &self.order.time_zone)
@@ -113,9 +115,14 @@ impl Importing<'_> {
                     CliError::usage(format!("{}: nothing says when it was made", path.display()))
                 })?,
         };
+        Ok(Found { made, bytes: about.len() })
+    }
+
+    fn import(&self, path: &Path, found: &Found) -> Result<Imported> {
         if self.order.dry_run {
-            return Ok(Imported::Planned(made));
+            return Ok(Imported::Planned(found.made));
         }
+        let open = || open(path);
         let progress = Progress::new();
         let order = Order {
             tenant: self.tenant.clone(),
@@ -126,7 +133,7 @@ impl Importing<'_> {
             label: self.order.label.clone(),
             hold: false,
             identity: place::identity(self.environment),
-            now: made,
+            now: found.made,
             level: None,
             cancel: self.cancel.clone(),
             progress: progress.clone(),
@@ -135,12 +142,19 @@ impl Importing<'_> {
             return Ok(Imported::There(record));
         }
         let line = ProgressLine::start(self.face, &progress);
-        let record = import_dump(&self.repository, &mut open()?, about.len(), &order);
+        let record = import_dump(&self.repository, &mut open()?, found.bytes, &order);
         drop(line);
         let record = record?;
         self.face.status(&format!("backup ok id={} bytes={}", record.id, record.size_bytes));
         Ok(Imported::Made(record))
     }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => CliError::new(Kind::NotFound, format!("{}: {error}", path.display())),
+        _ => CliError::io(&format!("reading {}", path.display()))(error),
+    })
 }
 
 /// The database that was dumped, from the head of the archive.
