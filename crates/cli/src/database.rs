@@ -3,8 +3,11 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use config::configuration::Source;
+use engine::EngineError;
 use pg::client::Clients;
 use pg::connection::{Connection, Session};
+use pg::server::Server;
 
 use crate::arguments::ServerArgs;
 use crate::environment::Environment;
@@ -51,6 +54,34 @@ pub(crate) fn session(
     }
     let connection = connection.complete(|name| environment.get(name).map(str::to_owned))?;
     Ok(Session::open(connection)?)
+}
+
+/// The server at the `address` of a source, with its password.
+pub(crate) fn of_source(
+    source: &Source,
+    address: &str,
+    bin_dir: Option<&Path>,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Server> {
+    let reference = source.password.as_ref().map(|given| &given.value);
+    let secret = reference.map(|reference| password::referenced(reference, environment)).transpose()?;
+    let secret = secret.map(|secret| ("PGPASSWORD".to_owned(), secret.expose().to_owned()));
+    let environment = environment.with(secret, face, |_| ());
+    let order = ServerArgs { pg_bin_dir: bin_dir.map(Path::to_owned), ..ServerArgs::default() };
+    of_flags(Some(address), &order, &environment, face)
+}
+
+/// The server of the flags and the environment, or the one whose address is `named`.
+pub(crate) fn of_flags(
+    named: Option<&str>,
+    order: &ServerArgs,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Server> {
+    let clients = clients(order.pg_bin_dir.as_deref(), environment.get("PATH"))?;
+    let session = session(named, order, environment, face)?;
+    Ok(Server::open(clients.newest().map_err(EngineError::from)?, &session)?)
 }
 
 /// The name of the database that `named` means, and the way to its server. A URI may stand for both.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use model::backup::{BackupKind, BackupRecord};
-use model::wal_name::SegmentName;
+use model::wal_name::{SegmentName, WalName};
 use pg::backup_label::BackupLabel;
 use pg::backup_mode::{Archiver, ClusterFacts, Stopped};
 use pg::client::Clients;
@@ -19,6 +19,7 @@ use pg::connection::Session;
 use pg::control_file::ControlFile;
 use pg::server::Server;
 use repo::node::Node;
+use repo::wal_object::StoredWal;
 use repo::{RepoError, Repository};
 
 use crate::cluster_manifest::{CHAIN, ClusterManifest, MANIFEST_VERSION, link_name};
@@ -37,6 +38,10 @@ const ARCHIVER_PATIENCE: Duration = Duration::from_secs(60);
 const STARTS_APART_MAX_S: u64 = 5;
 /// How often it is asked.
 const ARCHIVER_POLL: Duration = Duration::from_millis(200);
+/// What the archiver has passed is in the repository by then, also where another one brings it there.
+const ARRIVES: Duration = Duration::from_secs(5);
+/// How often it is looked for.
+const ARRIVES_POLL: Duration = Duration::from_secs(1);
 
 /// How the files come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,19 @@ pub struct ClusterReport {
     pub files: u64,
     /// Of these.
     pub increments: u64,
+    /// What was the server's time.
+    pub waited: Waited,
+}
+
+/// How long a backup waited for its server, which does other things meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// For the checkpoint with which it begins; over the stream, for what the server does before it sends.
+    pub checkpoint: Duration,
+    /// For the summaries of its WAL.
+    pub summarizer: Duration,
+    /// For the archiver behind it.
+    pub archiver: Duration,
 }
 
 /// Everything that is known before the first file.
@@ -100,6 +118,7 @@ struct Saved {
     /// What the data directory was marked with.
     marker: Option<String>,
     earlier: Option<Earlier>,
+    waited: Waited,
 }
 
 /// The data directory is not on this machine, or is another server's.
@@ -112,6 +131,7 @@ fn elsewhere(facts: &ClusterFacts) -> EngineError {
 
 mod walk;
 mod pace;
+mod misfits;
 mod read;
 mod trust;
 mod earlier;
@@ -183,7 +203,8 @@ impl Begun<'_> {
     fn wait_for_archiver(&self, stopped: &Stopped) -> Result<()> {
         self.order.progress.begin("waiting for the archiver", 0);
         let size = self.facts.segment_size();
-        let last = SegmentName::new(stopped.timeline, size.segment_before(stopped.stop), size).to_string();
+        let segment = SegmentName::new(stopped.timeline, size.segment_before(stopped.stop), size);
+        let last = segment.to_string();
         let began = Instant::now();
         let at_first = Archiver::ask(&self.server)?;
         let mut now = at_first.clone();
@@ -200,7 +221,29 @@ impl Begun<'_> {
             self.order.cancel.check()?;
             now = Archiver::ask(&self.server)?;
         }
-        Ok(())
+        self.look_for(segment)
+    }
+
+    /// An archiver says that all is well whatever its command does. A repository that has WAL of the cluster is where it goes; one
+    /// that has none may be another's business.
+    fn look_for(&self, last: SegmentName) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let stored = self.writing.repository.list_wal(self.facts.system_id, None)?;
+            let is_last = |stored: &StoredWal| stored.file.name == WalName::Segment(last);
+            if stored.is_empty() || stored.iter().any(is_last) {
+                return Ok(());
+            }
+            if began.elapsed() > ARRIVES {
+                (self.source.tell)(&format!(
+                    "the server takes {last} for archived, and it is not in this repository, which has earlier WAL of the \
+                     cluster: this backup can be restored, but to no later time; `mainstay doctor` looks at archive_command"
+                ));
+                return Ok(());
+            }
+            std::thread::sleep(ARRIVES_POLL);
+            self.order.cancel.check()?;
+        }
     }
 
     /// How the names of this source's marks begin that are slots, and those that the mark of this backup replaces.
@@ -213,11 +256,13 @@ impl Begun<'_> {
     }
 
     fn commit(self, saved: Saved, via: Via) -> Result<ClusterReport> {
+        let began = Instant::now();
         if self.facts.archives {
             self.wait_for_archiver(&saved.stopped)?;
         }
+        let waited = Waited { archiver: began.elapsed(), ..saved.waited };
         let Self { server, facts, writing, order, .. } = self;
-        let Saved { link, seen, stopped, stopped_at, marker, earlier } = saved;
+        let Saved { link, seen, stopped, stopped_at, marker, earlier, .. } = saved;
         let position = earlier.as_ref().map_or(0, |earlier| earlier.links.len());
         let outcome = outcome(&facts, &stopped, &seen, position, earlier.as_ref(), order);
         // The label is of the server that was read; where several hosts are named, the facts may be of another one.
@@ -251,7 +296,7 @@ impl Begun<'_> {
         let root = save_tree(saver, &mut [chain, manifest])?;
         let record = writing.commit(root, &outcome)?;
         let (files, increments) = (seen.counts.new + seen.counts.changed, seen.counts.changed);
-        Ok(ClusterReport { record, via, link: position, files, increments })
+        Ok(ClusterReport { record, via, link: position, files, increments, waited })
     }
 }
 

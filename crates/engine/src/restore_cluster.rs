@@ -14,6 +14,7 @@ mod order;
 mod selection;
 mod sites;
 mod original;
+mod packs;
 mod survey;
 mod contents;
 mod settle;
@@ -59,8 +60,8 @@ pub struct Prepared {
 /// Look at all of a backup, and at where it would go. Nothing is changed.
 ///
 /// # Errors
-/// [`repo::RepoError::MissingBlob`] or damage where not all of it is there; [`EngineError::Unsuitable`] for tablespaces that are
-/// not in it.
+/// [`repo::RepoError::MissingBlob`] or damage where not all of it is there, also where a pack is gone;
+/// [`EngineError::Unsuitable`] for tablespaces that are not in it.
 pub fn prepare(
     repository: &Repository,
     index: &Index,
@@ -72,7 +73,7 @@ pub fn prepare(
     let found = survey::find(repository, index, &mut trees, &snapshot)?;
     let stored = Stored { repository, index, cancel: &order.cancel };
     let selection = survey::select(&found, stored, &mut trees, &order.databases)?;
-    let plan = survey::survey(&found, index, &mut trees, &selection, order)?;
+    let plan = survey::survey(&found, stored, &mut trees, &selection, order)?;
     Ok(Prepared { plan, found, selection })
 }
 

@@ -130,6 +130,13 @@ impl ClusterStatus {
         let meant = self.timelines.iter().filter(|one| is_meant(one.timeline));
         meant.filter_map(|one| one.ranges.last()).map(|range| range.to).max()
     }
+
+    /// Where the archive ends on the way to a timeline: on the latest one up to it of which there are segments.
+    pub fn end_before(&self, timeline: Timeline, size: SegmentSize) -> Option<Lsn> {
+        let earlier = self.timelines.iter().filter(|one| one.timeline <= timeline);
+        let newest = earlier.filter_map(|one| one.ranges.last()).next_back()?;
+        Some(size.start_of(SegmentNo(newest.last.0 + 1)))
+    }
 }
 
 /// What is known of a cluster beside the listing.
@@ -435,6 +442,9 @@ mod tests {
         assert_eq!(status.ends["old"], (Timeline(1), at(19)));
         assert_eq!(status.end_stored_of(|timeline| timeline == Timeline(2)), Some(at(8)));
         assert_eq!(status.end_stored(), Some(at(19)));
+        // A server of the new timeline is not ahead of what the old primary goes on with.
+        let end = |timeline| status.end_before(Timeline(timeline), SIZE);
+        assert_eq!([0, 1, 2, 3].map(end), [None, Some(lsn(20, 0)), Some(lsn(9, 0)), Some(lsn(9, 0))]);
         // One from before the fork leads to the later timeline.
         let status = judged(&both, &[(2, 1, lsn(5, 1000))], &[base("before", 1, 2)]);
         assert_eq!(status.ends["before"], (Timeline(2), at(8)));

@@ -64,9 +64,13 @@ pub fn lsn(page: &Page) -> Lsn {
     Lsn(half(0) << 32 | half(4))
 }
 
-/// Whether its checksum is the one that page `number` of its relation must have; new pages have none.
+/// Whether its checksum is the one that page `number` of its relation must have. New pages have none, and are zeros from their
+/// first byte to their last, as PostgreSQL demands when it reads one.
 pub fn is_sound(page: &Page, number: u32) -> bool {
-    is_new(page) || u16::from_le_bytes([page[8], page[9]]) == checksum(page, number)
+    match is_new(page) {
+        true => *page == [0; PAGE_LEN],
+        false => u16::from_le_bytes([page[8], page[9]]) == checksum(page, number),
+    }
 }
 
 /// The checksum of a page that is not new; `number` counts from the beginning of the relation.
@@ -157,6 +161,12 @@ mod tests {
     fn a_page_of_zeros_is_new_and_sound() {
         assert!(is_new(&[0; PAGE_LEN]) && is_sound(&[0; PAGE_LEN], 3));
         assert!(!is_new(&page()));
+        // Two bytes of zeros make no page new, whatever checksum it has.
+        let mut hit = page();
+        hit[14..16].fill(0);
+        let sum = checksum(&hit, 3);
+        hit[8..10].copy_from_slice(&sum.to_le_bytes());
+        assert!(is_new(&hit) && !is_sound(&hit, 3));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// A server of the newest installed version.
+    /// A server of the newest version that is installed, whatever `MAINSTAY_TEST_PG_DIRS` names.
     ///
     /// # Panics
     /// Where PostgreSQL is not installed or does not start: a test can only fail then.
@@ -139,8 +139,8 @@ impl Postgres {
     }
 }
 
-/// Program directories with a server, newest first: the installed ones and those of `MAINSTAY_TEST_PG_DIRS`, without the
-/// majors that tests ask for by [`of_major`].
+/// Program directories with a server: the installed ones, newest first, then those of `MAINSTAY_TEST_PG_DIRS`, newest first, too,
+/// without the majors that tests ask for by [`of_major`].
 pub fn installed() -> Vec<PathBuf> {
     let is_wide = |client: &&Client| !ASKED_FOR_ALONE.contains(&client.version().major());
     let (own, named) = (own(), named());

@@ -113,7 +113,7 @@ pub(crate) struct Receive {
 /// `mainstay wal status`
 #[derive(Args)]
 pub(crate) struct WalStatus {
-    /// The configured source whose tenant's repository it is
+    /// The configured source whose tenant's repository it is; one that is a cluster is asked how far its log is
     #[arg(long, value_name = "TENANT[/SOURCE]", conflicts_with_all = ["repository", "of"])]
     pub(crate) source: Option<String>,
     /// Only this cluster's
@@ -122,6 +122,8 @@ pub(crate) struct WalStatus {
     /// Nothing archived for so long is worth an alarm
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_lag: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 /// `mainstay wal export`

@@ -16,6 +16,10 @@ impl From<WireError> for CliError {
             WireError::Tls { .. } => {
                 "PGSSLMODE and PGSSLROOTCERT say whether TLS is spoken and who is believed"
             }
+            WireError::Server(error) if error.sqlstate == "XX001" => {
+                "pages on the server are damaged; on its own machine, --via local takes them as they are, names each, and the \
+                 backup is incomplete"
+            }
             WireError::Server(error) if error.sqlstate == "42704" => "--create-slot makes the slot",
             _ => return Self::new(Kind::Failed, message),
         };

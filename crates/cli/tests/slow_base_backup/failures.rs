@@ -12,28 +12,62 @@ use testkit::site::{Site, id_of};
 use testkit::strace::{self, Fault};
 
 use crate::load::{self, Load};
+use crate::room::Room;
 use crate::site;
 
 #[test]
-fn a_page_that_does_not_fit_its_checksum_is_named_and_the_backup_incomplete() {
-    let bin_dir = &installed()[0];
-    let server = load::server(bin_dir);
-    load::fill(&server);
+fn pitfall_21_a_page_that_does_not_fit_its_checksum_is_named_and_the_backup_counts_for_nothing() {
+    let server = Postgres::start_with_checksums(&installed()[0], &[("wal_level", "replica")]);
+    assert_eq!(server.psql("SHOW data_checksums"), "on");
+    load::fill_of_scale(&server, 1);
     let file = server.psql("SELECT pg_relation_filepath('words')");
-    server.psql("CHECKPOINT");
-    let data = server.cluster().data_dir();
+    // From here on the server has no reason to write it again.
+    server.psql("VACUUM words; CHECKPOINT");
     let site = site();
-    if load::major(&server) < 18 {
-        return; // the templates of older servers have no checksums
-    }
-    let path = data.join(&file);
+    let create = |more: &[&str]| {
+        load::program(&site, &server).run(&[&["backup", "create", "acme", "--cluster"], more].concat())
+    };
+    // A file that was made so shortly before a backup is taken whole the next time.
+    std::thread::sleep(Duration::from_secs(3));
+    let good = id_of(&create(&[]).ok());
+
+    let path = server.cluster().data_dir().join(&file);
+    let sound = std::fs::read(&path).unwrap();
     let words = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    // Of the first the position is from before the good backup; the second is something else altogether, and says of itself that
+    // it was changed where the log has never been; the third looks at first like a page that was never written.
     words.write_all_at(b"rotten", 5 * 8192 + 4000).unwrap();
-    let ran = load::program(&site, &server).run(&["backup", "create", "acme", "--cluster"]).exits(3);
-    assert!(ran.stderr.contains(&format!("page 5 of {file} does not fit its checksum")), "{}", ran.stderr);
-    let ids = site.ids();
-    let record = load::record(&site, &ids[0]);
-    assert_eq!(record["incomplete"], true);
+    words.write_all_at(&[b'x'; 8192], 6 * 8192).unwrap();
+    words.write_all_at(&[0, 0], 7 * 8192 + 14).unwrap();
+    for kind in ["increment 1,", "full,"] {
+        let ran = create(&[]).exits(3);
+        for page in 5..8 {
+            let named = format!("page {page} of {file} does not fit its checksum");
+            assert!(ran.stderr.contains(&named), "{}", ran.stderr);
+        }
+        assert_eq!(ran.stderr.matches("does not fit").count(), 3, "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("cluster: {kind}")), "{}", ran.stderr);
+        assert_eq!(load::record(&site, &site.ids()[0])["incomplete"], true);
+        let is_told = ran.stderr.contains("the backup before is incomplete, so this backup is a full one");
+        assert_eq!(is_told, kind == "full,", "{}", ran.stderr);
+    }
+
+    // A server that sends its files does not ask for positions that cannot be, names what it finds, and there is no backup.
+    let before = site.ids();
+    let ran = create(&["--via", "stream"]).exits(1);
+    let named = format!("checksum verification failed in file \"./{file}\", block 5");
+    assert!(ran.stderr.contains(&named) && ran.stderr.contains("--via local"), "{}", ran.stderr);
+    assert_eq!(site.ids(), before);
+
+    // However many bad ones came since, the good one is the last that counts.
+    let forget = || site.run(&["forget", "--keep-last", "1"]).ok();
+    forget();
+    assert_eq!(site.ids(), before, "what is newer than it stays, too");
+    std::fs::write(&path, sound).unwrap();
+    let ran = create(&[]).ok();
+    assert!(ran.stderr.contains("cluster: full,"), "{}", ran.stderr);
+    forget();
+    assert_eq!(site.ids(), [id_of(&ran)], "{good} was the last good one until now");
 }
 
 #[test]
@@ -58,6 +92,78 @@ fn pitfall_13_a_killed_backup_leaves_nothing_and_the_next_one_is_whole() {
     let id = load::back_up(&site, &server, &[]);
     assert_whole(&site, &server, &id);
     site.assert_sound();
+}
+
+#[test]
+fn what_a_killed_backup_has_stored_is_not_sent_again() {
+    let server = load::server(&installed()[0]);
+    // Forty megabytes that nothing compresses.
+    server.psql(
+        "CREATE TABLE noise AS SELECT n, (SELECT string_agg(sha512(convert_to(n || ' ' || m, 'UTF8')), ''::bytea) \
+         FROM generate_series(1, 30) AS m) AS bytes FROM generate_series(1, 20000) AS n; CHECKPOINT",
+    );
+    let noise: u64 = server.psql("SELECT pg_table_size('noise')").parse().unwrap();
+    assert!(noise > 38 << 20, "{noise}");
+    let site = site();
+    let stored = || {
+        let below = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let packs = below(site.repository().join("data")).flat_map(|folder| below(folder.path()));
+        packs.map(|pack| pack.metadata().map_or(0, |about| about.len())).sum::<u64>()
+    };
+    let slowly = ["backup", "create", "acme", "--cluster", "--rate-kib-max", "6144"];
+    let mut killed = load::program(&site, &server).start(&slowly);
+    until("more than half of it is stored", || stored() > noise / 2);
+    killed.kill().unwrap();
+    assert!(!killed.wait().unwrap().success(), "it was over before it was killed");
+    assert!(site.ids().is_empty());
+    let id = load::back_up(&site, &server, &[]);
+    // The server's own catalogs and the WAL of the backup are small; all of the noise twice would be half as much again.
+    let (limit, stored) = (noise * 115 / 100 + (6 << 20), stored());
+    assert!(stored < limit, "{stored} bytes are stored of {noise}, at most {limit} were expected");
+    site.run(&["backup", "verify", &id]).ok();
+    site.assert_sound();
+}
+
+#[test]
+fn pitfall_16_a_backup_whose_session_ends_is_none() {
+    let room = Room::new();
+    let server = load::server(&installed()[0]);
+    load::fill_of_scale(&server, 1);
+    // What a capture of the files alone gave as zeros: how far a replica has come.
+    server.psql(
+        "SELECT pg_replication_origin_create('far'); SELECT pg_replication_origin_advance('far', '0/1234ABCD'); CHECKPOINT",
+    );
+    let slowly = ["backup", "create", "acme", "--cluster", "--via", "local", "--rate-kib-max", "5120"];
+    let running = load::program(&room.site, &server).start(&slowly);
+    // Backup mode has begun, and nothing more was asked: files are read.
+    let session = "FROM pg_stat_activity JOIN pg_replication_slots ON active_pid = pid \
+         WHERE slot_name LIKE 'mainstay\\_%' AND state = 'idle' AND query LIKE '%pg_replication_slots WHERE active_pid%'";
+    until("it reads", || server.psql(&format!("SELECT count(*) {session}")) == "1");
+    server.psql(&format!("SELECT pg_terminate_backend(pid) {session}"));
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(room.site.ids().is_empty(), "what was read without backup mode is a backup");
+    until("the slot goes with it", || server.psql("SELECT count(*) FROM pg_replication_slots") == "0");
+
+    let id = load::back_up(&room.site, &server, &[]);
+    let data = room.path("restored");
+    let to = ["--to", data.to_str().unwrap(), "--target", "immediate", "--target-action", "promote"];
+    room.restore(&server, &[&["backup", "restore", &id][..], &to].concat()).ok();
+    let revived = room.revive(&data, &server);
+    revived.wait_for("SELECT pg_is_in_recovery()", "f");
+    let far = "SELECT external_id, remote_lsn FROM pg_show_replication_origin_status()";
+    assert_eq!(revived.psql("postgres", far), "far|0/1234ABCD");
+}
+
+#[test]
+fn a_server_that_archives_nothing_is_told_of_and_the_backup_is_none_the_worse() {
+    let server = load::server_with(&installed()[0], &[("archive_mode", "on"), ("archive_command", "false")]);
+    let site = site();
+    let create = ["backup", "create", "acme", "--cluster"];
+    let program = load::program(&site, &server);
+    let ran = program.run(&create).ok().says("the server does not archive its WAL: 0000000100000000");
+    let waits = ran.stderr.lines().find(|line| line.contains("cluster: full,")).unwrap();
+    assert!(waits.contains(" s for the checkpoint, ") && waits.contains(" s for the archiver"), "{waits}");
 }
 
 #[test]
@@ -115,6 +221,9 @@ fn an_increment_needs_the_mark_that_the_backup_before_left_in_the_directory() {
     std::fs::write(&mark, before).unwrap();
     assert!(back_up().contains("full"), "an increment against a history that is no more");
     assert!(back_up().contains("increment 1"));
+    // Whoever wants all of it gets it, where an increment was possible.
+    let create = ["backup", "create", "acme", "--cluster", "--full"];
+    assert!(load::program(&site, &server).run(&create).ok().stderr.contains("cluster: full,"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use testkit::disk::SmallDisk;
 use testkit::postgres::{Postgres, installed};
 use testkit::site::files_below;
+use testkit::strace::{self, Fault};
 
 use crate::load;
 use crate::room::Room;
@@ -120,21 +121,54 @@ fn a_missing_or_damaged_pack_is_named_and_no_pg_control_is_made() {
     let packs = room.path("repository/data");
     let largest = files_below(&packs).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
     let pack = packs.join(&largest.0);
+    let good = room.path("good");
+    room.restore(&server, &["backup", "restore", &id, "--to", good.to_str().unwrap()]).ok();
+    // What is different there would be mended.
+    fs::write(good.join("PG_VERSION"), "another").unwrap();
     let mut bent = largest.1.clone();
     bent[largest.1.len() / 2] ^= 1;
-    for (turn, content) in [Some(bent), None].into_iter().enumerate() {
-        match content {
-            Some(content) => fs::write(&pack, content).unwrap(),
-            None => fs::remove_file(&pack).unwrap(),
-        }
-        let data = room.path(&format!("restored-{turn}"));
-        let ran = room.restore(&server, &["backup", "restore", &id, "--to", data.to_str().unwrap()]).exits(4);
-        assert!(ran.stderr.contains("integrity check failed"), "{}", ran.stderr);
-        // What is gone may be noticed before anything is made.
-        if turn == 0 || data.exists() {
-            assert!(ran.stderr.contains("which no server starts on"), "{}", ran.stderr);
-            assert_starts_nowhere(&room, &server, &data);
-        }
+    fs::write(&pack, bent).unwrap();
+    let data = room.path("restored");
+    let restore = ["backup", "restore", &id, "--to", data.to_str().unwrap()];
+    let ran = room.restore(&server, &restore).exits(4).says("integrity check failed");
+    assert!(ran.stderr.contains("which no server starts on"), "{}", ran.stderr);
+    assert_starts_nowhere(&room, &server, &data);
+    fs::remove_dir_all(&data).unwrap();
+
+    // What is gone is noticed before anything is made, and before anything is overwritten.
+    fs::remove_file(&pack).unwrap();
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    let missing = |arguments: &[&str]| {
+        room.restore(&server, arguments).exits(4).says("integrity check failed").says(name)
+    };
+    missing(&restore);
+    assert!(!data.exists());
+    let before = files_below(&good);
+    let yes = format!("--yes={}", good.display());
+    missing(&["backup", "restore", &id, "--to", good.to_str().unwrap(), "--delta", &yes]);
+    assert!(files_below(&good) == before, "what was there is as it was");
+    missing(&[&restore[..], &["--dry-run"]].concat());
+}
+
+/// The order that makes a half-written cluster one that does not start: all of it on disk, then `pg_control`, then that.
+#[test]
+fn pitfall_11_what_is_not_on_disk_gets_no_pg_control_and_is_no_success() {
+    if !strace::is_permitted() {
+        return;
+    }
+    let room = Room::new();
+    let server = load::server(&installed()[0]);
+    let id = load::back_up(&room.site, &server, &[]);
+    for (nth, is_there) in [(1, false), (2, true)] {
+        let data = room.path(&format!("restored-{nth}"));
+        let restore = ["backup", "restore", &id, "--to", data.to_str().unwrap(), "--target", "immediate"];
+        let failing = Fault::error("syncfs", "EIO").nth(nth);
+        let faulted = failing.run(&load::program(&room.site, &server), &restore);
+        assert!(faulted.happened, "a restore brings it to disk twice");
+        let ran = faulted.ran.exits(1).says("which no server starts on");
+        assert!(!ran.stderr.contains("restore ok"), "{}", ran.stderr);
+        assert_eq!(data.join(CONTROL).exists(), is_there, "{}", ran.stderr);
+        assert!(data.join("backup_label").exists());
     }
 }
 

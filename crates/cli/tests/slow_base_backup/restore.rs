@@ -1,6 +1,7 @@
 //! Restores: what comes back is what PostgreSQL's own programs and servers find whole.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use testkit::postgres::{Postgres, installed};
@@ -27,6 +28,29 @@ fn server_with_space(bin_dir: &Path, space: &Path) -> Postgres {
 #[track_caller]
 fn assert_untouched_is_whole(server: &Postgres, data: &Path) {
     load::judge(server, "pg_verifybackup", &["--exit-on-error", data.to_str().unwrap()]);
+}
+
+/// Owner, group and mode of everything below `restored`, as far as `living` has it still.
+#[track_caller]
+fn assert_belongs_as_it_did(restored: &Path, living: &Path) {
+    let of = |path: &Path| {
+        let about = fs::symlink_metadata(path).ok()?;
+        (!about.is_symlink()).then(|| (about.uid(), about.gid(), about.mode()))
+    };
+    let (mut folders, mut compared) = (vec![restored.to_owned()], 0);
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let (inside, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir() && !path.is_symlink());
+        for path in files.iter().chain([&folder]) {
+            let below = path.strip_prefix(restored).unwrap();
+            if let Some(expected) = of(&living.join(below)) {
+                assert_eq!(of(path), Some(expected), "{}", below.display());
+                compared += 1;
+            }
+        }
+        folders.extend(inside);
+    }
+    assert!(compared > 1, "{compared} of {} were compared", restored.display());
 }
 
 #[test]
@@ -68,6 +92,8 @@ fn c21_a_cluster_under_load_comes_back_whole_with_its_tablespace_elsewhere() {
             moved
         );
         assert_untouched_is_whole(&server, &data);
+        assert_belongs_as_it_did(&data, &server.cluster().data_dir());
+        assert_belongs_as_it_did(&moved, &space);
         give_to_owner_of(&moved, &server);
         let revived = room.revive(&data, &server);
         revived.wait_for("SELECT pg_is_in_recovery()", "f");
@@ -202,6 +228,21 @@ fn a_dry_run_shows_the_plan_and_makes_nothing() {
     assert_eq!(plan["dryRun"], true);
     assert!(plan["sizeBytes"].as_str().unwrap().parse::<u64>().unwrap() > 10 << 20, "{plan}");
     assert_eq!(plan["settings"]["archive_mode"], "off");
+    let number = |value: &serde_json::Value| value.as_str().unwrap().parse::<u64>().unwrap();
+    let (fetched, place) = (number(&plan["fetchBytes"]), &plan["places"][0]);
+    assert!(fetched > 1 << 20 && fetched < number(&plan["sizeBytes"]), "{plan}");
+    assert!(
+        number(&place["freeBytes"]) > number(&place["sizeBytes"]) && place["overwrites"] == false,
+        "{plan}"
+    );
+    // Nothing is archived: it ends where the backup does, and nothing is missing behind it.
+    assert_eq!((&plan["walUntil"], &plan["walGap"]), (&plan["stopLsn"], &serde_json::Value::Null), "{plan}");
     assert!(!data.exists());
     assert!(!ran.text().contains(PASSWORD), "the password is in no setting");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("precious"), "mine").unwrap();
+    let ran = room.restore(&server, &[&restore[..], &["--delta"]].concat()).ok();
+    let plan: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(plan["places"][0]["overwrites"], true, "{plan}");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1);
 }

@@ -238,6 +238,15 @@ fn where_the_server_or_its_history_is_in_doubt_a_stream_is_full_and_says_why() {
     increment(3);
     room.site.run(&["consolidate", "acme/cluster"]).ok();
     increment(1);
+
+    // Of what was written since, the archive has the end alone.
+    server.psql("CREATE TABLE lost AS SELECT 1 AS n; SELECT pg_switch_wal()");
+    let kept = server.psql("INSERT INTO lost VALUES (2); SELECT pg_walfile_name(pg_switch_wal())");
+    let segment = server.cluster().data_dir().join("pg_wal").join(kept);
+    let push = load::program(&room.site, &server).with("MAINSTAY_NO_AGENT", "1");
+    push.run(&["wal", "push", segment.to_str().unwrap()]).ok();
+    full("WAL is missing in the archive");
+    increment(1);
     room.site.assert_sound();
 }
 

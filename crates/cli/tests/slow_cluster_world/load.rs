@@ -49,16 +49,17 @@ fn keep_books(server: &Server<'_>, mut dice: Dice, is_over: &AtomicBool) -> Vec<
 }
 
 fn make_noise(server: &Server<'_>, mut dice: Dice, is_over: &AtomicBool) {
+    let major = server.major();
     while !is_over.load(Ordering::SeqCst) {
         // What is there already, or not any more, is an error that nobody minds.
-        if server.try_psql(&noise(&mut dice)).is_none() {
+        if server.try_psql(&noise(&mut dice, major)).is_none() {
             std::thread::sleep(PAUSE);
         }
     }
 }
 
 /// A statement that changes files in a way of its own.
-fn noise(dice: &mut Dice) -> String {
+fn noise(dice: &mut Dice, major: u32) -> String {
     let (kind, which) = (dice.below(27), dice.below(3));
     match kind {
         0..=6 => format!(
@@ -86,8 +87,9 @@ fn noise(dice: &mut Dice) -> String {
         20 => "INSERT INTO fleeting SELECT generate_series(1, 500)".to_owned(),
         21 => "SELECT pg_switch_wal()".to_owned(),
         22 => {
-            let strategy = dice.choose(&["wal_log", "file_copy"]);
-            format!("CREATE DATABASE extra_{which} STRATEGY {strategy}")
+            // Before 15 there is one way alone.
+            let strategy = dice.choose(&["STRATEGY wal_log", "STRATEGY file_copy"]);
+            format!("CREATE DATABASE extra_{which} {}", if major < 15 { "" } else { strategy })
         }
         23 => format!("DROP DATABASE IF EXISTS extra_{which} WITH (FORCE)"),
         // Where there is no tablespace, these are mistakes.

@@ -5,6 +5,7 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::moments::Moments;
 use testkit::revived::{Revived, give_to_owner_of};
+use testkit::strace::{self, Fault};
 
 use crate::scene::{Scene, until};
 
@@ -121,6 +122,40 @@ fn behind_an_accepted_gap_it_goes_on_with_the_first_segment_that_the_server_has(
     let mut accepted = scene.receive(&["--accept-gap"]);
     accepted.says(&format!("archived {oldest}"));
     assert!(accepted.log().contains("warning: the server has no WAL from"), "{}", accepted.log());
+}
+
+#[test]
+fn a_disk_that_does_not_take_what_came_ends_it_and_the_server_is_told_of_nothing() {
+    if !strace::is_permitted() {
+        return;
+    }
+    let scene = Scene::new(&[]);
+    let server = &scene.server;
+    server.psql("CREATE TABLE t (x int)");
+    server.psql("SELECT pg_create_physical_replication_slot('ours', true)");
+    let kept = || {
+        server
+            .psql("SELECT pg_wal_lsn_diff(restart_lsn, '0/0') FROM pg_replication_slots")
+            .parse::<u64>()
+            .unwrap()
+    };
+    let before = kept();
+    server.psql(WORK);
+    let spool = scene.spool();
+    let receive = ["wal", "receive", "--slot", "ours", "--spool", spool.to_str().unwrap()];
+    // What was written is brought to disk by that call alone, segments that became whole, too.
+    let faulted = Fault::error("fdatasync", "EIO").run(&scene.site.program(), &receive);
+    assert!(faulted.happened);
+    faulted.ran.exits(1).says("syncing");
+    until("the slot is free", || server.psql("SELECT active FROM pg_replication_slots") == "f");
+    assert!(kept() <= before, "the server was told that {} is on disk, and began with {before}", kept());
+    // All of it is still there for whoever comes next.
+    let mut receiver = scene.receive(&["--slot", "ours"]);
+    let last = server.psql("SELECT pg_walfile_name(pg_switch_wal())");
+    receiver.says(&format!("archived {last}"));
+    assert!(kept() > before);
+    assert_eq!(receiver.stop(), Some(0));
+    scene.site.run(&["wal", "status"]).ok();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 use testkit::means;
+use testkit::postgres::of_major;
 use testkit::program::Ran;
 use testkit::site::PASSWORD;
 
@@ -80,10 +81,25 @@ fn t14_the_doctor_names_what_keeps_wal_from_coming_and_touches_no_foreign_comman
     let named = ["--json", "doctor", "--db-user", "postgres", "--db-host", &server.socket_folder()];
     has(&place.mainstay(&named).ok(), "wal", "ok", "archive_command hands it to mainstay");
 
+    // A command that keeps nothing and says yes: who backs up looks for himself.
+    server.set("archive_command", "/bin/true");
+    place.configured(&["run", "acme/main"]).ok().says("for archived, and it is not in this repository");
+    server.set("archive_command", &ours(&place, "repository"));
+    server.write(1);
+    server.archive_all();
+
     // A slot that nobody uses, a role that may not, and an archive that lost what it had taken.
     server.psql("SELECT pg_create_physical_replication_slot('left_behind', true); CREATE ROLE weak LOGIN");
     has(&doctor().ok(), "cluster", "warning", "nobody uses slot left_behind");
     has(&doctor().ok(), "cluster", "warning", "max_slot_wal_keep_size is no limit");
+    // One for which the server has given up what it was to keep.
+    server.set("max_slot_wal_keep_size", "1MB");
+    has(&doctor().ok(), "cluster", "warning", "beyond 1.0MiB (max_slot_wal_keep_size) its user cannot go on");
+    server.write(5_000);
+    server.psql("CHECKPOINT");
+    server.wait_for("SELECT wal_status = 'lost' FROM pg_replication_slots");
+    has(&doctor().ok(), "cluster", "warning", "slot left_behind has lost WAL that it was to keep");
+    server.archive_all();
     server.psql("SELECT pg_drop_replication_slot('left_behind')");
     configure(&place, &server, "weak");
     let ran = doctor().exits(2);
@@ -112,9 +128,14 @@ fn what_root_made_is_closed_to_the_server(place: &Place, server: &Server<'_>) {
 #[test]
 fn a_cluster_whose_wal_is_promised_and_not_archived_is_a_problem_and_one_that_is_not_is_none() {
     let place = Place::new();
-    let mut server = place.initdb("a").start(&[]);
+    let mut server = place.initdb("a").start(&[("wal_level", "minimal"), ("max_wal_senders", "0")]);
     configure(&place, &server, "postgres");
     let ran = place.configured(&["--json", "doctor"]).exits(2);
+    has(&ran, "cluster", "problem", "acme/main: wal_level is minimal: no cluster is backed up");
+    server.stop("INT");
+    let mut server = server.start(&[]);
+    let ran = place.configured(&["--json", "doctor"]).exits(2);
+    assert!(!found(&ran, "cluster", "problem").contains("wal_level"), "{}", ran.text());
     has(&ran, "wal", "problem", "acme/main: archive_mode is off");
     has(&ran, "wal", "problem", "mainstay wal push %p");
     // Whoever only dumps its databases has promised nothing.
@@ -132,4 +153,17 @@ fn a_cluster_whose_wal_is_promised_and_not_archived_is_a_problem_and_one_that_is
     server.stop("INT");
     let _server = server.start(&[]);
     has(&place.mainstay(&named).ok(), "wal", "warning", "nobody receives from this server");
+}
+
+#[test]
+fn a_server_that_could_say_what_changed_and_does_not_is_told_of() {
+    let Some(bin) = of_major(18) else { return means::lack("PostgreSQL 18 cannot be had here") };
+    let place = Place::of(bin);
+    let server = place.initdb("a").start(&[]);
+    configure(&place, &server, "postgres");
+    let doctor = || place.configured(&["--json", "doctor"]);
+    has(&doctor().exits(2), "cluster", "ok", "summarize_wal is off: increments look at files");
+    server.set("summarize_wal", "on");
+    let ran = doctor().exits(2);
+    assert!(!found(&ran, "cluster", "ok").contains("summarize_wal"), "{}", ran.text());
 }

@@ -72,6 +72,11 @@ impl<'a> Server<'a> {
         self.process.as_ref().map(Child::id)
     }
 
+    /// Its major version.
+    pub(crate) fn major(&self) -> u32 {
+        self.place.major()
+    }
+
     pub(crate) fn name(&self) -> String {
         self.directory.file_name().unwrap().to_string_lossy().into_owned()
     }

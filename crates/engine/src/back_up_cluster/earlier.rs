@@ -317,3 +317,52 @@ fn is_born_since(path: &Path, since: Timestamp) -> bool {
 fn own_name(name: &[u8]) -> &[u8] {
     name.strip_prefix(incremental::PREFIX.as_bytes()).unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    /// Change one thing of what there was, or of what there is.
+    fn objected(change: impl Fn(&mut Value, &mut Value, &mut SnapshotFile)) -> Option<&'static str> {
+        let mut manifest = json!({
+            "manifestVersion": 1,
+            "record": {
+                "id": "acme-main-20260101T000000Z", "tenant": "acme", "source": "main", "kind": "cluster",
+                "createdAt": "2026-01-01T00:00:00Z", "sizeBytes": "0", "storedBytes": "0", "engine": "postgres",
+            },
+            "serverVersion": 150_000, "systemId": "1", "timeline": 1, "startLsn": "0/1000000",
+            "stopLsn": "0/2000000", "segmentSize": "16777216", "hasChecksums": true, "isStandby": false,
+            "dataDirectory": "", "tablespaces": [], "earlier": [], "marker": "ours", "problems": [],
+        });
+        let mut facts = json!({
+            "system_id": "1", "data_directory": null, "started_at": 0, "is_standby": false, "has_checksums": true,
+            "summarizes": false, "archives": false, "segment_size": 16_777_216, "page_size": 8192,
+            "is_partial": false, "wal_level": "replica", "marks": [], "tablespaces": [],
+        });
+        let mut snapshot: SnapshotFile =
+            from_value(json!({ "time": "2026-01-01T00:00:00Z", "tree": "22".repeat(32) })).unwrap();
+        change(&mut manifest, &mut facts, &mut snapshot);
+        let (manifest, facts) = (from_value(manifest).unwrap(), from_value(facts).unwrap());
+        objection(&manifest, &snapshot, &facts, &|mark| mark == "ours")
+    }
+
+    #[test]
+    fn whatever_is_doubtful_is_an_objection_and_nothing_else_is() {
+        assert_eq!(objected(|_, _, _| ()), None);
+        let objected = |change: fn(&mut Value, &mut Value, &mut SnapshotFile)| objected(change).unwrap();
+        assert!(objected(|_, facts, _| facts["system_id"] = "2".into()).contains("another cluster"));
+        assert!(objected(|_, facts, _| facts["has_checksums"] = false.into()).contains("switched on or off"));
+        assert!(objected(|was, _, _| was["hasChecksums"] = false.into()).contains("switched on or off"));
+        assert!(objected(|_, facts, _| facts["is_standby"] = true.into()).contains("one is a standby"));
+        assert!(objected(|was, _, _| was["isStandby"] = true.into()).contains("one is a standby"));
+        assert!(objected(|_, _, snapshot| snapshot.tags = vec!["incomplete".into()]).contains("incomplete"));
+        let ahead = |_: &mut Value, _: &mut Value, snapshot: &mut SnapshotFile| {
+            snapshot.time = Timestamp::now() + SignedDuration::from_secs(60);
+        };
+        assert!(objected(ahead).contains("the clock was set back"));
+        assert!(objected(|was, _, _| was["marker"] = Value::Null).contains("could leave no mark"));
+        assert_eq!(objected(|was, _, _| was["marker"] = "theirs".into()), NO_MARK);
+    }
+}

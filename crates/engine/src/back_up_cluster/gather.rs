@@ -5,6 +5,7 @@
 //! into them.
 
 use model::entry::{Entry, Metadata};
+use model::lsn::Lsn;
 use pg::backup_manifest::{ManifestFile, ManifestWriter};
 use repo::BlobKind;
 use repo::chunk::Cutter;
@@ -13,6 +14,7 @@ use repo::saver::{Hand, Saver};
 use repo::stream::StreamSaver;
 use repo::tree::TreeGatherer;
 
+use super::misfits::Misfit;
 use super::read::FileRead;
 use crate::error::{EngineError, Result};
 use crate::writing::{FileCounts, Order, plain_node};
@@ -39,10 +41,21 @@ pub(super) struct Seen {
     /// Bytes of the files themselves.
     pub(super) size: u64,
     pub(super) counts: FileCounts,
+    /// Pages that do not fit their checksums, each with its file: the end of the backup says which of them are damaged.
+    misfits: Vec<(String, Misfit)>,
     /// What is wrong, in words.
     pub(super) problems: Vec<String>,
     /// Tablespaces, by the names of their links.
     pub(super) tablespaces: Vec<String>,
+}
+
+impl Seen {
+    /// The backup went from `start` to `stop`: pages that WAL does not make whole are damaged.
+    pub(super) fn judge(&mut self, start: Lsn, stop: Lsn) {
+        let misfits = std::mem::take(&mut self.misfits).into_iter();
+        let damaged = misfits.filter(|(_, misfit)| !misfit.is_made_whole(start, stop));
+        self.problems.extend(damaged.map(|(path, misfit)| misfit.words(&path)));
+    }
 }
 
 impl<'a> Gathering<'a> {
@@ -110,7 +123,7 @@ impl<'a> Gathering<'a> {
     }
 
     fn noted(&mut self, path: &[u8], read: FileRead) -> Result<Node> {
-        let FileRead { mut entry, content, crc, source_size, damaged } = read;
+        let FileRead { mut entry, content, crc, source_size, misfits } = read;
         settle(&mut entry);
         let stands = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => [&path[..=slash], &entry.name[..]].concat(),
@@ -125,9 +138,7 @@ impl<'a> Gathering<'a> {
         let counts = &mut self.seen.counts;
         *(if is_incremental { &mut counts.changed } else { &mut counts.new }) += 1;
         let path = String::from_utf8_lossy(path);
-        self.seen.problems.extend(
-            damaged.into_iter().map(|page| format!("page {page} of {path} does not fit its checksum")),
-        );
+        self.seen.misfits.extend(misfits.into_iter().map(|misfit| (path.to_string(), misfit)));
         Ok(Node { entry, content, subtree: None })
     }
 
@@ -137,7 +148,7 @@ impl<'a> Gathering<'a> {
         let Node { mut entry, content, .. } = plain_node(name, bytes.len() as u64, content, order);
         self.own(&mut entry)?;
         let crc = crc32c::crc32c(bytes);
-        let read = FileRead { entry, content, crc, source_size: bytes.len() as u64, damaged: vec![] };
+        let read = FileRead { entry, content, crc, source_size: bytes.len() as u64, misfits: vec![] };
         let node = self.noted(name.as_bytes(), read)?;
         self.put_into_root(node)
     }

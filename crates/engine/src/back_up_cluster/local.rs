@@ -30,7 +30,7 @@ use super::earlier::{Beside, ELSEWHERE, Earlier};
 use super::gather::{Gathering, Seen};
 use super::pace::Pace;
 use super::read::{FileRead, PIECE_LEN, Reading};
-use super::{Begun, Saved, elsewhere, log, marker};
+use super::{Begun, Saved, Waited, elsewhere, log, marker};
 use crate::cluster_manifest::{ClusterManifest, PG_CONTROL, link_name};
 use crate::cutter;
 use crate::error::{EngineError, Result};
@@ -51,7 +51,7 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
     let Begun { facts, writing, .. } = begun;
     // The archive is asked while the server makes its checkpoint.
     let archived = || ArchivedLog::list(&writing.repository, facts.system_id, facts.segment_size());
-    let (mut mode, earlier) = match begun.source.full {
+    let ((mut mode, checkpoint), earlier) = match begun.source.full {
         true => begin(begun, data)?,
         false => {
             let (begin, archived) = both(|| begin(begun, data), archived);
@@ -60,10 +60,12 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
             (mode, whole.flatten())
         }
     };
+    let began = Instant::now();
     let changes = match &earlier {
         Some(earlier) if facts.summarizes => changes(begun, &mut mode, earlier)?,
         _ => None,
     };
+    let waited = Waited { checkpoint, summarizer: began.elapsed(), ..Waited::default() };
     let owners = Owners::read(Path::new("/etc")).map_err(EngineError::io("reading /etc/passwd"))?;
     let local = Local { begun, data, owners: Arc::new(owners), earlier: earlier.as_ref(), changes };
     let (link, seen, stopped, stopped_at) = local.save(&mut mode)?;
@@ -76,14 +78,16 @@ pub(super) fn save(begun: &Begun<'_>, data: &Path) -> Result<Saved> {
     {
         (begun.source.tell)(&format!("the mark of an earlier backup is left on the server: {error}"));
     }
-    Ok(Saved { link, seen, stopped, stopped_at, marker, earlier })
+    Ok(Saved { link, seen, stopped, stopped_at, marker, earlier, waited })
 }
 
-/// A cluster in backup mode, and the backup that this one can be an increment of.
-fn begin(begun: &Begun<'_>, data: &Path) -> Result<(BackupMode, Option<Earlier>)> {
+/// A cluster in backup mode, how long that took, and the backup that this one can be an increment of.
+fn begin(begun: &Begun<'_>, data: &Path) -> Result<((BackupMode, Duration), Option<Earlier>)> {
     let Begun { server, facts, source, order, .. } = begun;
     let label = format!("mainstay {}", order.source);
+    let began = Instant::now();
     let mode = BackupMode::start(server, &label, source.fast, &order.cancel)?;
+    let checkpoint = began.elapsed();
     // The directory has the slot that the server has just made for this session, or it is another server's.
     if mode.slot().is_some_and(|slot| !data.join("pg_replslot").join(slot).is_dir()) {
         return Err(elsewhere(facts));
@@ -94,9 +98,9 @@ fn begin(begun: &Begun<'_>, data: &Path) -> Result<(BackupMode, Option<Earlier>)
     let earlier = if source.full { None } else { Earlier::find(begun, &is_marked)? };
     if earlier.as_ref().is_some_and(|earlier| !earlier.leads_to(mode.timeline(), mode.start_lsn())) {
         (source.tell)(&format!("{ELSEWHERE}, so this backup is a full one"));
-        return Ok((mode, None));
+        return Ok(((mode, checkpoint), None));
     }
-    Ok((mode, earlier))
+    Ok(((mode, checkpoint), earlier))
 }
 
 /// What the server's summaries say has changed since then; nothing where they do not reach to here in time.
@@ -133,7 +137,6 @@ impl Local<'_> {
         let mut gathering = Gathering::begin(saver, &cutter, manifest)?;
         let reading = Reading {
             saver,
-            start: mode.start_lsn(),
             has_checksums: facts.has_checksums,
             pace: Pace::new(source.rate_kib_max, cores(), source.tell),
             progress: order.progress.clone(),
@@ -144,6 +147,7 @@ impl Local<'_> {
         let stopped = mode.stop(&order.cancel)?;
         let stopped_at = Timestamp::now();
         refuse_new_tablespaces(&gathering.seen, &stopped)?;
+        gathering.seen.judge(stopped.start, stopped.stop);
         gathering.made(BACKUP_LABEL, label(&stopped, earlier).as_bytes(), order)?;
         if !stopped.tablespace_map.is_empty() {
             gathering.made(TABLESPACE_MAP, stopped.tablespace_map.as_bytes(), order)?;
@@ -197,7 +201,7 @@ impl Local<'_> {
         entry.metadata.size = bytes.len() as u64;
         let content = vec![saver.hand()?.save(BlobKind::Data, &bytes)?.id];
         let (crc, source_size) = (crc32c::crc32c(&bytes), bytes.len() as u64);
-        let read = FileRead { entry, content, crc, source_size, damaged: vec![] };
+        let read = FileRead { entry, content, crc, source_size, misfits: vec![] };
         gathering.control(PG_CONTROL.as_bytes(), read)
     }
 }

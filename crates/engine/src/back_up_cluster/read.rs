@@ -1,8 +1,7 @@
 //! One file of a cluster into the repository: in aligned pieces, its pages compared with their checksums.
 //!
-//! Pages do not move within a file, so pieces of a fixed length find again what did not change. A page that does not fit
-//! its checksum may just be being written: it is read again, and only what stays wrong is damage; a page that was changed
-//! since the backup began is made whole by WAL, whatever was read of it.
+//! Pages do not move within a file, so pieces of a fixed length find again what did not change. Every page that is read is
+//! compared, also where only those that changed are taken: one that does not fit is taken, too, and [`misfits`] judges it.
 
 use std::sync::Arc;
 
@@ -20,20 +19,17 @@ use model::lsn::Lsn;
 use model::progress::Progress;
 use pg::data_directory::RelationFile;
 use pg::incremental::{self, IncrementalHeader};
-use pg::page::{self, PAGE_LEN, Page, SEGMENT_PAGES};
+use pg::page::{self, PAGE_LEN, SEGMENT_PAGES};
 use repo::BlobKind;
 use repo::saver::{Content, Hand, Saver};
 
+use super::misfits::{self, Misfit};
 use super::pace::Pace;
 use super::walk::Place;
 use crate::error::{EngineError, Result};
 
 /// Bytes of a piece.
 pub(super) const PIECE_LEN: usize = 512 << 10;
-/// How often a page is read again that does not fit its checksum.
-const READ_AGAIN_MAX: u32 = 10;
-/// Pause before that: whoever writes it is done by then.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 /// How often a file is opened again that was replaced under its name.
 const OPEN_MAX: u32 = 10;
 /// A file of which more than this share changed is taken whole, in tenths.
@@ -72,14 +68,12 @@ pub(super) struct FileRead {
     /// Bytes of the file itself.
     pub(super) source_size: u64,
     /// Pages that do not fit their checksums.
-    pub(super) damaged: Vec<u32>,
+    pub(super) misfits: Vec<Misfit>,
 }
 
 /// What all readers know.
 pub(super) struct Reading<'a> {
     pub(super) saver: &'a Saver,
-    /// The backup began here.
-    pub(super) start: Lsn,
     pub(super) has_checksums: bool,
     pub(super) pace: Pace<'a>,
     pub(super) progress: Progress,
@@ -106,7 +100,7 @@ impl<'a> Reader<'a> {
         }
         let Some(mut file) = open(&job.place)? else { return Ok(None) };
         if let Some(relation) = job.relation
-            && let Some((pages, limit)) = self.changed(&mut *file, &job.take)?
+            && let Some((pages, limit)) = self.changed(&mut *file, relation, &job.take)?
         {
             return self.pages(&mut *file, relation, pages, limit).map(Some);
         }
@@ -115,7 +109,7 @@ impl<'a> Reader<'a> {
 
     fn whole(&mut self, file: &mut dyn Contents, relation: Option<RelationFile>) -> Result<FileRead> {
         let mut entry = file.entry().clone();
-        let (mut crc, mut damaged, mut size) = (0, vec![], 0u64);
+        let (mut crc, mut misfits, mut size) = (0, vec![], 0u64);
         let content = Content::new();
         let mut holes = Holes::default();
         let whole_len = entry.metadata.size;
@@ -135,8 +129,9 @@ impl<'a> Reader<'a> {
             piece.resize(wanted, 0);
             let count = file.read_at(size, &mut piece)?;
             piece.truncate(count);
-            if let Some(relation) = relation {
-                self.verify(file, relation, size, &mut piece, &mut damaged)?;
+            if let Some(relation) = relation.filter(|_| self.reading.has_checksums) {
+                let first = (size / PAGE_LEN as u64) as u32;
+                misfits.extend(misfits::find(file, relation, first.., &mut piece)?);
             }
             crc = crc32c::crc32c_append(crc, &piece);
             size += count as u64;
@@ -149,7 +144,7 @@ impl<'a> Reader<'a> {
             }
         }
         entry.metadata.size = size;
-        Ok(FileRead { entry, content: content.wait()?, crc, source_size: size, damaged })
+        Ok(FileRead { entry, content: content.wait()?, crc, source_size: size, misfits })
     }
 
     /// Small files are saved on this thread, so that several go on at one time; the pieces of large ones by all.
@@ -162,14 +157,19 @@ impl<'a> Reader<'a> {
     }
 
     /// The pages to take; nothing where it is most of them, or where the file does not consist of pages.
-    fn changed(&mut self, file: &mut dyn Contents, take: &Take) -> Result<Option<(Vec<u32>, Option<u32>)>> {
+    fn changed(
+        &mut self,
+        file: &mut dyn Contents,
+        relation: RelationFile,
+        take: &Take,
+    ) -> Result<Option<(Vec<u32>, Option<u32>)>> {
         let len = file.entry().metadata.size;
         if !len.is_multiple_of(PAGE_LEN as u64) || len / PAGE_LEN as u64 > SEGMENT_PAGES.into() {
             return Ok(None);
         }
         let count = (len / PAGE_LEN as u64) as u32;
         let (pages, limit) = match take {
-            Take::ChangedSince(since) => match self.scan(file, len, *since)? {
+            Take::ChangedSince(since) => match self.scan(file, relation, len, *since)? {
                 Some(pages) => (pages, None),
                 None => return Ok(None),
             },
@@ -186,9 +186,16 @@ impl<'a> Reader<'a> {
         Ok((pages.len() <= count as usize * CHANGED_TENTHS_MAX / 10).then_some((pages, limit)))
     }
 
-    /// Pages that changed since then, and those that were never written, of which nobody knows since when; nothing where
-    /// the file became shorter meanwhile.
-    fn scan(&mut self, file: &mut dyn Contents, len: u64, since: Lsn) -> Result<Option<Vec<u32>>> {
+    /// Pages that changed since then, those that were never written, of which nobody knows since when, and those that do not
+    /// fit their checksums, of which nobody knows anything; nothing where the file became shorter meanwhile.
+    fn scan(
+        &mut self,
+        file: &mut dyn Contents,
+        relation: RelationFile,
+        len: u64,
+        since: Lsn,
+    ) -> Result<Option<Vec<u32>>> {
+        let has_checksums = self.reading.has_checksums;
         let (mut pages, mut at) = (vec![], 0);
         while at < len {
             let wanted = (len - at).min(PIECE_LEN as u64) as usize;
@@ -196,7 +203,8 @@ impl<'a> Reader<'a> {
             let count = file.read_at(at, &mut self.buffer[..wanted])?;
             let first = (at / PAGE_LEN as u64) as u32;
             for (number, page) in (first..).zip(self.buffer[..count].as_chunks::<PAGE_LEN>().0) {
-                if page::is_new(page) || page::lsn(page) >= since {
+                let is_changed = page::is_new(page) || page::lsn(page) >= since;
+                if is_changed || has_checksums && !misfits::is_fit(page, relation, number) {
                     pages.push(number);
                 }
             }
@@ -221,7 +229,7 @@ impl<'a> Reader<'a> {
         let truncation = ((source_size / PAGE_LEN as u64) as u32).max(limit.unwrap_or(0).min(SEGMENT_PAGES));
         let header = IncrementalHeader { pages, truncation };
         let mut entry = incremental_entry(file.entry(), header.file_len());
-        let (content, mut damaged) = (Content::new(), vec![]);
+        let (content, mut misfits) = (Content::new(), vec![]);
         let mut piece = header.to_bytes();
         let mut crc = 0;
         let per_piece = PIECE_LEN / PAGE_LEN;
@@ -236,13 +244,15 @@ impl<'a> Reader<'a> {
                 let at = u64::from(*number) * PAGE_LEN as u64;
                 // What is gone at the end of the file by now stays zeros: WAL says that it was cut off.
                 file.read_at(at, bytes)?;
-                self.verify(file, relation, at, bytes, &mut damaged)?;
+            }
+            if self.reading.has_checksums {
+                misfits.extend(misfits::find(file, relation, numbers.iter().copied(), &mut piece)?);
             }
         }
         crc = crc32c::crc32c_append(crc, &piece);
         self.keep(piece, entry.metadata.size, &content)?;
         entry.metadata.size = header.file_len();
-        Ok(FileRead { entry, content: content.wait()?, crc, source_size, damaged })
+        Ok(FileRead { entry, content: content.wait()?, crc, source_size, misfits })
     }
 
     /// An incremental file without pages.
@@ -253,42 +263,7 @@ impl<'a> Reader<'a> {
         let entry = incremental_entry(source, bytes.len() as u64);
         let content = vec![self.hand.save(BlobKind::Data, &bytes)?.id];
         self.reading.progress.advance(source_size);
-        Ok(FileRead { entry, content, crc: crc32c::crc32c(&bytes), source_size, damaged: vec![] })
-    }
-
-    /// Compare the pages in `bytes`, which were read from `at` on, with their checksums.
-    fn verify(
-        &self,
-        file: &mut dyn Contents,
-        relation: RelationFile,
-        at: u64,
-        bytes: &mut [u8],
-        damaged: &mut Vec<u32>,
-    ) -> Result<()> {
-        if !self.reading.has_checksums {
-            return Ok(());
-        }
-        let first = relation.segment * SEGMENT_PAGES + (at / PAGE_LEN as u64) as u32;
-        for (number, page) in (first..).zip(bytes.as_chunks_mut::<PAGE_LEN>().0) {
-            let mut attempts = 0;
-            while !self.is_fine(page, number) {
-                if attempts == READ_AGAIN_MAX {
-                    damaged.push(number);
-                    break;
-                }
-                attempts += 1;
-                std::thread::sleep(PAUSE);
-                let place = u64::from(number - relation.segment * SEGMENT_PAGES) * PAGE_LEN as u64;
-                if file.read_at(place, page)? < PAGE_LEN {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn is_fine(&self, page: &Page, number: u32) -> bool {
-        page::is_sound(page, number) || page::lsn(page) >= self.reading.start
+        Ok(FileRead { entry, content, crc: crc32c::crc32c(&bytes), source_size, misfits: vec![] })
     }
 
     fn zeros(&mut self) -> Result<(Digest, u32)> {

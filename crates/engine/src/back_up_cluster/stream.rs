@@ -6,6 +6,7 @@
 //! others and is looked at then. Invariant: where there is doubt, before or behind the first byte, all of it is sent anew.
 
 use std::cell::OnceCell;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use pg::backup_label::{BACKUP_LABEL, BackupLabel};
@@ -21,10 +22,11 @@ use repo::RepoError;
 use super::archive::{ArchivedLog, without_gap};
 use super::earlier::{ELSEWHERE, Earlier, NO_MARK};
 use super::receive::Receiving;
-use super::{Begun, Saved, marker};
+use super::{Begun, Saved, Waited, marker};
 use crate::catalog;
 use crate::cluster_manifest::link_name;
 use crate::error::{EngineError, Result};
+use crate::writing::Order;
 
 /// What was asked for, or why it cannot be had of an increment, in words.
 type Doubtful<T> = std::result::Result<T, String>;
@@ -85,6 +87,8 @@ fn choose(begun: &Begun<'_>) -> Result<Option<Earlier>> {
 struct Started {
     backup: BaseBackup,
     limits: Limits,
+    /// How long the server took before it sent anything.
+    checkpoint: Duration,
     /// The slot for which the server keeps the WAL of this backup; it goes with the conversation.
     held: Option<SlotName>,
 }
@@ -92,18 +96,20 @@ struct Started {
 /// Let the server send everything, or what changed since `earlier`.
 fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> {
     let Begun { facts, writing, source, order, .. } = begun;
-    let Started { mut backup, limits, held } = match start(begun, earlier.as_ref())? {
+    let Started { mut backup, limits, checkpoint, held } = match start(begun, earlier.as_ref())? {
         Ok(started) => started,
         Err(doubt) => return Ok(Err(doubt)),
     };
     order.progress.begin("receiving", 0);
     let (start, begun_on) = (backup.start_lsn(), backup.timeline());
     let mut receiving = Receiving::begin(&writing.saver, order, &limits)?;
-    while let Some(entry) = backup.next_entry()? {
-        order.cancel.check()?;
-        receiving.take(entry)?;
-        let is_of_another = receiving.marker().is_some() && !is_marked(earlier.as_ref(), &receiving);
-        if is_of_another || receiving.doubt().is_some() {
+    loop {
+        let taken = take_next(&mut backup, &mut receiving, earlier.as_ref(), order);
+        // Also where it ended the backup: what it found is worth knowing.
+        for warning in backup.take_warnings() {
+            (source.tell)(&format!("the server warns: {}", warning.message));
+        }
+        if !taken? {
             break;
         }
     }
@@ -135,7 +141,22 @@ fn send(begun: &Begun<'_>, earlier: Option<Earlier>) -> Result<Doubtful<Saved>> 
     let position = earlier.as_ref().map_or(0, |earlier| earlier.links.len());
     let (link, seen) = receiving.finish(&link_name(position))?;
     let stopped = Stopped { start, stop, timeline, label, tablespace_map: String::new() };
-    Ok(Ok(Saved { link, seen, stopped, stopped_at, marker: slot.flatten(), earlier }))
+    let waited = Waited { checkpoint, ..Waited::default() };
+    Ok(Ok(Saved { link, seen, stopped, stopped_at, marker: slot.flatten(), earlier, waited }))
+}
+
+/// Take the next file, if there is one, and if it is worth going on.
+fn take_next(
+    backup: &mut BaseBackup,
+    receiving: &mut Receiving<'_>,
+    earlier: Option<&Earlier>,
+    order: &Order,
+) -> Result<bool> {
+    let Some(entry) = backup.next_entry()? else { return Ok(false) };
+    order.cancel.check()?;
+    receiving.take(entry)?;
+    let is_of_another = receiving.marker().is_some() && !is_marked(earlier, receiving);
+    Ok(!is_of_another && receiving.doubt().is_none())
 }
 
 /// Ask the server for it, and where relations were cut off since `earlier`.
@@ -170,16 +191,18 @@ fn start(begun: &Begun<'_>, earlier: Option<&Earlier>) -> Result<Doubtful<Starte
         parent,
         ..Options::default()
     };
+    let began = Instant::now();
     let backup = match BaseBackup::start(server, &options) {
         Err(error) if earlier.is_some() && is_refusal(&error) => {
             return Ok(Err(format!("the server makes no increment: {error}")));
         }
         started => started?,
     };
+    let checkpoint = began.elapsed();
     if earlier.is_some_and(|earlier| !earlier.leads_to(backup.timeline(), backup.start_lsn())) {
         return Ok(Err(ELSEWHERE.to_owned()));
     }
-    Ok(limits(begun, earlier, &backup).map(|limits| Started { backup, limits, held }))
+    Ok(limits(begun, earlier, &backup).map(|limits| Started { backup, limits, checkpoint, held }))
 }
 
 /// Let the server keep the WAL that it will send at the end. Where it makes no slot, it may remove that sooner, which ends the

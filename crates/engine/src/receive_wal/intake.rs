@@ -113,7 +113,32 @@ impl<'a> Intake<'a> {
 
     /// What the server may be told.
     pub(super) fn progress(&self) -> Flushed {
-        // Nobody reads here what is applied, so a commit that waits for that waits for the disk.
-        Flushed { written: self.written, flushed: self.flushed, applied: self.flushed }
+        // Nobody reads here what is applied, and what is only written is lost with this machine: a commit that waits for either
+        // waits for the disk.
+        Flushed { written: self.flushed, flushed: self.flushed, applied: self.flushed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::lsn::SystemId;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_told_to_be_written_is_on_its_way_to_the_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let spool = Spool::open(root.path(), SystemId(7)).unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let mut intake = Intake::new(&spool, Timeline(1), size, size.start_of(SegmentNo(3)));
+        let told = |intake: &Intake<'_>| {
+            let Flushed { written, flushed, applied } = intake.progress();
+            assert!(written == flushed && applied == flushed, "{written} {flushed} {applied}");
+            written
+        };
+        assert!(intake.take(&vec![7; (1 << 20) + 10]).unwrap());
+        assert_eq!(told(&intake), size.start_of(SegmentNo(4)));
+        intake.sync().unwrap();
+        assert_eq!(told(&intake), Lsn(size.start_of(SegmentNo(4)).0 + 10));
     }
 }

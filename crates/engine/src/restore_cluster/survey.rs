@@ -1,8 +1,10 @@
 //! A stored cluster, looked at before anything of it is written: what it is, how large, and whether all of it is there.
 //!
-//! Invariant: what passes here has a sound pg_control and backup_label of the same cluster, and every piece of every link
-//! in the index. So a chain without a link, or a backup without its label (pitfall 11), costs nobody's directory.
+//! Invariant: what passes here has a sound pg_control and backup_label of the same cluster, every piece of every link
+//! in the index, and the packs that the index names in the store. So a chain without a link, or a backup without its label
+//! (pitfall 11), costs nobody's directory.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use model::lsn::{Lsn, SystemId};
@@ -16,9 +18,10 @@ use repo::node::Node;
 use repo::snapshot_file::SnapshotFile;
 use repo::{BlobKind, RepoError, Repository};
 
-use super::links::{Links, Met};
+use super::links::{Draft, Links, Met};
 use super::merged::{Stored, needed};
 use super::order::{ClusterOrder, ClusterPlan};
+use super::packs;
 use super::selection::Selection;
 use super::sites::{locate, plan_destinations};
 use crate::catalog;
@@ -151,7 +154,7 @@ pub(super) fn select(
 /// Where everything would go, and how much it is.
 pub(super) fn survey(
     found: &Found,
-    index: &Index,
+    stored: Stored<'_>,
     trees: &mut TreeSource<'_>,
     selection: &Selection,
     order: &ClusterOrder<'_>,
@@ -177,18 +180,21 @@ pub(super) fn survey(
         destinations,
         has_configuration: false,
     };
-    let (mut walk, mut zero_blobs) = (found.links.walk(), ZeroBlobs::default());
+    let (mut walk, mut zero_blobs, mut packs) = (found.links.walk(), ZeroBlobs::default(), HashSet::new());
     while let Some(met) = walk.next(trees) {
         order.cancel.check()?;
         let Met::File(draft) = met? else { continue };
         let len = draft.len_max();
         let is_zeros = selection.is_zeros(&draft.path);
-        let (mut stored, mut holes) = (0, 0);
+        let (mut stored_bytes, mut holes) = (0, 0);
         // Of a file with several versions, pages of the newer ones lie within the zeros of the older.
         let may_have_holes = !draft.is_merged();
         for id in draft.versions.iter().flat_map(|version| &version.content) {
-            let place = index.require(BlobKind::Data, id)?;
-            stored += u64::from(place.length);
+            let place = stored.index.require(BlobKind::Data, id)?;
+            stored_bytes += u64::from(place.length);
+            if !is_zeros {
+                packs.insert(place.pack);
+            }
             let is_hole = may_have_holes && zero_blobs.has(id, &place);
             holes += if is_hole { u64::from(place.plain_length()) } else { 0 };
         }
@@ -202,8 +208,10 @@ pub(super) fn survey(
         plan.destinations[number].bytes += len.saturating_sub(holes);
         plan.bytes += len;
         plan.holes += holes;
-        plan.stored_bytes += stored;
+        plan.stored_bytes += stored_bytes;
     }
+    let is_read = |draft: &Draft| !selection.is_zeros(&draft.path);
+    packs::verify(&packs, stored, (&found.links, trees), is_read)?;
     Ok(plan)
 }
 

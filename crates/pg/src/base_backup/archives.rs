@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use model::lsn::{Lsn, Timeline};
 
 use super::options::{ONE_STREAM, Options, command, has_manifest};
-use crate::wire::{Answer, Body, Conversation, Piece, Rows, Value, WireError, readable};
+use crate::wire::{Answer, Body, Conversation, Piece, Rows, ServerError, Value, WireError, readable};
 
 /// The archive of the data directory in the one stream.
 const MAIN_ARCHIVE: &str = "base.tar";
@@ -95,6 +95,11 @@ impl Archives {
             begun: 0,
             is_inside: is_one_stream,
         })
+    }
+
+    /// What the server has warned of since this was asked last.
+    pub(super) fn take_warnings(&mut self) -> Vec<ServerError> {
+        self.server.take_warnings()
     }
 
     /// What comes next.

@@ -10,7 +10,7 @@ use model::lsn::{Lsn, Timeline};
 use super::archives::{Archives, Position, Step, Tablespace};
 use super::options::{INCREMENTS, Options};
 use super::tar::{BLOCK_LEN, Head, Kind, padding, read_head};
-use crate::wire::{Answer, Conversation, WireError};
+use crate::wire::{Answer, Conversation, ServerError, WireError};
 
 /// The checkpoint before a backup, and the wait for an archiver behind it, may take long, and the server is silent.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -117,6 +117,12 @@ impl BaseBackup {
                 return Ok(Some(self.entry(head)));
             }
         }
+    }
+
+    /// What the server has warned of since this was asked last, also where it then ended the backup: pages that do not fit their
+    /// checksums, by file and block.
+    pub fn take_warnings(&mut self) -> Vec<ServerError> {
+        self.archives.take_warnings()
     }
 
     /// The end, once [`BaseBackup::next_entry`] has given nothing, and the conversation for more.

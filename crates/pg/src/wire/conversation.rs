@@ -11,7 +11,7 @@ use postgres_protocol::message::frontend::{self, CopyData};
 
 use super::body::{columns, readable, row};
 use super::connect::{Way, connect, shown, ways};
-use super::error::WireError;
+use super::error::{ServerError, WireError};
 use super::frames::{Frame, Frames};
 use super::login::{Greeting, Purpose, log_in};
 use super::passfile::{self, Wanted};
@@ -122,6 +122,11 @@ impl Conversation {
     /// Whether nobody on the way can read along.
     pub fn is_private(&self) -> bool {
         self.frames.socket().is_private()
+    }
+
+    /// What the server has warned of since this was asked last.
+    pub fn take_warnings(&mut self) -> Vec<ServerError> {
+        self.frames.take_warnings()
     }
 
     /// Wait for at most that long whenever the server has to say something; a minute, unless set.

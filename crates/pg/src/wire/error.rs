@@ -11,7 +11,7 @@ use model::cancel::Cancelled;
 /// The server's own words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerError {
-    /// `ERROR`, `FATAL` or `PANIC`.
+    /// `ERROR`, `FATAL` or `PANIC`; `WARNING` where it goes on.
     pub severity: String,
     /// Five characters that name what happened (PostgreSQL manual, appendix A).
     pub sqlstate: String,

@@ -2,7 +2,7 @@
 //!
 //! Form: one byte that says which kind, four with the length of themselves and the rest (big-endian), the rest.
 //! Invariant: memory is taken for bytes that came, never for bytes that a length promises, and a length beyond the
-//! limit ends the conversation.
+//! limit ends the conversation. A server's warnings are kept for whoever asks for them.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use model::cancel::CancelToken;
 
 use super::body::server_error;
-use super::error::WireError;
+use super::error::{ServerError, WireError};
 use super::socket::Socket;
 
 /// Bytes of a message at most, before the server has shown who it is: libpq takes 30,000.
@@ -23,6 +23,8 @@ const MESSAGE_LEN_MAX: usize = 16 << 20;
 const READ_LEN: usize = 128 << 10;
 /// Kind and length.
 const HEAD_LEN: usize = 5;
+/// Warnings at most that are kept: of the pages of one file a base backup tells five.
+const WARNINGS_MAX: usize = 100;
 /// How long a server is waited for, unless said otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -44,6 +46,7 @@ pub(crate) struct Frames {
     /// For how long nothing may come.
     patience: Duration,
     cancel: CancelToken,
+    warnings: Vec<ServerError>,
 }
 
 impl Frames {
@@ -55,6 +58,7 @@ impl Frames {
             len_max: STRANGE_LEN_MAX,
             patience: PATIENCE,
             cancel: cancel.clone(),
+            warnings: Vec::new(),
         }
     }
 
@@ -78,11 +82,22 @@ impl Frames {
         self.next_before(until)?.ok_or(WireError::Silent(self.patience))
     }
 
-    /// The next message, or nothing if none is there at `until`; notices are passed over, an error is an error.
+    /// What the server has warned of since this was asked last.
+    pub(crate) fn take_warnings(&mut self) -> Vec<ServerError> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// The next message, or nothing if none is there at `until`; warnings are kept, other notices passed over, an error is an
+    /// error.
     pub(crate) fn next_before(&mut self, until: Instant) -> Result<Option<Frame>, WireError> {
         while let Some(frame) = self.any_before(until)? {
             match frame.kind {
-                b'N' | b'S' | b'A' => {}
+                b'N' => {
+                    let is_warning = |notice: &ServerError| notice.severity == "WARNING";
+                    let warning = server_error(&frame.body).ok().filter(is_warning);
+                    self.warnings.extend(warning.filter(|_| self.warnings.len() < WARNINGS_MAX));
+                }
+                b'S' | b'A' => {}
                 b'E' => return Err(WireError::Server(Box::new(server_error(&frame.body)?))),
                 _ => return Ok(Some(frame)),
             }
@@ -173,6 +188,21 @@ mod tests {
         assert!(frames.next_before(Instant::now()).unwrap().is_none());
         drop(theirs);
         assert!(matches!(frames.next(), Err(WireError::Closed)));
+    }
+
+    #[test]
+    fn what_the_server_warns_of_is_kept_and_other_notices_are_not() {
+        let (mut theirs, mut frames) = pair();
+        let notice = |severity: &str, words: &str| {
+            let body = format!("S{severity}\0V{severity}\0C01000\0M{words}\0\0");
+            [&b"N"[..], &(body.len() as u32 + 4).to_be_bytes()[..], body.as_bytes()].concat()
+        };
+        let all = [notice("NOTICE", "all is well"), notice("WARNING", "block 5"), b"Z\0\0\0\x05I".to_vec()];
+        theirs.write_all(&all.concat()).unwrap();
+        assert_eq!(frames.next().unwrap().kind, b'Z');
+        let told: Vec<_> = frames.take_warnings().into_iter().map(|warning| warning.message).collect();
+        assert_eq!(told, ["block 5"]);
+        assert!(frames.take_warnings().is_empty());
     }
 
     #[test]

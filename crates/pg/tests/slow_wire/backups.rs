@@ -8,14 +8,20 @@ use std::process::{Command, Stdio};
 
 use model::lsn::Lsn;
 use pg::base_backup::{BaseBackup, Finished, Kind, Options};
+use pg::wire::Conversation;
 use testkit::postgres::{Postgres, installed};
 
 use crate::setting::{replication, revive, until};
 
 /// Take a backup into `data`, with tablespaces beside it; what it was in the end, and its start.
 pub(crate) fn take_into(server: &Postgres, data: &Path, options: &Options) -> (Finished, Lsn) {
+    take_over(replication(server), data, options)
+}
+
+/// The same over this conversation.
+pub(crate) fn take_over(talk: Conversation, data: &Path, options: &Options) -> (Finished, Lsn) {
     fs::create_dir(data).unwrap();
-    let mut backup = BaseBackup::start(replication(server), options).unwrap();
+    let mut backup = BaseBackup::start(talk, options).unwrap();
     let start = backup.start_lsn();
     let spaces: Vec<PathBuf> =
         backup.tablespaces().iter().map(|space| Path::new("pg_tblspc").join(space.oid.to_string())).collect();
@@ -161,17 +167,14 @@ fn a_death_of_the_server_ends_a_backup() {
 }
 
 #[test]
-fn a_broken_page_is_told_at_the_end() {
-    // initdb of 18 chooses checksums.
+fn a_broken_page_is_warned_of_by_file_and_block_and_told_at_the_end() {
     for bin_dir in installed() {
-        let server = Postgres::start_with(&bin_dir);
-        if server.psql("SHOW data_checksums") == "off" {
-            continue;
-        }
+        let server = Postgres::start_with_checksums(&bin_dir, &[]);
         server.psql("CREATE TABLE broken AS SELECT generate_series(1, 1000) x; CHECKPOINT");
-        let file = server.cluster().data_dir().join(server.psql("SELECT pg_relation_filepath('broken')"));
+        let name = server.psql("SELECT pg_relation_filepath('broken')");
+        let file = server.cluster().data_dir().join(&name);
         let mut page = fs::read(&file).unwrap();
-        page[5000] ^= 1;
+        page[8192 + 5000] ^= 1;
         fs::write(&file, page).unwrap();
         let mut backup = BaseBackup::start(replication(&server), &Options::default()).unwrap();
         let error = loop {
@@ -181,5 +184,8 @@ fn a_broken_page_is_told_at_the_end() {
             }
         };
         assert_eq!(error.sqlstate(), Some("XX001"), "{error}");
+        let warnings = backup.take_warnings();
+        let is_it = |words: &str| words.contains(&format!("{name}\", block 1:"));
+        assert!(warnings.iter().any(|warning| is_it(&warning.message)), "{warnings:?}");
     }
 }

@@ -4,12 +4,17 @@ use std::os::unix::fs::PermissionsExt;
 
 use model::cancel::CancelToken;
 use model::secret::Secret;
+use model::wal_name::{SegmentName, SegmentNo};
+use pg::base_backup::Options;
 use pg::connection::Connection;
+use pg::replication::{identify_system, segment_size};
 use pg::wire::{Conversation, Purpose, WireError};
 use testkit::certificate::Certificates;
 use testkit::postgres::{Postgres, of_major};
 
+use crate::backups::take_over;
 use crate::setting::{allow, open, show_certificate};
+use crate::wal::{read_to, stream};
 
 const USERS: &str = "
 SET password_encryption = 'md5';
@@ -81,6 +86,29 @@ fn every_way_to_log_in_is_spoken_with_every_server() {
     }
 }
 
+/// Also what is large: a backup, and the log as it is written.
+fn files_and_wal_come_over_tls(server: &Postgres, more: &str) {
+    let talk = || {
+        let talk = open(&as_user(server, "by_scram", Some("pencil"), more), Purpose::Replication).unwrap();
+        assert!(talk.is_private());
+        talk
+    };
+    let home = tempfile::tempdir_in(server.socket_dir()).unwrap();
+    let data = home.path().join("data");
+    let (finished, start) = take_over(talk(), &data, &Options::default());
+    assert!(finished.stop > start && data.join("global/pg_control").is_file());
+    let mut talk = talk();
+    let (size, who) = (segment_size(&mut talk).unwrap(), identify_system(&mut talk).unwrap());
+    let begin = size.segment_of(who.flushed);
+    server.psql("CREATE TABLE t AS SELECT generate_series(1, 20000) x; SELECT pg_switch_wal()");
+    let mut stream = stream(talk, None, who.timeline, size.start_of(begin));
+    let found = read_to(&mut stream, size.start_of(SegmentNo(begin.0 + 1)));
+    let name = SegmentName::new(who.timeline, begin, size).to_string();
+    let file = std::fs::read(server.cluster().data_dir().join("pg_wal").join(name)).unwrap();
+    assert!(found.starts_with(&file), "{} bytes came", found.len());
+    stream.close();
+}
+
 #[test]
 fn tls_means_what_libpq_says() {
     let certificates = Certificates::make();
@@ -106,6 +134,7 @@ fn tls_means_what_libpq_says() {
             let more = format!("sslmode={mode} {root} channel_binding=require");
             assert_eq!(said("by_scram", &more).unwrap(), "by_scram true", "{mode}");
         }
+        files_and_wal_come_over_tls(&server, &format!("sslmode=verify-full {root} channel_binding=require"));
         // In TLS a password in the clear is one that nobody on the way reads.
         assert_eq!(said("by_clear", &format!("sslmode=verify-full {root}")).unwrap(), "by_clear true");
         // pg_hba.conf wants the other way.

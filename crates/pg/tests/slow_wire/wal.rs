@@ -14,7 +14,12 @@ use testkit::postgres::{Postgres, of_major};
 use crate::backups::take_into;
 use crate::setting::{self, replication, until};
 
-fn stream(server: Conversation, slot: Option<&SlotName>, timeline: Timeline, start: Lsn) -> WalStream {
+pub(crate) fn stream(
+    server: Conversation,
+    slot: Option<&SlotName>,
+    timeline: Timeline,
+    start: Lsn,
+) -> WalStream {
     match WalStream::start(server, slot, timeline, start).unwrap() {
         Started::Streams(stream) => stream,
         Started::Ended { next, .. } => panic!("ended, goes on at {next:?}"),
@@ -22,7 +27,7 @@ fn stream(server: Conversation, slot: Option<&SlotName>, timeline: Timeline, sta
 }
 
 /// Everything up to `end` at least.
-fn read_to(stream: &mut WalStream, end: Lsn) -> Vec<u8> {
+pub(crate) fn read_to(stream: &mut WalStream, end: Lsn) -> Vec<u8> {
     let mut found = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(30);
     while stream.position() < end {

@@ -1,10 +1,11 @@
 //! `backup create`: one database, all databases of a server, a whole cluster, or a directory.
 
+use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::back_up_cluster::{ClusterReport, ClusterSource, back_up_cluster};
+use engine::back_up_cluster::{ClusterReport, ClusterSource, Waited, back_up_cluster};
 use engine::back_up_dump::{DumpSource, back_up_dump};
 use engine::back_up_files::{DirectoryReport, DirectorySource, back_up_files};
 use engine::catch_up::whose;
@@ -43,6 +44,7 @@ impl Failure {
     }
 }
 
+mod waited;
 mod directory;
 mod places;
 
@@ -87,6 +89,8 @@ pub(crate) struct Made {
     copied: Vec<Copied>,
     /// What was not backed up, and places without a copy.
     pub(crate) failures: Vec<Failure>,
+    /// Of a cluster: how long its server was waited for.
+    waited: Option<Waited>,
 }
 
 /// Back up what `order` says into the first of `targets` that takes it, and copy it into the others. `begin` is asked about
@@ -111,12 +115,13 @@ pub(crate) fn back_up(
     let (mut places, clients) = (places?, clients?.unwrap_or_default());
     places.open.iter().try_for_each(&mut begin)?;
     let urls: Vec<_> = targets.iter().map(|target| target.url.clone()).collect();
-    let creating = Creating { order, names, urls: &urls, environment, face, cancel: cancel.clone() };
+    let (cancel_too, waited) = (cancel.clone(), Cell::new(None));
+    let creating = Creating { order, names, urls: &urls, environment, face, cancel: cancel_too, waited };
     let (records, mut failures) = creating.somewhere(&mut places, &clients)?;
     let sources: Vec<_> = records.iter().map(whose).collect();
     let copied = places.even_out(&sources, order.what.cluster, environment, cancel, face);
     failures.append(&mut places.failures);
-    Ok(Made { records, copied, failures })
+    Ok(Made { records, copied, failures, waited: creating.waited.take() })
 }
 
 struct Creating<'a> {
@@ -126,6 +131,8 @@ struct Creating<'a> {
     environment: &'a Environment,
     face: &'a Face,
     cancel: CancelToken,
+    /// How long the server of a cluster was waited for.
+    waited: Cell<Option<Waited>>,
 }
 
 /// What was backed up, and what was not.
@@ -228,12 +235,14 @@ impl Creating<'_> {
             tell: &tell,
         };
         self.timed("cluster", self.label(None), |order| {
-            let ClusterReport { record, link, files, increments, .. } =
+            let ClusterReport { record, link, files, increments, waited, .. } =
                 back_up_cluster(&place.repository, &source, order)?;
-            self.face.note(&match link {
-                0 => format!("cluster: full, {files} files"),
-                link => format!("cluster: increment {link}, {files} files, of {increments} what changed"),
-            });
+            let kind = match link {
+                0 => format!("full, {files} files"),
+                link => format!("increment {link}, {files} files, of {increments} what changed"),
+            };
+            self.face.note(&format!("cluster: {kind}; {}", waited::words(&waited)));
+            self.waited.set(Some(waited));
             Ok(record)
         })
     }
@@ -331,7 +340,7 @@ impl Creating<'_> {
 }
 
 fn show(made: &Made, used: &Use, face: &Face) {
-    let Made { records, copied, failures } = made;
+    let Made { records, copied, failures, waited } = made;
     for Failure { source, destination, error } in failures {
         match source.as_str() {
             "" => face.status(&format!("copy failed destination={destination}: {}", error.message)),
@@ -344,7 +353,7 @@ fn show(made: &Made, used: &Use, face: &Face) {
     let copied = copied.iter().map(
         |Copied { location, count, wal }| json!({ "location": location, "backups": count, "walFiles": wal }),
     );
-    let document = json!({
+    let mut document = json!({
         "message": format!("{} backups made, {} failed", records.len(), failures.len()),
         "record": records.first(),
         "records": records,
@@ -352,6 +361,9 @@ fn show(made: &Made, used: &Use, face: &Face) {
         "copies": copied.collect::<Vec<_>>(),
         "requests": used.to_json(),
     });
+    if let Some(waited) = waited {
+        waited::add(waited, &mut document);
+    }
     face.result(&document, String::new);
 }
 

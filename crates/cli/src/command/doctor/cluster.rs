@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ::store::open::local_path;
-use config::configuration::{Configuration, Source, Tenant, What};
+use config::configuration::{Configuration, Tenant, What};
 use engine::EngineError;
 use jiff::SignedDuration;
 use model::wal_name::{SegmentNo, SegmentSize, WalName};
@@ -15,12 +15,12 @@ use repo::Repository;
 use repo::wal_object::StoredWal;
 
 use super::Finding;
-use crate::arguments::{Global, ServerArgs};
+use crate::arguments::Global;
+use crate::database;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::target::Target;
-use crate::{database, password};
 
 /// What is said of a cluster itself.
 const AREA: &str = "cluster";
@@ -139,7 +139,7 @@ pub(super) fn look_at_configured(
                 repository: repository.as_deref().ok(),
                 directory: local_path(&tenant.repository.url.value).ok(),
             };
-            match server(source, address, bin_dir, environment, face) {
+            match database::of_source(source, address, bin_dir, environment, face) {
                 Ok(server) => findings.extend(look_at(&asked, &server)),
                 Err(error) => {
                     let error = error.named(asked.subject.trim_end_matches(": "));
@@ -149,24 +149,6 @@ pub(super) fn look_at_configured(
         }
     }
     findings
-}
-
-/// The server of a source, with its password.
-fn server(
-    source: &Source,
-    address: &str,
-    bin_dir: Option<&Path>,
-    environment: &Environment,
-    face: &Face,
-) -> Result<Server> {
-    let reference = source.password.as_ref().map(|given| &given.value);
-    let secret = reference.map(|reference| password::referenced(reference, environment)).transpose()?;
-    let secret = secret.map(|secret| ("PGPASSWORD".to_owned(), secret.expose().to_owned()));
-    let environment = environment.with(secret, face, |_| ());
-    let order = ServerArgs { pg_bin_dir: bin_dir.map(Path::to_owned), ..ServerArgs::default() };
-    let clients = database::clients(bin_dir, environment.get("PATH"))?;
-    let session = database::session(Some(address), &order, &environment, face)?;
-    Ok(Server::open(clients.newest().map_err(EngineError::from)?, &session)?)
 }
 
 /// Look at a cluster.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use config::configuration::What;
 use engine::catalog;
 use engine::survey_wal::{SurveyedWal, survey_wal};
 use engine::wal_owner::owner;
@@ -13,21 +14,25 @@ use model::backup::BackupRecord;
 use model::lsn::{SystemId, Timeline};
 use model::size::ByteSize;
 use model::wal_name::SegmentNo;
+use pg::cluster_state::ClusterState;
 use pg::timeline_history::TimelineHistory;
 use repo::Repository;
 use serde_json::{Value, json};
 
-use crate::arguments::{Global, WalStatus};
+use crate::arguments::{Global, ServerArgs, WalStatus};
+use crate::command::sources::chosen;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
-use crate::place;
 use crate::table::table;
+use crate::{configured, database, place};
 
 /// One cluster, with what its words need.
 struct Found {
     survey: SurveyedWal,
     owners: BTreeMap<Timeline, String>,
+    /// What its server has written and is not archived, where that was asked.
+    lag_bytes: Option<u64>,
 }
 
 pub(super) fn run(global: &Global, order: &WalStatus, environment: &Environment, face: &Face) -> Result<()> {
@@ -39,7 +44,10 @@ pub(super) fn run(global: &Global, order: &WalStatus, environment: &Environment,
     let now = Timestamp::now();
     let records = catalog::list_readable(&repository)?.records;
     let found = clusters.into_iter().map(|system_id| look(&repository, system_id, &records, now));
-    let found: Vec<Found> = found.collect::<Result<_>>()?;
+    let mut found: Vec<Found> = found.collect::<Result<_>>()?;
+    if let Some(state) = ask(global, order, environment, face)? {
+        compare(&mut found, &state, face);
+    }
     let document = json!({ "clusters": found.iter().map(|found| found.value(now)).collect::<Vec<_>>() });
     face.result(&document, || match &found[..] {
         [] => "no WAL is archived here".to_owned(),
@@ -89,7 +97,54 @@ fn look(
         let known = owner(repository, system_id, timeline)?;
         owners.insert(timeline, known.map(|(_, owner)| owner.describe()).unwrap_or_default());
     }
-    Ok(Found { survey, owners })
+    Ok(Found { survey, owners, lag_bytes: None })
+}
+
+/// How far the log of the server is that flags or the source name, if they name one. One that is dead keeps nobody from seeing
+/// what is archived.
+fn ask(
+    global: &Global,
+    order: &WalStatus,
+    environment: &Environment,
+    face: &Face,
+) -> Result<Option<ClusterState>> {
+    let ServerArgs { db_host, db_port, db_user, pg_bin_dir, .. } = &order.server;
+    let is_named = db_host.is_some() || db_port.is_some() || db_user.is_some();
+    let configuration;
+    let server = match order.source.as_ref().filter(|source| source.contains('/')) {
+        _ if is_named => database::of_flags(None, &order.server, environment, face),
+        None => return Ok(None),
+        Some(name) => {
+            configuration = configured::required(global)?;
+            let meant = chosen(&configuration, std::slice::from_ref(name))?;
+            let mut clusters = meant.iter().filter_map(|one| match &one.source.what.value {
+                What::Cluster(address) => Some((one.source, address.as_str())),
+                _ => None,
+            });
+            let Some((source, address)) = clusters.next() else { return Ok(None) };
+            database::of_source(source, address, pg_bin_dir.as_deref(), environment, face)
+        }
+    };
+    match server.and_then(|server| Ok(ClusterState::ask(&server)?)) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) => {
+            face.warn(&format!("how far the log of the server is cannot be told: {}", error.message));
+            Ok(None)
+        }
+    }
+}
+
+/// How far the archive of the server's cluster is behind it.
+fn compare(found: &mut [Found], state: &ClusterState, face: &Face) {
+    let Some(one) = found.iter_mut().find(|one| one.survey.status.system_id == state.system_id) else {
+        face.warn(&format!(
+            "the server is of the cluster {}, of which no WAL is shown here",
+            state.system_id
+        ));
+        return;
+    };
+    let end = one.survey.status.end_before(state.timeline, one.survey.size);
+    one.lag_bytes = end.map(|end| state.lsn.0.saturating_sub(end.0));
 }
 
 impl Found {
@@ -99,11 +154,14 @@ impl Found {
 
     fn describe(&self, now: Timestamp) -> String {
         let status = &self.survey.status;
-        let newest = status.newest.map_or_else(String::new, |newest| {
-            format!(", the last one {} s ago", now.duration_since(newest).as_secs())
+        let newest = status.end_stored().map_or_else(String::new, |end| {
+            format!(", the last one {} s ago", now.duration_since(end).as_secs())
         });
+        let behind = self
+            .lag_bytes
+            .map_or_else(String::new, |bytes| format!(", {} behind the server", ByteSize(bytes)));
         let mut lines = vec![format!(
-            "cluster {}: {:.1} segments of {} an hour, {} stored{newest}",
+            "cluster {}: {:.1} segments of {} an hour, {} stored{newest}{behind}",
             status.system_id,
             status.segments_per_hour,
             ByteSize(self.survey.size.bytes()),
@@ -154,12 +212,14 @@ impl Found {
 
     fn value(&self, now: Timestamp) -> Value {
         let status = &self.survey.status;
-        let lag = status.newest.map(|newest| now.duration_since(newest).as_secs().to_string());
+        // Histories, and what is filled in later, are no progress.
+        let lag = status.end_stored().map(|end| now.duration_since(end).as_secs().to_string());
         json!({
             "systemId": status.system_id,
             "segmentSize": self.survey.size.bytes().to_string(),
             "newest": status.newest.map(|newest| newest.to_string()).unwrap_or_default(),
             "lagSeconds": lag.unwrap_or_default(),
+            "lagBytes": self.lag_bytes.map(|bytes| bytes.to_string()).unwrap_or_default(),
             "segmentsPerHour": status.segments_per_hour,
             "storedBytesPerHour": status.stored_per_hour,
             "openGaps": status.open_gaps(),
