@@ -1,7 +1,7 @@
 //! Which repository is meant, and opening it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +9,7 @@ use model::secret::Secret;
 use repo::cache::CacheDir;
 use repo::lease::Identity;
 use repo::threads::both;
-use repo::waiting::Waiting;
+use repo::waiting::{AtWork, Waiting};
 use repo::{RepoError, Repository};
 use store::Store;
 
@@ -139,12 +139,16 @@ fn taken_into_use(repository: Repository, environment: &Environment, face: &Face
 /// Who works alone deletes, which is soon over; one that died is taken for dead after half an hour.
 const WAIT_FOR_ONE_ALONE: Duration = Duration::from_secs(60 * 60);
 
+/// What this process is at.
+static AT_WORK: LazyLock<AtWork> = LazyLock::new(AtWork::default);
+
 fn waiting(face: &Face) -> Waiting {
     let face = face.clone();
     Waiting {
         at_most: WAIT_FOR_ONE_ALONE,
         tell: Arc::new(move |whom| face.note(&format!("waiting for {whom}"))),
         is_stopped: Arc::new(interrupt::is_asked),
+        at_work: AT_WORK.clone(),
     }
 }
 

@@ -53,6 +53,9 @@ pub fn foreign_origins(repository: &Repository, records: &[BackupRecord]) -> Res
     Ok(origins)
 }
 
+/// What is decided of each backup.
+pub type Planned = Vec<(BackupRecord, Verdict)>;
+
 /// Decide about every record of a repository by all that it says of them, as [`plan_forget`] does.
 ///
 /// # Errors
@@ -62,7 +65,7 @@ pub fn plan(
     policy: &Policy,
     records: Vec<BackupRecord>,
     now: Timestamp,
-) -> Result<Vec<(BackupRecord, Verdict)>> {
+) -> Result<Planned> {
     let foreign = foreign_origins(repository, &records)?;
     let received = receive_times(repository)?;
     let ended = |record: &BackupRecord| time_of(record, &received);
@@ -114,23 +117,29 @@ pub fn plan_forget(
     sources.into_values().flat_map(decide).collect()
 }
 
-/// Delete what the plan forgets; what was deleted comes back.
+/// Make a plan as `plan` does at a time, and delete what it forgets; what was deleted comes back. Returns the plan, and what
+/// is deleted. It is made behind the lease: who had to wait for one may have seen other backups before.
 ///
 /// # Errors
-/// [`EngineError::Refused`] where `now` is not what the store says it is. When the store fails; what was deleted before stays deleted.
+/// [`EngineError::Refused`] where the time is not what the store says it is. When the store fails; what was deleted before
+/// stays deleted.
 pub fn forget(
     repository: &Arc<Repository>,
-    plan: &[(BackupRecord, Verdict)],
+    plan: impl FnOnce(Timestamp) -> Result<Planned>,
     identity: &Identity,
     now: Timestamp,
     cancel: &CancelToken,
-) -> Result<Vec<BackupRecord>> {
+) -> Result<(Planned, Vec<BackupRecord>)> {
+    let begun = repository.clock().elapsed();
     let lease = Lease::beside(repository, "forget", identity)?;
+    let waited = repository.clock().elapsed().saturating_sub(begun);
+    let now = now.saturating_add(waited).unwrap_or(now);
     let stores = Timestamp::try_from(lease.began_at()).unwrap_or(Timestamp::MIN);
     if stores.duration_since(now).abs() > CLOCKS_APART_MAX {
         let reason = format!("it is {now:.0} here and {stores:.0} in the store, so nothing is forgotten");
         return Err(EngineError::Refused(reason));
     }
+    let plan = plan(now)?;
     let mut forgotten = vec![];
     for (record, _) in plan.iter().filter(|(_, verdict)| *verdict == Verdict::Forget) {
         cancel.check()?;
@@ -148,5 +157,5 @@ pub fn forget(
         }
     }
     drop(lease);
-    Ok(forgotten)
+    Ok((plan, forgotten))
 }

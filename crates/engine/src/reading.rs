@@ -14,7 +14,7 @@ use crate::error::Result;
 /// # Errors
 /// [`RepoError::InUse`] while somebody prunes.
 pub fn begin(repository: &Arc<Repository>, verb: &str, identity: &Identity) -> Result<Option<Lease>> {
-    match Lease::beside(repository, verb, identity) {
+    match Lease::reading(repository, verb, identity) {
         Ok(lease) => Ok(Some(lease)),
         Err(RepoError::Store(
             StoreError::Io { action: "write", .. }

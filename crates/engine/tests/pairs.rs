@@ -143,7 +143,7 @@ fn u8_no_verb_but_those_that_read_data_asks_the_cold_part_for_anything() {
     let policy = Policy { keep_last: Some(1), ..Policy::default() };
     let times = receive_times(&repository).unwrap();
     let plan = plan_forget(&policy, listed, &times, &HashMap::new(), &HashSet::new(), pair.world.now);
-    forget(&repository, &plan, &me(), Timestamp::now(), &CancelToken::new()).unwrap();
+    forget(&repository, |_| Ok(plan.clone()), &me(), Timestamp::now(), &CancelToken::new()).unwrap();
     unread(&pair, "forget");
     let plan = pair.prune(0, true);
     assert!(plan.removed_packs >= needed_by_first.len(), "{plan:?}");

@@ -61,12 +61,12 @@ fn a_held_backup_is_neither_deleted_nor_forgotten() {
     repository.clock().set(at(9));
     // Held after the plan was made.
     catalog::set_hold(&repository, &old, true).unwrap();
-    assert!(forget(&repository, &plan, &me(), at(9), &CancelToken::new()).unwrap().is_empty());
+    assert!(forget(&repository, |_| Ok(plan.clone()), &me(), at(9), &CancelToken::new()).unwrap().1.is_empty());
     let error = delete(&repository, &old, &me(), at(9)).unwrap_err();
     assert_eq!(error.to_string(), format!("backup {} is on hold", old.id));
     catalog::set_hold(&repository, &old, false).unwrap();
     assert!(!catalog::find(&repository, old.id.as_str()).unwrap().hold);
-    let gone = forget(&repository, &plan, &me(), at(9), &CancelToken::new()).unwrap();
+    let (_, gone) = forget(&repository, |_| Ok(plan.clone()), &me(), at(9), &CancelToken::new()).unwrap();
     assert_eq!(gone.iter().map(|record| &record.id).collect::<Vec<_>>(), [&old.id]);
     let left = catalog::list(&repository).unwrap();
     assert_eq!(left.iter().map(|record| &record.id).collect::<Vec<_>>(), [&new.id]);
@@ -91,10 +91,10 @@ fn sources_do_not_displace_each_other() {
         &HashSet::new(),
         at(99),
     );
-    let error = forget(&repository, &plan, &me(), at(99), &CancelToken::new()).unwrap_err();
+    let error = forget(&repository, |_| Ok(plan.clone()), &me(), at(99), &CancelToken::new()).unwrap_err();
     assert!(error.to_string().contains("so nothing is forgotten"), "a clock that jumped (threat-5): {error}");
     repository.clock().set(at(99));
-    forget(&repository, &plan, &me(), at(99), &CancelToken::new()).unwrap();
+    forget(&repository, |_| Ok(plan.clone()), &me(), at(99), &CancelToken::new()).unwrap();
     let left = catalog::list(&repository).unwrap();
     let ids: Vec<_> = left.iter().map(|record| record.id.to_string()).collect();
     assert_eq!(ids, ["acme-db-13", "acme-web-3"]);

@@ -11,21 +11,19 @@
 //! was silent for too long never trusts itself again. Who takes a dead holder's place removes its lease first, so
 //! a holder that still finds its own ([`Lease::verify_kept`]) was never taken for dead, whatever clocks say.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Sender, bounded};
-use store::{Key as ObjectKey, Object};
+use store::Key as ObjectKey;
 
-use crate::blob::id_of;
 use crate::error::{RepoError, Result};
-use crate::note;
 use crate::packer::Guard;
 pub use crate::presence::DEAD_AFTER;
-use crate::presence::{Judgement, LockForm, Registered};
+use crate::presence::Registered;
 use crate::repository::{FileKind, Repository};
 use crate::threads::{both, map_waiting};
 
@@ -53,6 +51,10 @@ pub struct Identity {
     pub pid: u32,
 }
 
+mod held;
+pub(crate) use held::holder_of;
+use held::{Held, Mode, Stored, lock};
+
 /// The right to work in a repository; given back when dropped.
 pub struct Lease {
     held: Arc<Held>,
@@ -61,17 +63,6 @@ pub struct Lease {
     dead: Vec<Option<ObjectKey>>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// How somebody works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    /// Beside others.
-    Beside,
-    /// The same, and whoever begins from now on waits: soon somebody works alone. A courtesy, on which nothing rests.
-    BeforeAlone,
-    /// Alone.
-    Alone,
 }
 
 /// How a beginning ended.
@@ -85,28 +76,6 @@ enum Begun {
     },
 }
 
-struct Held {
-    repository: Arc<Repository>,
-    identity: Identity,
-    mode: Mode,
-    holder: String,
-    registered: Registered,
-    stored: Mutex<Stored>,
-    renewed_at: Mutex<Duration>,
-    is_lost: AtomicBool,
-}
-
-/// What we left in the store.
-#[derive(Default)]
-struct Stored {
-    /// Number of the next lease object.
-    next: u64,
-    /// Number of the newest one that surely followed the others without a gap.
-    kept: u64,
-    /// Everything of ours that may be there, also where an answer was lost.
-    objects: Vec<ObjectKey>,
-}
-
 impl Lease {
     /// Work beside others. `holder` names the lease, like the id of a backup; `None` where somebody holds that name. Waits
     /// for who works alone, as long as the repository says.
@@ -114,12 +83,20 @@ impl Lease {
     /// # Errors
     /// [`RepoError::InUse`] while somebody has the repository for himself.
     pub fn shared(repository: &Arc<Repository>, holder: &str, identity: &Identity) -> Result<Option<Self>> {
-        let begin = || Self::begin(repository, holder, identity, Mode::Beside);
-        match turn::until_let_in(repository, begin)? {
-            Begun::Working(lease) => Ok(Some(lease)),
-            Begun::NameTaken => Ok(None),
-            Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
-        }
+        Self::in_turn(repository, || holder.to_owned(), identity, Mode::Beside)
+    }
+
+    /// The same under a name that comes again and again, such as that of a tenant's runs: where nothing can be deleted, it is
+    /// free again all the same when its holder is dead. A holder that was taken for dead may not notice it there.
+    ///
+    /// # Errors
+    /// As [`Lease::shared`].
+    pub fn recurring(
+        repository: &Arc<Repository>,
+        holder: &str,
+        identity: &Identity,
+    ) -> Result<Option<Self>> {
+        Self::in_turn(repository, || holder.to_owned(), identity, Mode::Recurring)
     }
 
     /// Work beside others at `verb`, under a name that nobody else has.
@@ -127,10 +104,46 @@ impl Lease {
     /// # Errors
     /// As [`Lease::shared`].
     pub fn beside(repository: &Arc<Repository>, verb: &str, identity: &Identity) -> Result<Self> {
+        Self::under_new_name(repository, verb, identity, Mode::Beside)
+    }
+
+    /// The same for who only reads, and may be in a hurry: whoever waits to work alone waits for it.
+    ///
+    /// # Errors
+    /// As [`Lease::shared`].
+    pub fn reading(repository: &Arc<Repository>, verb: &str, identity: &Identity) -> Result<Self> {
+        Self::under_new_name(repository, verb, identity, Mode::AtOnce)
+    }
+
+    fn under_new_name(
+        repository: &Arc<Repository>,
+        verb: &str,
+        identity: &Identity,
+        mode: Mode,
+    ) -> Result<Self> {
         let mut dice = [0; 8];
         getrandom::fill(&mut dice)?;
-        let holder = format!("{verb}-{}", hex::encode(dice));
-        Self::shared(repository, &holder, identity)?.ok_or(RepoError::InUse { holder })
+        let (name, tries) = (format!("{verb}-{}", hex::encode(dice)), Cell::new(0));
+        // A name for each try: where nothing can be deleted, that of the one before is taken.
+        let holder = || match tries.replace(tries.get() + 1) {
+            0 => name.clone(),
+            again => format!("{name}-{again}"),
+        };
+        Self::in_turn(repository, holder, identity, mode)?.ok_or(RepoError::InUse { holder: name.clone() })
+    }
+
+    fn in_turn(
+        repository: &Arc<Repository>,
+        holder: impl Fn() -> String,
+        identity: &Identity,
+        mode: Mode,
+    ) -> Result<Option<Self>> {
+        let begin = || Self::begin(repository, &holder(), identity, mode, None);
+        match turn::until_let_in(repository, identity, mode, begin)? {
+            Begun::Working(lease) => Ok(Some(lease)),
+            Begun::NameTaken => Ok(None),
+            Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
+        }
     }
 
     /// Work alone.
@@ -138,19 +151,26 @@ impl Lease {
     /// # Errors
     /// [`RepoError::InUse`] while anybody else is at work.
     pub fn exclusive(repository: &Arc<Repository>, holder: &str, identity: &Identity) -> Result<Self> {
-        match Self::begin(repository, holder, identity, Mode::Alone)? {
+        match Self::begin(repository, holder, identity, Mode::Alone, None)? {
             Begun::Working(lease) => Ok(lease),
             Begun::NameTaken => Err(RepoError::InUse { holder: holder.to_owned() }),
             Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
         }
     }
 
-    fn begin(repository: &Arc<Repository>, holder: &str, identity: &Identity, mode: Mode) -> Result<Begun> {
+    fn begin(
+        repository: &Arc<Repository>,
+        holder: &str,
+        identity: &Identity,
+        mode: Mode,
+        before: Option<Arc<Held>>,
+    ) -> Result<Begun> {
         let held = Arc::new(Held {
             repository: Arc::clone(repository),
             identity: identity.clone(),
             mode,
             holder: holder.to_owned(),
+            before,
             registered: Registered::new(identity.pid)?,
             stored: Mutex::default(),
             renewed_at: Mutex::new(repository.clock().elapsed()),
@@ -172,12 +192,12 @@ impl Lease {
         let (locks, leases) = (locks?, leases?);
         let own = locks.iter().find(|object| object.key == lock);
         lease.began_at = own.ok_or_else(|| unlisted(&lock))?.modified;
-        if let Some((by, holder)) = held.other_lock(&locks, lease.began_at, |form| held.keeps_out(form))? {
+        if let Some((by, holder)) = held.other_lock(&locks, lease.began_at, |form, age| held.keeps_out(form, age))? {
             return Ok(Begun::KeptOut { by, holder });
         }
-        let is_name_taken = held.look_at_leases(leases, lease.began_at, &mut lease.dead)?;
-        // A name that was a dead one's is free by now.
-        if is_name_taken || !(is_named || held.put_lease()?) {
+        let of_our_name = held.look_at_leases(leases, lease.began_at, &mut lease.dead)?;
+        // A name that was a dead one's is free by now, or goes on behind what cannot be deleted.
+        if of_our_name.is_alive || !(is_named || held.put_lease_behind(of_our_name.left)?) {
             return Ok(Begun::NameTaken);
         }
         let (stop, stopped) = bounded::<()>(0);
@@ -240,173 +260,6 @@ impl Lease {
     }
 }
 
-impl Held {
-    fn form(&self) -> LockForm {
-        let Identity { hostname, username, uid, gid, pid } = self.identity.clone();
-        let process = self.registered.presence().cloned();
-        let time = self.repository.clock().now();
-        let (exclusive, wants_alone) = (self.mode == Mode::Alone, self.mode == Mode::BeforeAlone);
-        LockForm { time, exclusive, wants_alone, hostname, username, pid, uid, gid, process }
-    }
-
-    fn check(&self) -> Result<()> {
-        let age = self.repository.clock().elapsed().saturating_sub(*lock(&self.renewed_at));
-        if age > DOUBTFUL_AFTER {
-            self.is_lost.store(true, Ordering::SeqCst);
-        }
-        match self.is_lost.load(Ordering::SeqCst) {
-            true => Err(RepoError::LeaseLost { seconds: age.saturating_sub(DOUBTFUL_AFTER).as_secs() }),
-            false => Ok(()),
-        }
-    }
-
-    fn verify_stored(&self) -> Result<()> {
-        // Held, so that no renewal replaces the object under our eyes.
-        let stored = lock(&self.stored);
-        let name = self.lease_name(stored.kept);
-        match self.repository.load_note::<LockForm>(&name) {
-            Err(RepoError::Store(error)) if error.is_not_found() => {
-                self.is_lost.store(true, Ordering::SeqCst);
-                Err(RepoError::LeaseLost { seconds: 0 })
-            }
-            other => other.map(drop),
-        }
-    }
-
-    /// A lease that was silent for too long is not renewed: others may have acted on its silence.
-    fn renew(&self) -> Result<()> {
-        self.check()?;
-        // Before the store's times of both, so that we doubt ourselves before others do.
-        let begun = self.repository.clock().elapsed();
-        let old = std::mem::take(&mut lock(&self.stored).objects);
-        let renewed = self.put_lock().and_then(|_| self.put_lease()).and_then(|_| self.confirm_renewal());
-        if renewed.is_ok() {
-            *lock(&self.renewed_at) = begun;
-        }
-        let mut stored = lock(&self.stored);
-        match renewed.is_ok() {
-            // Where deleting is refused, they end by themselves.
-            true => old.iter().for_each(|object| drop(self.repository.store().delete(object))),
-            false => stored.objects.extend(old),
-        }
-        renewed.map(drop)
-    }
-
-    /// Rely on the newest object, if the one before is still there when it stands: our clock may have stood still with
-    /// the machine, and a new object alone would hide that the old one was taken away.
-    fn confirm_renewal(&self) -> Result<()> {
-        self.verify_stored()?;
-        let mut stored = lock(&self.stored);
-        stored.kept = stored.next - 1;
-        Ok(())
-    }
-
-    fn put_lock(&self) -> Result<ObjectKey> {
-        let json = serde_json::to_vec(&self.form()).map_err(|error| RepoError::System(error.to_string()))?;
-        let sealed = self.repository.seal_json(&json)?;
-        let key = FileKind::Lock.object(&id_of(&sealed));
-        lock(&self.stored).objects.push(key.clone());
-        match self.repository.store().put_new(&key, &sealed) {
-            Err(error) if !error.is_already_exists() => Err(error.into()),
-            _ => Ok(key),
-        }
-    }
-
-    /// The next lease object. The first one is refused where somebody has the name.
-    fn put_lease(&self) -> Result<bool> {
-        let number = lock(&self.stored).next;
-        let name = self.lease_name(number);
-        let put = self.repository.put_note(&name, &self.form());
-        // After the first one the name is ours: an object that is there is one whose answer was lost.
-        let is_ours = number > 0 || !matches!(put, Ok(false));
-        if is_ours {
-            let mut stored = lock(&self.stored);
-            stored.next += 1;
-            stored.objects.push(note::object(&name)?);
-        }
-        put.map(|_| is_ours)
-    }
-
-    fn lease_name(&self, number: u64) -> String {
-        format!("{FOLDER}/{}/{number}", self.holder)
-    }
-
-    /// Whether somebody else alive keeps us out.
-    fn keeps_out(&self, other: &LockForm) -> bool {
-        // Who waits to work alone waits for all that this process is at: what that needs as well is let in.
-        let gives_way = || other.wants_alone && self.repository.leases().load(Ordering::SeqCst) == 0;
-        other.exclusive
-            || match self.mode {
-                Mode::Beside => gives_way(),
-                Mode::BeforeAlone => false,
-                Mode::Alone => true,
-            }
-    }
-
-    /// Somebody else alive who matters: the lock, and who. Locks of the dead are cleared away.
-    fn other_lock(
-        &self,
-        locks: &[Object],
-        now: SystemTime,
-        matters: impl Fn(&LockForm) -> bool,
-    ) -> Result<Option<(ObjectKey, String)>> {
-        let own: BTreeSet<_> = lock(&self.stored).objects.iter().cloned().collect();
-        for object in locks.iter().filter(|object| !own.contains(&object.key)) {
-            let Ok(id) = object.key.name().parse() else { continue };
-            let load = || -> Result<LockForm> {
-                let json = self.repository.load_file(FileKind::Lock, &id)?;
-                serde_json::from_slice(&json).map_err(|error| RepoError::damaged(format!("lock {id}"), error))
-            };
-            match self.registered.judge(load(), object, now, &self.identity.hostname)? {
-                Judgement::Gone => {}
-                Judgement::Dead { .. } => drop(self.repository.store().delete(&object.key)),
-                Judgement::Alive(form) if matters(&form) => {
-                    return Ok(Some((object.key.clone(), form.describe())));
-                }
-                Judgement::Alive(_) => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Find the leases of the dead; whether somebody alive has our name.
-    fn look_at_leases(
-        &self,
-        leases: Vec<(String, Object)>,
-        now: SystemTime,
-        dead: &mut Vec<Option<ObjectKey>>,
-    ) -> Result<bool> {
-        let own: BTreeSet<_> = lock(&self.stored).objects.iter().cloned().collect();
-        let mut is_name_taken = false;
-        for (name, object) in leases {
-            if own.contains(&object.key) {
-                continue;
-            }
-            let loaded = self.repository.load_note(&format!("{FOLDER}/{name}"));
-            match self.registered.judge(loaded, &object, now, &self.identity.hostname)? {
-                Judgement::Gone => {}
-                // Who worked alone may wake and delete, unless its lease is gone: so that goes before we look around.
-                Judgement::Dead { was_alone }
-                    if self.mode == Mode::Alone || was_alone || holder_of(&name) == self.holder =>
-                {
-                    match self.repository.store().delete(&object.key) {
-                        // Who works alone deletes, or says why not: its name would look taken by somebody alive.
-                        Err(error) if self.mode == Mode::Alone && !error.is_not_found() => {
-                            return Err(error.into());
-                        }
-                        _ => {}
-                    }
-                    // A writer of our name was killed, and begun again within a second.
-                    dead.extend((!was_alone).then_some(None));
-                }
-                Judgement::Dead { .. } => dead.push(Some(object.key)),
-                Judgement::Alive(_) => is_name_taken |= holder_of(&name) == self.holder,
-            }
-        }
-        Ok(is_name_taken)
-    }
-}
-
 impl Drop for Lease {
     fn drop(&mut self) {
         drop(self.stop.take());
@@ -420,22 +273,14 @@ impl Drop for Lease {
     }
 }
 
-/// The holder of a lease object, by its name below `lease/`.
-pub(crate) fn holder_of(name: &str) -> &str {
-    name.rsplit_once('/').map_or(name, |(holder, _)| holder)
-}
-
 fn unlisted(key: &ObjectKey) -> RepoError {
     RepoError::System(format!(
         "the store does not list {key}, which was just stored; locks need that it does"
     ))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 mod turn;
+pub use turn::await_turn;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use model::digest::Digest;
 use store::{Bytes, Reads};
 
 use crate::blob::{self, BlobKind, PackedBlob};
@@ -94,6 +95,8 @@ struct IndexBatch {
     packs: Vec<IndexedPack>,
     blobs: usize,
     since: Option<Instant>,
+    /// Every pack that was stored, where somebody asks.
+    stored: Option<Vec<Digest>>,
 }
 
 /// Gathers sealed blobs; shared by all threads of a pipeline.
@@ -209,14 +212,29 @@ impl Uploads {
     /// # Errors
     /// The first error of the pipeline.
     pub fn finish(self) -> Result<()> {
+        self.finish_and_tell().map(drop)
+    }
+
+    /// From now on keep which packs were stored.
+    pub fn remember(&self) {
+        lock(&self.batch).stored.get_or_insert_default();
+    }
+
+    /// The same as [`Uploads::finish`], and tell which packs were stored since one was to remember.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_and_tell(self) -> Result<Vec<Digest>> {
         for thread in self.threads {
             if thread.join().is_err() {
                 self.failure.set(RepoError::System("a storing thread stopped unexpectedly".to_owned()));
             }
         }
-        let indexed = write_index(&self.repository, std::mem::take(&mut *lock(&self.batch)), &self.guard);
+        let mut batch = std::mem::take(&mut *lock(&self.batch));
+        let stored = batch.stored.take().unwrap_or_default();
+        let indexed = write_index(&self.repository, batch, &self.guard);
         // Also after a failure: what is stored need not be sent again by the next run.
-        self.failure.take().map_or(indexed, Err)
+        self.failure.take().map_or(indexed, Err).map(|()| stored)
     }
 }
 
@@ -245,9 +263,13 @@ fn store_pack(
         let mut batch = lock(batch);
         let since = *batch.since.get_or_insert_with(Instant::now);
         batch.blobs += pack.blobs.len();
+        batch.stored.iter_mut().for_each(|stored| stored.push(id));
         batch.packs.push(IndexedPack { id, blobs: std::mem::take(&mut pack.blobs) });
         let is_due = batch.blobs >= INDEX_BLOBS || since.elapsed() >= INDEX_EVERY;
-        is_due.then(|| std::mem::take(&mut *batch))
+        is_due.then(|| {
+            let stored = batch.stored.take();
+            std::mem::replace(&mut *batch, IndexBatch { stored, ..IndexBatch::default() })
+        })
     };
     full.map_or(Ok(()), |batch| write_index(repository, batch, guard))
 }

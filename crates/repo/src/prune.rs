@@ -14,7 +14,7 @@ pub mod rewrite;
 pub mod copies;
 pub mod removal;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub const WAIT: Duration = Duration::from_secs(10 * 60);
 pub const UNUSED_PERCENT_MAX: u8 = 5;
 /// How far our clock may be from the store's; beyond it nobody knows which marks are due.
 const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(1);
+/// Looks beside others, where each time something goes that was just listed.
+const LOOKS_MAX: u32 = 5;
 /// Name of prune's lease; there is one at a time.
 const HOLDER: &str = "prune";
 /// Notes that belong to one snapshot, by the first part of their name.
@@ -135,6 +137,7 @@ pub fn prune(
     cancel: &CancelToken,
 ) -> Result<PruneReport> {
     progress.begin("looking for what is needed", 0);
+    let begun = repository.clock().elapsed();
     if options.dry_run {
         let decision = decide(repository, options, Times::told(now), cancel)?;
         return Ok(decision.report(now));
@@ -154,12 +157,14 @@ pub fn prune(
     if let Some(holder) = other_lease(repository)? {
         return in_use_by(holder);
     }
+    // Moving and waiting take hours where there is much.
+    let now = now.saturating_add(repository.clock().elapsed().saturating_sub(begun)).unwrap_or(now);
     let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
     save_marks(repository, &decision)?;
     decision.carry_out(repository, &lease, &moved, progress, cancel)?;
     let mut report = decision.report(now);
     report.marked += marked;
-    report.count(&moved, &decision.plan.remove);
+    report.count(&moved, &decision);
     Ok(report)
 }
 
@@ -189,19 +194,12 @@ impl Times {
 /// What was stored once more before its packs go.
 #[derive(Default)]
 struct Moved {
-    /// The packs that go, and their stored bytes.
-    packs: HashMap<Digest, u64>,
+    /// The packs that go.
+    packs: HashSet<Digest>,
     /// Bytes of what was stored once more.
     bytes: u64,
-    /// The packs that were there before.
-    before: HashSet<Digest>,
-}
-
-impl Moved {
-    /// Whether `pack` was stored since, by us or by a backup: nobody has given it up yet, and it was whole a moment ago.
-    fn is_new(&self, pack: &Digest) -> bool {
-        !self.packs.is_empty() && !self.before.contains(pack)
-    }
+    /// The packs that it stands in now: we read it and stored it ourselves just before.
+    new: HashSet<Digest>,
 }
 
 /// Step 1, beside others, and what takes long of step 2.
@@ -216,7 +214,15 @@ fn mark(
         return Err(RepoError::InUse { holder: "another prune".to_owned() });
     };
     lease.clear_dead();
-    let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
+    let times = Times::of(&lease, now);
+    let mut looks = 1;
+    let decision = loop {
+        match decide(repository, options, times, cancel) {
+            // Somebody deleted a backup that was just listed.
+            Err(RepoError::Store(error)) if error.is_not_found() && looks < LOOKS_MAX => looks += 1,
+            other => break other?,
+        }
+    };
     lease.check()?;
     save_marks(repository, &decision)?;
     let moved = decision.move_ahead(repository, &lease, progress, cancel)?;
@@ -296,11 +302,9 @@ impl Decision {
             return Ok(Moved::default());
         }
         let (kept, packs_all) = (self.survey.kept_blobs(&due), self.survey.packs.len());
-        rewrite::repack(repository, &kept, packs_all, &lease.guard(), progress, cancel)?;
+        let new = rewrite::repack(repository, &kept, packs_all, &lease.guard(), progress, cancel)?;
         let bytes = kept.iter().map(|pack| crate::pack::len_of(&pack.blobs)).sum();
-        let packs = self.survey.uses.iter().filter(|pack| due.contains(&pack.id));
-        let packs = packs.map(|pack| (pack.id, pack.size)).collect();
-        Ok(Moved { packs, bytes, before: self.survey.packs.iter().map(|pack| pack.id).collect() })
+        Ok(Moved { packs: due, bytes, new: new.into_iter().collect() })
     }
 
     /// Step 2. The order is what makes it safe.
@@ -314,8 +318,7 @@ impl Decision {
     ) -> Result<()> {
         let repacked: HashSet<_> = self.plan.repack.iter().copied().collect();
         let gone = self.gone();
-        let is_new = |pack: &Digest| moved.is_new(pack);
-        copies::verify_staying(repository, &self.survey, (&gone, &is_new), progress, cancel)?;
+        copies::verify_staying(repository, &self.survey, (&gone, &moved.new), progress, cancel)?;
         let (kept, packs_all) = (self.survey.kept_blobs(&repacked), self.survey.packs.len());
         rewrite::repack(repository, &kept, packs_all, &lease.guard(), progress, cancel)?;
         lease.verify_kept()?;
@@ -406,13 +409,16 @@ impl Decision {
 }
 
 impl PruneReport {
-    /// Of the `removed` packs some went because what was needed of them was stored once more before.
-    fn count(&mut self, moved: &Moved, removed: &[Digest]) {
-        let sizes: Vec<u64> = removed.iter().filter_map(|pack| moved.packs.get(pack)).copied().collect();
-        let bytes: u64 = sizes.iter().sum();
-        self.removed_packs -= sizes.len();
+    /// Of the packs that went some did so because what was needed of them was stored once more before.
+    fn count(&mut self, moved: &Moved, decision: &Decision) {
+        let is_moved = |pack: &&usage::PackUse| {
+            moved.packs.contains(&pack.id) && decision.plan.remove.contains(&pack.id)
+        };
+        let packs: Vec<_> = decision.survey.uses.iter().filter(is_moved).collect();
+        let bytes: u64 = packs.iter().map(|pack| pack.size).sum();
+        self.removed_packs -= packs.len();
         self.removed_bytes -= bytes;
-        self.repacked_packs += sizes.len();
+        self.repacked_packs += packs.len();
         self.repacked_bytes += bytes;
         self.freed_bytes = self.freed_bytes.saturating_sub(moved.bytes);
     }

@@ -40,7 +40,7 @@ pub struct Repository {
     budget: Budget,
     passed_over: Mutex<BrokenPacks>,
     waiting: Option<Waiting>,
-    leases: AtomicUsize,
+    leases: Arc<AtomicUsize>,
 }
 
 impl Repository {
@@ -139,7 +139,7 @@ impl Repository {
             budget: Budget::usual(),
             passed_over: Mutex::default(),
             waiting: None,
-            leases: AtomicUsize::new(0),
+            leases: Arc::default(),
         }
     }
 
@@ -186,7 +186,7 @@ impl Repository {
     /// The same, and who begins to work in it waits for somebody who works alone; else that is an error at once.
     #[must_use]
     pub fn with_waiting(self, waiting: Waiting) -> Self {
-        Self { waiting: Some(waiting), ..self }
+        Self { leases: waiting.at_work.of(self.config.id), waiting: Some(waiting), ..self }
     }
 
     /// How one waits for others.
@@ -194,7 +194,7 @@ impl Repository {
         self.waiting.as_ref()
     }
 
-    /// Leases that are held through this value.
+    /// Leases that this process holds in it.
     pub(crate) fn leases(&self) -> &AtomicUsize {
         &self.leases
     }
@@ -282,21 +282,15 @@ impl Repository {
         self.try_load_index_files()?.into_iter().map(|(id, packs)| Ok((id, packs?))).collect()
     }
 
-    /// Every snapshot; without those that somebody deletes meanwhile.
+    /// Every snapshot.
     ///
     /// # Errors
-    /// Damage to any of them.
+    /// Damage to any of them; [`StoreError::NotFound`] where one goes meanwhile.
     pub fn load_snapshots(&self) -> Result<Vec<(Digest, SnapshotFile)>> {
         let listed = self.list(FileKind::Snapshot)?;
-        let loaded = threads::map_waiting(&listed, |listed| (listed.id, self.load_snapshot(&listed.id)))?;
-        let is_gone = |loaded: &Result<SnapshotFile>| matches!(loaded, Err(RepoError::Store(error)) if error.is_not_found());
-        let again = match loaded.iter().any(|(_, loaded)| is_gone(loaded)) {
-            true => self.list(FileKind::Snapshot)?,
-            false => listed,
-        };
-        let is_there = |id: &Digest| again.iter().any(|listed| listed.id == *id);
-        let all = loaded.into_iter().filter(|(id, loaded)| !is_gone(loaded) || is_there(id));
-        all.map(|(id, loaded)| Ok((id, loaded?))).collect()
+        let loaded =
+            threads::map_waiting(&listed, |listed| Ok((listed.id, self.load_snapshot(&listed.id)?)))?;
+        loaded.into_iter().collect()
     }
 
     /// One snapshot.

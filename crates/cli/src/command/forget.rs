@@ -26,13 +26,18 @@ pub(crate) fn run(global: &Global, order: &Forget, environment: &Environment, fa
     judge_by_minimum(global, order, &policy, environment, face)?;
     let cancel = interrupt::watch()?;
     let repository = place::open(global, environment, face)?;
-    let mut records = catalog::list(&repository)?;
-    records.retain(|record| order.tenant.as_deref().is_none_or(|tenant| record.tenant.as_str() == tenant));
+    let plan = |now| {
+        let mut records = catalog::list(&repository)?;
+        let is_meant = |record: &BackupRecord| {
+            order.tenant.as_deref().is_none_or(|tenant| record.tenant.as_str() == tenant)
+        };
+        records.retain(is_meant);
+        forget::plan(&repository, &policy, records, now)
+    };
     let now = Timestamp::now();
-    let plan = forget::plan(&repository, &policy, records, now)?;
-    let forgotten = match order.dry_run {
-        true => vec![],
-        false => forget::forget(&repository, &plan, &place::identity(environment), now, &cancel)?,
+    let (plan, forgotten) = match order.dry_run {
+        true => (plan(now)?, vec![]),
+        false => forget::forget(&repository, plan, &place::identity(environment), now, &cancel)?,
     };
     show(&plan, &forgotten, order.dry_run, face);
     Ok(())

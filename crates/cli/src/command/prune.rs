@@ -8,7 +8,7 @@ use engine::expire_wal::{ExpireOptions, ExpiredWal, expire_wal};
 use jiff::{SignedDuration, Timestamp};
 use model::progress::Progress;
 use model::size::ByteSize;
-use repo::Repository;
+use repo::{RepoError, Repository};
 use repo::lease::Lease;
 use repo::prune::{PruneOptions, PruneReport, prune};
 use serde_json::json;
@@ -37,7 +37,7 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
     let progress = Progress::new();
     let line = ProgressLine::start(face, &progress);
     let identity = place::identity(environment);
-    let report = prune(&repository, &options, &identity, Timestamp::now(), &progress, &cancel)?;
+    let mut report = prune(&repository, &options, &identity, Timestamp::now(), &progress, &cancel)?;
     // What a base backup that can come back would need goes when that one is gone.
     let now = Timestamp::now();
     let until = now - options.cooling_off;
@@ -45,14 +45,21 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
     let expire = ExpireOptions { until, window: &window, now, dry_run: order.dry_run };
     // Ages say nothing under a wrong clock, and beside somebody at work nobody knows what will be needed.
     let is_sure = !report.is_clock_wrong && report.in_use_by.is_none();
-    let wal = match (is_sure, order.dry_run) {
-        (true, true) => expire_wal(&repository, &expire, &cancel)?,
-        (true, false) => {
-            let _alone = Lease::after_others(&repository, "prune", &identity, options.wait)?;
-            expire_wal(&repository, &expire, &cancel)?
-        }
-        (false, _) => ExpiredWal::default(),
-    };
+    let is_sure = is_sure && !repository.list_wal_clusters()?.is_empty();
+    let mut wal = ExpiredWal::default();
+    match (is_sure, order.dry_run) {
+        (true, true) => wal = expire_wal(&repository, &expire, &cancel)?,
+        (true, false) => match Lease::after_others(&repository, "prune", &identity, options.wait) {
+            Ok(_alone) => wal = expire_wal(&repository, &expire, &cancel)?,
+            // What was done of packs is done.
+            Err(RepoError::InUse { holder }) => {
+                face.note(&format!("WAL stays for now: {holder} is at work; a later prune goes on"));
+                report.in_use_by.get_or_insert(holder);
+            }
+            Err(error) => return Err(error.into()),
+        },
+        (false, _) => {}
+    }
     // What is done is done, whoever may look at it afterwards.
     let older =
         older::look(&url, &report.gone_packs, environment, &progress, &cancel).unwrap_or_else(|error| {

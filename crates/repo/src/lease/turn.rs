@@ -7,27 +7,37 @@ use std::time::Duration;
 
 use store::Key as ObjectKey;
 
-use super::{Begun, Identity, Lease, Mode, lock};
+use super::held::{Mode, load_lock};
+use super::{Begun, Identity, Lease};
 use crate::error::{RepoError, Result};
-use crate::presence::LockForm;
+use crate::presence::{Judgement, Registered};
 use crate::repository::{FileKind, Repository};
 
-/// Looks at a lock that is still there, before one tries again whether its holder lives.
-const LOOKS_MAX: usize = 15;
+/// Ends the name of one who waits to work alone.
+const SOON: &str = "soon";
+/// Looks at what keeps us out, before one tries again whether its holder lives: only who writes knows the store's time.
+const LOOKS_MAX: usize = 150;
 
-/// Begin again until nobody keeps us out, as long as the repository says that one waits.
-pub(super) fn until_let_in(repository: &Repository, begin: impl Fn() -> Result<Begun>) -> Result<Begun> {
+/// Begin, and again when nobody is in the way any more, as long as the repository says that one waits.
+pub(super) fn until_let_in(
+    repository: &Arc<Repository>,
+    identity: &Identity,
+    mode: Mode,
+    begin: impl Fn() -> Result<Begun>,
+) -> Result<Begun> {
     let mut begun = begin()?;
     let Some(waiting) = repository.waiting() else { return Ok(begun) };
     let mut wait = waiting.begin(waiting.at_most, repository.clock());
     while let Begun::KeptOut { by, holder } = &begun {
         // Looks alone: what one leaves of oneself would keep the other waiting.
+        let (mut by, mut holder) = (by.clone(), holder.clone());
         for _ in 0..LOOKS_MAX {
-            if !wait.pause(holder)? {
-                return Ok(begun);
+            if !wait.pause(&holder)? {
+                return Ok(Begun::KeptOut { by, holder });
             }
-            if !is_stored(repository, by)? {
-                break;
+            match in_the_way(repository, identity, mode)? {
+                Some(next) => (by, holder) = next,
+                None => break,
             }
         }
         begun = begin()?;
@@ -35,9 +45,41 @@ pub(super) fn until_let_in(repository: &Repository, begin: impl Fn() -> Result<B
     Ok(begun)
 }
 
-fn is_stored(repository: &Repository, lock: &ObjectKey) -> Result<bool> {
-    let locks = repository.store().list(FileKind::Lock.folder())?;
-    Ok(locks.iter().any(|object| object.key == *lock))
+/// Wait until nobody is in the way of who would begin to work beside others, and leave nothing: before something is begun that
+/// must not wait later.
+///
+/// # Errors
+/// [`RepoError::Cancelled`]; what the store says.
+pub fn await_turn(repository: &Arc<Repository>, identity: &Identity) -> Result<()> {
+    let Some(waiting) = repository.waiting() else { return Ok(()) };
+    let mut wait = waiting.begin(waiting.at_most, repository.clock());
+    for _ in 0..LOOKS_MAX {
+        match in_the_way(repository, identity, Mode::Beside)? {
+            Some((_, holder)) if wait.pause(&holder)? => {}
+            // Who begins now sees for himself.
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// A lock of somebody for whom one who begins in this `mode` waits, and who that is. The dead of other hosts count as alive.
+fn in_the_way(
+    repository: &Arc<Repository>,
+    identity: &Identity,
+    mode: Mode,
+) -> Result<Option<(ObjectKey, String)>> {
+    let own = Registered::new(identity.pid)?;
+    for object in repository.store().list(FileKind::Lock.folder())? {
+        let Ok(id) = object.key.name().parse() else { continue };
+        let form = load_lock(repository, &id);
+        if let Judgement::Alive(form) = own.judge(form, &object, object.modified, &identity.hostname)?
+            && mode.waits_for(&form, Duration::ZERO, repository)
+        {
+            return Ok(Some((object.key, form.describe())));
+        }
+    }
+    Ok(None)
 }
 
 impl Lease {
@@ -52,37 +94,48 @@ impl Lease {
         identity: &Identity,
         at_most: Duration,
     ) -> Result<Self> {
-        let Some(waiting) = repository.waiting() else {
-            return Self::exclusive(repository, holder, identity);
-        };
+        let Some(waiting) = repository.waiting() else { return Self::exclusive(repository, holder, identity) };
         let mut wait = waiting.begin(at_most, repository.clock());
+        let mut before: Option<Self> = None;
         loop {
-            let mut other = match Self::begin(repository, holder, identity, Mode::Alone)? {
+            let held = before.as_ref().map(|before| Arc::clone(&before.held));
+            let mut other = match Self::begin(repository, holder, identity, Mode::Alone, held)? {
+                // What held back those who came goes when this one does so.
                 Begun::Working(lease) => return Ok(lease),
                 Begun::NameTaken => return Err(RepoError::InUse { holder: holder.to_owned() }),
                 Begun::KeptOut { holder, .. } => Some(holder),
             };
-            let before = match Self::begin(repository, holder, identity, Mode::BeforeAlone)? {
-                Begun::Working(lease) => lease,
-                Begun::NameTaken => return Err(RepoError::InUse { holder: holder.to_owned() }),
-                Begun::KeptOut { holder, .. } => return Err(RepoError::InUse { holder }),
+            let waits = match before.take() {
+                Some(before) => before,
+                None => Self::before_alone(repository, holder, identity)?,
             };
             while let Some(holder) = other {
                 if !wait.pause(&holder)? {
                     return Err(RepoError::InUse { holder });
                 }
-                other = before.other_at_work()?;
+                other = waits.other_at_work()?;
             }
+            before = Some(waits);
+        }
+    }
+
+    /// From now on whoever comes waits.
+    fn before_alone(repository: &Arc<Repository>, holder: &str, identity: &Identity) -> Result<Self> {
+        let holder = format!("{holder}-{SOON}");
+        match Self::begin(repository, &holder, identity, Mode::BeforeAlone, None)? {
+            Begun::Working(lease) => Ok(lease),
+            Begun::NameTaken => Err(RepoError::InUse { holder }),
+            Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
         }
     }
 
     /// Somebody else who is alive, in words.
     fn other_at_work(&self) -> Result<Option<String>> {
         let locks = self.held.repository.store().list(FileKind::Lock.folder())?;
-        let own = lock(&self.held.stored).objects.clone();
+        let own = self.held.own();
         // The store's time, as of our last renewal.
         let now = locks.iter().filter(|object| own.contains(&object.key)).map(|object| object.modified).max();
-        let other = self.held.other_lock(&locks, now.unwrap_or(self.began_at), |_: &LockForm| true)?;
+        let other = self.held.other_lock(&locks, now.unwrap_or(self.began_at), |_, _| true)?;
         Ok(other.map(|(_, holder)| holder))
     }
 }
@@ -98,7 +151,7 @@ mod tests {
 
     use super::*;
     use crate::testing;
-    use crate::waiting::Waiting;
+    use crate::waiting::{AtWork, Waiting};
 
     /// Long enough for a busy machine; reached by what fails alone.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -130,6 +183,8 @@ mod tests {
                 at_most,
                 tell: Arc::new(move |whom| told.lock().unwrap().push(whom.to_owned())),
                 is_stopped: Arc::new(move || is_stopped.load(Ordering::SeqCst)),
+                // Each is a process of its own.
+                at_work: AtWork::default(),
             }))
         }
 

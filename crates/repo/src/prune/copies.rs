@@ -17,7 +17,8 @@ use crate::prune::rewrite::wanted_of;
 use crate::prune::survey::Survey;
 use crate::repository::Repository;
 
-/// Read every copy that stays of a blob of which `gone` packs hold another one, but in packs that are new. What is
+/// Read every copy that stays of a blob of which `gone` packs hold another one, but in packs that this run stored itself: those
+/// are `new`. What is
 /// `repacked` is read anyway.
 ///
 /// # Errors
@@ -25,12 +26,12 @@ use crate::repository::Repository;
 pub fn verify_staying(
     repository: &Repository,
     survey: &Survey,
-    (gone, is_new): (&HashSet<Digest>, &dyn Fn(&Digest) -> bool),
+    (gone, new): (&HashSet<Digest>, &HashSet<Digest>),
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {
     let mut packs = survey.copies_that_stay(gone);
-    packs.retain(|pack| !is_new(&pack.id));
+    packs.retain(|pack| !new.contains(&pack.id));
     let mut index = Index::default();
     index.add(&packs, |_| false);
     let mut wanted: Vec<_> = wanted_of(&packs, &index)?.into_iter().map(|(_, one)| one).collect();

@@ -23,7 +23,7 @@ const FILE_BLOBS_FEW: usize = FILE_BLOBS_MAX / 4;
 const SMALL_FILES: usize = 64;
 
 /// Store the blobs of `packs`, which are some of `packs_all`, once more, each envelope as it is after it was opened and
-/// compared with its name.
+/// compared with its name. Returns the packs that they stand in now.
 ///
 /// # Errors
 /// The first blob that is not sound; nothing was changed then.
@@ -34,7 +34,7 @@ pub fn repack(
     guard: &Guard,
     progress: &Progress,
     cancel: &CancelToken,
-) -> Result<()> {
+) -> Result<Vec<Digest>> {
     let mut index = Index::default();
     index.add(packs, |_| false);
     let mut wanted = wanted_of(packs, &index)?;
@@ -42,6 +42,7 @@ pub fn repack(
     let failure = Arc::new(Failure::default());
     let (packer, uploads) =
         Packer::start(repository, repository.budget().pack_len(packs_all), &failure, guard);
+    uploads.remember();
     let outcome = BlobKind::ALL.into_iter().try_for_each(|kind| {
         let mut of_kind: Vec<_> =
             wanted.extract_if(.., |(other, _)| *other == kind).map(|(_, one)| one).collect();
@@ -60,7 +61,8 @@ pub fn repack(
     let outcome = outcome.and_then(|()| packer.flush());
     drop(packer);
     // When storing failed, that is the reason; what `outcome` says then only follows from it.
-    uploads.finish().and(outcome)
+    let stored = uploads.finish_and_tell();
+    stored.and_then(|stored| outcome.map(|()| stored))
 }
 
 /// Where the blobs of `packs` are.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::back_up_cluster::{ClusterReport, ClusterSource, Waited, back_up_cluster};
@@ -20,6 +21,8 @@ use pg::client::Clients;
 use pg::connection::Session;
 use pg::dump::DumpOptions;
 use pg::server::Server;
+use repo::Repository;
+use repo::lease;
 use serde_json::json;
 
 use crate::arguments::{Create, Global, What};
@@ -214,7 +217,7 @@ impl Creating<'_> {
             ..DumpOptions::default()
         };
         let source = DumpSource { clients, session, database: name, options };
-        self.timed(name, label, |order| Ok(back_up_dump(&place.repository, &source, order)?))
+        self.timed(&place.repository, name, label, |order| Ok(back_up_dump(&place.repository, &source, order)?))
     }
 
     fn cluster(&self, place: &Place, clients: &Clients) -> Result<BackupRecord> {
@@ -234,7 +237,7 @@ impl Creating<'_> {
             environment: &environment,
             tell: &tell,
         };
-        self.timed("cluster", self.label(None), |order| {
+        self.timed(&place.repository, "cluster", self.label(None), |order| {
             let ClusterReport { record, link, files, increments, waited, .. } =
                 back_up_cluster(&place.repository, &source, order)?;
             let kind = match link {
@@ -252,7 +255,7 @@ impl Creating<'_> {
         let Found { opened, patterns, name, key: _key } = found;
         let tell = |words: &str| self.face.warn(words);
         let source = DirectorySource { opened, patterns: &patterns, tell: &tell };
-        self.timed(&name, self.label(None), |order| {
+        self.timed(&place.repository, &name, self.label(None), |order| {
             let report = back_up_files(&place.repository, source, order)?;
             let DirectoryReport { record, files, excluded, problems } = report;
             self.face.note(&format!(
@@ -287,6 +290,7 @@ impl Creating<'_> {
     /// Run one backup, with its progress line before and its one success line behind it.
     fn timed(
         &self,
+        repository: &Arc<Repository>,
         original: &str,
         label: String,
         back_up: impl FnOnce(&Order) -> Result<BackupRecord>,
@@ -294,12 +298,15 @@ impl Creating<'_> {
         let own = self.names.source.clone().filter(|_| !self.order.what.all_databases);
         let source = own.unwrap_or_else(|| self.own_name(original));
         let progress = Progress::new();
+        let identity = place::identity(self.environment);
+        // Neither a server's locks nor the time that the backup is of are to wait for a prune.
+        lease::await_turn(repository, &identity)?;
         let order = Order {
             tenant: self.names.tenant.clone(),
             source,
             label,
             hold: self.order.hold,
-            identity: place::identity(self.environment),
+            identity,
             now: Timestamp::now(),
             level: self.order.compression,
             cancel: self.cancel.clone(),

@@ -171,7 +171,7 @@ impl Runner<'_> {
         environment: &Environment,
     ) -> Result<Option<String>> {
         let holder = format!("run-{}", tenant.name);
-        *lease = Lease::shared(repository, &holder, &place::identity(environment))?;
+        *lease = Lease::recurring(repository, &holder, &place::identity(environment))?;
         if lease.is_none() {
             return Ok(Some(format!("another mainstay backs {} up at this moment", tenant.name)));
         }
@@ -195,19 +195,20 @@ impl Runner<'_> {
     ) -> Result<()> {
         let Some(policy) = &one.source.retention else { return Ok(()) };
         for repository in repositories {
-            let mut records = catalog::list(repository)?;
-            records.retain(|record| {
-                // A database may have had another name, before another source was called so.
-                let is_made = made.iter().any(|made| match &one.source.what.value {
-                    What::Databases(_) => made.database == record.database,
-                    _ => made.source == record.source,
+            let plan = |now| {
+                let mut records = catalog::list(repository)?;
+                records.retain(|record| {
+                    // A database may have had another name, before another source was called so.
+                    let is_made = made.iter().any(|made| match &one.source.what.value {
+                        What::Databases(_) => made.database == record.database,
+                        _ => made.source == record.source,
+                    });
+                    is_made && is_of(one.tenant, one.source, record)
                 });
-                is_made && is_of(one.tenant, one.source, record)
-            });
-            let now = Timestamp::now();
-            let plan = forget::plan(repository, &policy.value, records, now)?;
-            let forgotten =
-                forget::forget(repository, &plan, &place::identity(environment), now, &self.cancel)?;
+                forget::plan(repository, &policy.value, records, now)
+            };
+            let me = place::identity(environment);
+            let (_, forgotten) = forget::forget(repository, plan, &me, Timestamp::now(), &self.cancel)?;
             if !forgotten.is_empty() {
                 face.note(&format!("{} forgotten in {}", forgotten.len(), repository.store().location()));
             }

@@ -139,7 +139,7 @@ impl Runner<'_> {
         let first = targets.first().ok_or_else(|| CliError::usage("no repository is named"))?;
         let repository: Arc<Repository> = first.open(&environment, &face)?;
         let holder = format!("run-{}", one.tenant.name);
-        let Some(lease) = Lease::shared(&repository, &holder, &place::identity(&environment))? else {
+        let Some(lease) = Lease::recurring(&repository, &holder, &place::identity(&environment))? else {
             return Ok(Turn::Skipped(format!(
                 "another mainstay backs {} up at this moment",
                 one.tenant.name
