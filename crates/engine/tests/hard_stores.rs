@@ -92,6 +92,23 @@ fn open(store: impl Store + 'static) -> Arc<Repository> {
     Arc::new(Repository::open(Arc::new(store), &password()).unwrap())
 }
 
+/// A tenant's runs have one name, which the one before could not take away.
+#[test]
+fn a_name_that_comes_again_is_free_when_its_holder_is_dead_though_nothing_can_be_deleted_threat_1() {
+    let inside = Arc::new(MemoryStore::new());
+    Repository::init(Arc::new(CreateOnly(Arc::clone(&inside))), &password(), "u", "h").unwrap();
+    let repository = open(CreateOnly(Arc::clone(&inside)));
+    for _ in 0..3 {
+        let run = Lease::recurring(&repository, "run-acme", &me()).unwrap().expect("nobody has it");
+        assert!(Lease::recurring(&repository, "run-acme", &me()).unwrap().is_none(), "somebody has it");
+        run.verify_kept().unwrap();
+        // What a backup is called by is its own for ever.
+        let name = Lease::shared(&repository, "acme-web-1", &me()).unwrap();
+        drop(name);
+    }
+    assert!(Lease::shared(&repository, "acme-web-1", &me()).unwrap().is_none());
+}
+
 #[test]
 fn a_writer_that_can_only_create_does_all_but_prune_forget_and_delete_threat_1() {
     let inside = Arc::new(MemoryStore::new());

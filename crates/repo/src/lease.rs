@@ -53,7 +53,7 @@ pub struct Identity {
 
 mod held;
 pub(crate) use held::holder_of;
-use held::{Held, Mode, Stored, lock};
+use held::{Held, Mode, lock};
 
 /// The right to work in a repository; given back when dropped.
 pub struct Lease {
@@ -288,6 +288,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::presence::LockForm;
     use crate::testing;
 
     fn identity(pid: u32) -> Identity {

@@ -58,7 +58,7 @@ pub(super) struct Stored {
 }
 
 impl Held {
-    fn form(&self) -> LockForm {
+    pub(super) fn form(&self) -> LockForm {
         let Identity { hostname, username, uid, gid, pid } = self.identity.clone();
         let process = self.registered.presence().cloned();
         let time = self.repository.clock().now();
