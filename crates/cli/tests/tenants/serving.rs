@@ -90,14 +90,13 @@ fn u4_a_long_run_keeps_no_other_tenant_waiting_and_what_it_overlaps_is_skipped()
     office.file("gamma/paper", "new");
     office.secret("passwords/gamma", &"Canary-of-gamma-".repeat(6));
     let mut more = [source("acme", "more"), source("gamma", "papers")].concat();
-    office.configure(&with_a_long_run(&text, &source("gamma", "papers")));
-    office.run(&["init", "--no-recovery-key"]).ok();
-    office.configure(&with_a_long_run(&text, &more));
+    let later = with_a_long_run(&text, &more).replace("ROOT", &office.path().to_string_lossy());
+    office.file("later.toml", &later);
+    let config = office.path().join("later.toml");
+    office.run(&["--config", config.to_str().unwrap(), "init", "--no-recovery-key"]).ok();
+    office.configure(&later);
     daemon.until(&["run skipped source=acme/more: a run of this tenant is out since"]);
-    // Whether the daemon saw the first change or not, gamma has a repository by now, or its next source has.
-    more += &source("gamma", "more");
-    office.configure(&with_a_long_run(&text, &more));
-    daemon.until(&["backup ok id=gamma-more-"]);
+    daemon.until(&["backup ok id=gamma-papers-"]);
     assert!(!office.path().join("go").exists());
     office.file("go", "");
     daemon.until(&["backup ok id=acme-papers-"]);
