@@ -302,7 +302,7 @@ fn u3_a_backup_that_shrank_is_late_or_is_damaged_is_an_alarm() {
     look("").exits(7).says("alarm acme/papers: the newest backup has 15B, those before it had 18.6KiB");
     look("[watch]\nshrunk = 100\n").ok();
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
-    let is_late = || look("max_age = \"1s\"\n[watch]\nshrunk = 100\n").stderr.contains("older than 1 s");
+    let is_late = || look("max_age = \"1s\"\n[watch]\nshrunk = 100\n").stderr.contains("older than 1s");
     while !is_late() {
         assert!(std::time::Instant::now() < deadline, "it is never late");
     }
