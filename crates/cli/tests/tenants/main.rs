@@ -8,6 +8,7 @@ mod due;
 mod imports;
 mod manifests;
 mod rooms;
+mod serving;
 mod watching;
 
 #[path = "../office/mod.rs"]
