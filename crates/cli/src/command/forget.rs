@@ -60,7 +60,13 @@ fn judge_by_minimum(
         face.warn(&format!("[minimum] is left aside: {why}"));
         return Ok(());
     }
-    let Some(configuration) = configured::load_if_any(global)? else { return Ok(()) };
+    let configuration = configured::load_if_any(global).map_err(|error| {
+        // Whoever has to free a disk needs no sound configuration, and says so.
+        let mend = error.hint.as_ref().map(|hint| format!("{hint}; ")).unwrap_or_default();
+        error
+            .hint(format!("{mend}--below-minimum=WHY forgets without asking the configuration for a minimum"))
+    })?;
+    let Some(configuration) = configuration else { return Ok(()) };
     let address = place::address(global, environment)?;
     let Some(words) = too_short(&configuration, order.tenant.as_deref(), &address, policy) else {
         return Ok(());

@@ -170,6 +170,12 @@ fn t9_forget_by_hand_is_held_to_the_minimum_unless_somebody_says_why() {
     let why = "--below-minimum=the customer has left";
     office.run(&["forget", "--of", "acme", "--keep-last", "1", why]).ok().says("the customer has left");
     assert_eq!(count(), 1);
+    // A mistake in the configuration does not keep anybody from freeing a disk who says so.
+    office.configure(&format!("{text}shedule = \"@daily\"\n"));
+    let by_hand = ["forget", "--keep-last", "1"];
+    let ran = office.run(&[&by_hand[..], &by_address].concat()).exits(2);
+    ran.says("perhaps schedule was meant").says("--below-minimum=WHY");
+    office.run(&[&by_hand[..], &by_address, &["--below-minimum=the disk is full"]].concat()).ok();
     // Where the configuration says why, that is enough.
     office.configure(&format!("[minimum]\nretention = \"30d\"\n{text}below_minimum = \"a trial\"\n"));
     office.run(&["forget", "--of", "beta", "--keep-last", "1"]).ok();
