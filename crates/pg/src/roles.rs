@@ -170,17 +170,18 @@ pub fn database_properties_sql(globals: &Globals, facts: &DatabaseFacts, name: &
     statements
 }
 
-/// `CREATE DATABASE name` with encoding and locale of `facts`, for a server of version `target`.
+/// `CREATE DATABASE name` with encoding and locale of `facts`, for a server of version `target`; this owner and this
+/// tablespace must be there.
 pub(crate) fn create_database_sql(
     name: &str,
     facts: Option<&DatabaseFacts>,
     owner: Option<&str>,
+    tablespace: Option<&str>,
     target: Version,
 ) -> String {
     let mut sql = format!("CREATE DATABASE {}", identifier(name));
-    if let Some(owner) = owner {
-        sql += &format!(" OWNER {}", identifier(owner));
-    }
+    let names = [("OWNER", owner), ("TABLESPACE", tablespace)];
+    sql.extend(names.iter().filter_map(|(word, name)| Some(format!(" {word} {}", identifier((*name)?)))));
     let Some(facts) = facts else { return sql };
     sql += &format!(" TEMPLATE template0 ENCODING {}", literal(&facts.encoding));
     let mut option = |word: &str, value: &Option<String>| {

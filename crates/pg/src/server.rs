@@ -14,6 +14,9 @@ use crate::quote::{identifier, literal};
 use crate::roles::{MadeRoles, create_database_sql, make_roles_sql, unmake_roles_sql};
 use crate::version::Version;
 
+/// Where a database lies unless somebody says otherwise.
+pub const DEFAULT_TABLESPACE: &str = "pg_default";
+
 /// An extension that a database has, with the version it is at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
@@ -200,6 +203,24 @@ impl Server {
         psql.ask_each("contents of tables", &sql)
     }
 
+    /// The statement that calls a function of `extension` without arguments, in whatever schema it is; `None` where the
+    /// extension has no such function.
+    pub fn call_in_extension(
+        &self,
+        database: &str,
+        extension: &str,
+        function: &str,
+    ) -> Result<Option<String>, QueryError> {
+        let sql = "SELECT coalesce((SELECT pg_catalog.to_json(pg_catalog.format('SELECT %I.%I()', n.nspname, p.proname)) \
+                   FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_depend d ON d.deptype = 'e' AND d.refobjid = e.oid \
+                   AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.classid = 'pg_catalog.pg_proc'::regclass \
+                   JOIN pg_catalog.pg_proc p ON p.oid = d.objid AND p.pronargs = 0 \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+                   WHERE e.extname = :'extension' AND p.proname = :'function' LIMIT 1), 'null');\n";
+        let parameters = [("extension", extension), ("function", function)];
+        self.psql_in(database)?.ask("a function of an extension", sql, &parameters)
+    }
+
     /// Run statements of the caller's own in `database`, one after the other. Stops at the first error.
     pub fn execute_in(&self, database: &str, statements: &[&str]) -> Result<(), QueryError> {
         let script: String = statements.iter().flat_map(|sql| [*sql, ";\n"]).collect();
@@ -218,13 +239,18 @@ impl Server {
         self.ask_server("roles that are left", &unmake_roles_sql(made, first), &[])
     }
 
-    /// Create a database: like `facts` if they are given, owned as they say if that role is there.
+    /// Create a database: like `facts` if they are given, owned as they say if that role is there, in their tablespace if
+    /// it is there and we may.
     pub fn create_database(&self, name: &str, facts: Option<&DatabaseFacts>) -> Result<(), QueryError> {
         let owner = match facts {
             Some(facts) if self.has_role(&facts.owner)? => Some(facts.owner.as_str()),
             _ => None,
         };
-        self.execute(&[create_database_sql(name, facts, owner, self.version)])
+        let tablespace = match facts {
+            Some(facts) if self.may_fill(&facts.tablespace)? => Some(facts.tablespace.as_str()),
+            _ => None,
+        };
+        self.execute(&[create_database_sql(name, facts, owner, tablespace, self.version)])
     }
 
     /// Drop a database, if it is there. Connections to it make this an error.
@@ -255,6 +281,16 @@ impl Server {
             Some(_) => Ok(self.psql.clone()),
             None => self.psql_in("postgres"),
         }
+    }
+
+    /// Whether this tablespace is not the one that needs no word, is there, and ours to use.
+    fn may_fill(&self, tablespace: &str) -> Result<bool, QueryError> {
+        if tablespace == DEFAULT_TABLESPACE {
+            return Ok(false);
+        }
+        let sql = "SELECT pg_catalog.to_json(count(*) > 0) FROM pg_catalog.pg_tablespace \
+                   WHERE spcname = :'name' AND pg_catalog.has_tablespace_privilege(oid, 'CREATE');\n";
+        self.ask_server("a tablespace", sql, &[("name", tablespace)])
     }
 
     fn has_role(&self, name: &str) -> Result<bool, QueryError> {

@@ -1,10 +1,8 @@
 //! Stock restic judges: what our prune leaves it checks and restores, and what its prune leaves we do.
 //!
-//! Every `restic` of `MAINSTAY_TEST_RESTIC` (paths with colons between them) and the installed one are judges;
-//! without any, the test says so and passes.
+//! The judges are those of the other tests ([`testkit::restic`]); without any, nothing is judged, and that is a failure.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
-#![allow(clippy::print_stderr, reason = "a judge that is missing must be told")]
 
 mod prune_world;
 
@@ -21,6 +19,7 @@ use repo::packer::Guard;
 use repo::prune::{PruneReport, prune};
 use repo::{BlobKind, Repository};
 use store::local::LocalStore;
+use testkit::restic::{self, Restic};
 
 struct Judge {
     program: PathBuf,
@@ -28,19 +27,9 @@ struct Judge {
 }
 
 fn judges() -> Vec<Judge> {
-    let named = std::env::var("MAINSTAY_TEST_RESTIC").unwrap_or_default();
-    let named = named.split(':').filter(|path| !path.is_empty()).map(PathBuf::from);
-    let programs: Vec<_> = named.chain([PathBuf::from("restic")]).collect();
-    let runs = |program: &PathBuf| Command::new(program).arg("version").output().is_ok();
-    let judges: Vec<_> = programs
-        .into_iter()
-        .filter(runs)
-        .map(|program| Judge { program, place: tempfile::tempdir().unwrap() })
-        .collect();
-    if judges.is_empty() {
-        eprintln!("no restic here: nothing was judged");
-    }
-    judges
+    let judge =
+        |restic: &Restic| Judge { program: restic.path().to_owned(), place: tempfile::tempdir().unwrap() };
+    restic::installed().iter().map(judge).collect()
 }
 
 impl Judge {
@@ -198,7 +187,7 @@ fn a_lock_of_restic_keeps_step_two_from_running() {
         let drop_me = back_up(&repository, &files(&[("a", 1)]), 0);
         repository.delete_snapshot(&drop_me, at(1), &Guard::default()).unwrap();
         // restic holds its lock as long as its input lasts.
-        let mut restic = Command::new(&judge.program)
+        let mut writer = Command::new(&judge.program)
             .args(["--no-cache", "-r", judge.path("repository").to_str().unwrap(), "backup", "--stdin"])
             .env("RESTIC_PASSWORD", PASSWORD)
             .stdin(std::process::Stdio::piped())
@@ -208,15 +197,15 @@ fn a_lock_of_restic_keeps_step_two_from_running() {
             .unwrap();
         let locks = || repository.list(repo::repository::FileKind::Lock).unwrap().len();
         while locks() == 0 {
-            assert!(restic.try_wait().unwrap().is_none());
+            assert!(writer.try_wait().unwrap().is_none());
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         // restic looks a second time after 200 ms, and of two that begin at one time both step back.
         std::thread::sleep(std::time::Duration::from_secs(1));
         let report = run(&repository, &at_once(), 2);
         assert!(report.in_use_by.is_some() && report.removed_packs == 0, "{report:?}");
-        restic.stdin.take().unwrap().write_all(b"some bytes").unwrap();
-        let ended = restic.wait_with_output().unwrap();
+        writer.stdin.take().unwrap().write_all(b"some bytes").unwrap();
+        let ended = writer.wait_with_output().unwrap();
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
         assert_eq!(run(&repository, &at_once(), 3).removed_packs, 2);
         judge.check();

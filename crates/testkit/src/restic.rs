@@ -21,6 +21,11 @@ pub struct Restic {
 }
 
 impl Restic {
+    /// Its file, or its name where it is looked for in `PATH`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What it calls itself.
     pub fn version(&self) -> String {
         let ran = Program::new(&self.path).run(&["version"]);

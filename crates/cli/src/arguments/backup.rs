@@ -239,6 +239,9 @@ pub(crate) struct Restore {
     /// Leave owners and rights out
     #[arg(long, visible_alias = "no-acl")]
     pub(crate) no_owner: bool,
+    /// Leave tablespaces out: everything goes into the database's own
+    #[arg(long)]
+    pub(crate) no_tablespaces: bool,
     /// Loaders at once, into a new database
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) jobs: u32,

@@ -14,7 +14,7 @@ use engine::restore_dump::{RestoreOrder, carry_out, plan};
 use engine::writing::Order;
 use jiff::Timestamp;
 use model::backup::BackupRecord;
-use model::cancel::CancelToken;
+use model::cancel::{CancelToken, Cancelled};
 use model::progress::Progress;
 use model::secret::Secret;
 use model::size::ByteSize;
@@ -36,8 +36,18 @@ use crate::{database, interrupt, place};
 const DATABASE: &str = "shop";
 
 pub(crate) fn run(order: &Demo, environment: &Environment, face: &Face) -> Result<()> {
+    let cancel = interrupt::watch_patiently()?;
+    let told = tell(order, environment, face, &cancel);
+    // Ctrl-C goes to the programs that we called, too: what they say then is only its consequence.
+    match told {
+        Err(_) if cancel.is_cancelled() => Err(EngineError::from(Cancelled).into()),
+        told => told,
+    }
+}
+
+fn tell(order: &Demo, environment: &Environment, face: &Face, cancel: &CancelToken) -> Result<()> {
     let start = Instant::now();
-    let stage = Stage::set(order, environment, face)?;
+    let stage = Stage::set(order, environment, face, cancel.clone())?;
     let first = stage.back_up("first backup")?;
     stage.change()?;
     let second = stage.back_up("second backup, after a change of 1 % of the rows")?;
@@ -46,7 +56,7 @@ pub(crate) fn run(order: &Demo, environment: &Environment, face: &Face) -> Resul
     stage.restore(&second)?;
     stage.compare(&before)?;
     stage.check()?;
-    let restic = stage.ask_restic();
+    let restic = stage.ask_restic()?;
     stage.show_places(&second);
     let document = json!({
         "first": first,
@@ -82,8 +92,7 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn set(order: &Demo, environment: &'a Environment, face: &'a Face) -> Result<Self> {
-        let cancel = interrupt::watch_patiently()?;
+    fn set(order: &Demo, environment: &'a Environment, face: &'a Face, cancel: CancelToken) -> Result<Self> {
         let bin_dir = server_programs(order, environment)?;
         let clients = Clients::discover(Some(&bin_dir), std::ffi::OsStr::new(""))
             .map_err(CliError::io("looking for PostgreSQL's client programs"))?;
@@ -184,10 +193,18 @@ impl<'a> Stage<'a> {
     }
 
     fn change(&self) -> Result<()> {
-        self.face.note("changing 1 % of the orders, all of one week");
-        let (from, to) = (self.rows / 2, self.rows / 2 + self.rows / 100);
-        let sql = format!("UPDATE orders SET total = total + 1 WHERE id BETWEEN {from} AND {to}");
-        Ok(self.server.execute_in(DATABASE, &[&sql])?)
+        self.face.note("changing 1 % of the rows of each table, side by side as the latest ones are");
+        let percent = |rows: u32| format!("BETWEEN {} AND {}", rows / 2, rows / 2 + (rows / 100).max(1) - 1);
+        let (rows, customers) = (percent(self.rows), percent(self.rows / 10));
+        self.server.execute_in(
+            DATABASE,
+            &[
+                &format!("UPDATE orders SET total = total + 1 WHERE id {rows}"),
+                &format!("UPDATE events SET at = at + interval '1 hour' WHERE (body->>'order')::int {rows}"),
+                &format!("UPDATE customers SET since = since + 1 WHERE id {customers}"),
+            ],
+        )?;
+        Ok(())
     }
 
     fn contents(&self) -> Result<Vec<TableContents>> {
@@ -249,15 +266,20 @@ impl<'a> Stage<'a> {
     }
 
     /// Whether stock restic, where it is installed, finds the repository sound.
-    fn ask_restic(&self) -> Option<bool> {
+    fn ask_restic(&self) -> Result<Option<bool>> {
         let mut command = Command::new("restic");
         command.args(["--no-cache", "--quiet", "-r"]).arg(&self.place).args(["check", "--read-data"]);
         command.env("RESTIC_PASSWORD", self.password.expose());
-        let output = command.stdin(Stdio::null()).output().ok()?;
-        let is_sound = output.status.success();
-        let verdict = if is_sound { "sound" } else { "NOT sound" };
-        self.face.note(&format!("asked stock restic the same (`restic check --read-data`): {verdict}"));
-        Some(is_sound)
+        let Ok(output) = command.stdin(Stdio::null()).output() else { return Ok(None) };
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(CliError::new(
+                Kind::Failed,
+                format!("stock restic finds the repository not sound: {words}"),
+            ));
+        }
+        self.face.note("asked stock restic the same (`restic check --read-data`): sound");
+        Ok(Some(true))
     }
 
     fn show_places(&self, record: &BackupRecord) {

@@ -1,13 +1,13 @@
 //! Directories through the binary: there and back, flags, exit codes, a full disk.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use testkit::disk::SmallDisk;
 use testkit::means;
 use testkit::program::Program;
-use testkit::site::Site;
+use testkit::site::{Site, files_below};
 use testkit::tree::{Tree, assert_same_tree, differences};
 
 use crate::{MAINSTAY, create, fill, id, restore, site};
@@ -81,7 +81,7 @@ fn in_place_asks_for_the_name_and_a_dry_run_changes_nothing() {
 }
 
 #[test]
-fn an_unreadable_directory_makes_it_incomplete_with_exit_3() {
+fn a_file_that_changes_while_it_is_read_makes_it_incomplete_with_exit_3() {
     let (site, data) = site();
     fs::write(data.join("file"), "x").unwrap();
     fs::create_dir_all(data.join("gone")).unwrap();
@@ -108,6 +108,66 @@ fn an_unreadable_directory_makes_it_incomplete_with_exit_3() {
     let to = site.path().join("x");
     let delete = ["--to", to.to_str().unwrap(), "--delta", "--delete"];
     restore(&site, &id, &delete).exits(6).says("what it could not read would be deleted");
+}
+
+#[test]
+fn what_may_not_be_read_is_named_and_makes_it_incomplete_with_exit_3() {
+    let (site, data) = site();
+    fs::create_dir(data.join("closed")).unwrap();
+    for name in ["open", "shut", "closed/inside"] {
+        fs::write(data.join(name), name).unwrap();
+    }
+    for name in ["shut", "closed"] {
+        fs::set_permissions(data.join(name), PermissionsExt::from_mode(0)).unwrap();
+    }
+    let arguments = ["backup", "create", "acme", "--directory", data.to_str().unwrap()];
+    // Root reads everything.
+    let ran = match rustix::process::geteuid().is_root() {
+        true => {
+            Program::new("chown").run(&["-R", "65534:65534", site.path().to_str().unwrap()]).ok();
+            let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+            site.program().under(&nobody).run(&arguments)
+        }
+        false => site.run(&arguments),
+    };
+    let ran = ran.exits(3).says("closed").says("shut").says("Permission denied").says("is incomplete");
+    let made = id(&ran);
+    for restic in testkit::restic::installed() {
+        let listed = site.restic(&restic, &["--no-lock", "snapshots", "--json"]).ok();
+        let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+        assert!(listed[0]["tags"].as_array().unwrap().contains(&"incomplete".into()), "{listed}");
+    }
+    let to = site.path().join("to");
+    restore(&site, &made, &["--to", to.to_str().unwrap()]).ok();
+    assert_eq!(fs::read(to.join("open")).unwrap(), b"open");
+    assert!(!to.join("shut").exists() && !to.join("closed/inside").exists());
+    fs::set_permissions(data.join("closed"), PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn what_was_excluded_stays_out_and_everything_else_comes_back() {
+    let (site, data) = site();
+    let files =
+        ["a.log", "keep.log", "deep/b.log", "deep/keep.log", "deep/text", "cache/thing", "mounted/file"];
+    for name in &files[..6] {
+        fs::create_dir_all(data.join(name).parent().unwrap()).unwrap();
+        fs::write(data.join(name), name).unwrap();
+    }
+    fs::write(data.join("cache/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n").unwrap();
+    let disk = SmallDisk::mount(&data.join("mounted"), "1m");
+    if disk.is_some() {
+        fs::write(data.join(files[6]), "on another file system").unwrap();
+    }
+    let excludes = ["--exclude", "*.log", "--exclude", "!keep.log", "--exclude-caches", "--one-file-system"];
+    let id = id(&create(&site, &data, &excludes).ok());
+    let to = site.path().join("to");
+    restore(&site, &id, &["--to", to.to_str().unwrap()]).ok();
+    let is_wanted = |name: &str| !["a.log", "deep/b.log", "cache/thing", "mounted/file"].contains(&name);
+    let wanted: Vec<_> = files_below(&data).into_iter().filter(|(name, _)| is_wanted(name)).collect();
+    assert_eq!(wanted.len(), 4);
+    assert_eq!(files_below(&to), wanted);
+    assert!(disk.is_none() || to.join("mounted").is_dir(), "the place of the mount comes back");
+    site.assert_sound();
 }
 
 #[test]

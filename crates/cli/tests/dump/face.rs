@@ -1,5 +1,8 @@
 //! What scripts rely on: columns, JSON, the one success line, quietness, labels, holds, defaults.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use serde_json::Value;
 use testkit::postgres::Postgres;
 use testkit::site::Site;
@@ -112,4 +115,37 @@ fn c7_unset_flags_mean_postgres_at_127_0_0_1_5432() {
     } else {
         ran.says("postgres");
     }
+}
+
+/// What a client of libpq's asks for at `listener`, which has no encryption: names and values with NULs between them.
+fn startup(listener: &TcpListener) -> Vec<u8> {
+    let (mut client, _) = listener.accept().unwrap();
+    loop {
+        let (mut length, mut code) = ([0; 4], [0; 4]);
+        client.read_exact(&mut length).unwrap();
+        client.read_exact(&mut code).unwrap();
+        match u32::from_be_bytes(code) {
+            // Requests for TLS and for GSSAPI.
+            80_877_103 | 80_877_104 => client.write_all(b"N").unwrap(),
+            _ => {
+                let mut packet = vec![0; u32::from_be_bytes(length) as usize - 8];
+                client.read_exact(&mut packet).unwrap();
+                return packet;
+            }
+        }
+    }
+}
+
+#[test]
+fn c7_unset_flags_mean_the_user_postgres() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || send.send(startup(&listener)).unwrap());
+    let site = site();
+    let program = site.program().with("PGPORT", port.to_string()).with("USER", "somebody");
+    let ran = program.run(&["backup", "create", "acme", "--database", "app"]).exits(1);
+    let asked = receive.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    let asked = String::from_utf8_lossy(&asked);
+    assert!(asked.contains("user\0postgres\0"), "{asked:?}: {}", ran.stderr);
 }

@@ -171,3 +171,27 @@ fn roles_of_a_restore_that_was_killed_are_swept_by_the_next_one() {
     program.run(&["backup", "restore", &small, "--database", "at_last"]).ok();
     assert_eq!(other.psql(roles), with_roles);
 }
+
+#[test]
+fn ctrl_c_takes_back_the_database_and_the_roles_that_a_restore_had_made() {
+    let server = Postgres::start();
+    server.psql("CREATE ROLE app_group; CREATE ROLE app_member LOGIN; GRANT app_group TO app_member");
+    rich::make(&server, "app", SLOW);
+    server.psql("ALTER DATABASE app OWNER TO app_group");
+    let site = site().with_server(&server);
+    let slow = site.back_up("app");
+    let other = Postgres::start();
+    let roles = "SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid >= 16384";
+    let (before, names) = (other.psql(roles), rich::databases(&other));
+    let restore = ["backup", "restore", &slow, "--database", "again", "--with-roles"];
+    let child = at_server(site.program(), &other).start(&restore);
+    let loading =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.a_slow %' AND state = 'active'";
+    wait_for(&other, loading, |count| count == "1");
+    assert!(other.psql(roles).contains("app_member") && other.psql(SCRATCH).starts_with("mainstay_restore_"));
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::INT).unwrap();
+    let ran = Ran::wait(child).exits(1);
+    assert!(!ran.stderr.contains("left behind"), "{}", ran.stderr);
+    assert_eq!(other.psql(SCRATCH), "");
+    assert_eq!((other.psql(roles), rich::databases(&other)), (before, names));
+}

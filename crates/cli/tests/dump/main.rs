@@ -6,6 +6,7 @@
 mod round_trip;
 mod restore_choices;
 mod server_failures;
+mod strange;
 mod damage;
 mod repaired;
 mod usage;
@@ -15,7 +16,6 @@ mod face;
 mod secrets;
 mod keys;
 mod kill;
-mod strange;
 mod pitfalls;
 mod leftovers;
 mod terminal;

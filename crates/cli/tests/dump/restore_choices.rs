@@ -1,7 +1,10 @@
 //! Parts of a dump, other owners, other servers, hostile names: what a restore can be asked for.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use testkit::postgres::Postgres;
+use testkit::restic;
+use testkit::revived::give_to_owner_of;
 use testkit::site::{Site, at_server};
 
 use crate::site;
@@ -34,6 +37,21 @@ fn n14_parts_come_back_alone_and_failures_leave_no_half_state() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let count = "SELECT count(*) FROM \"odd \"\"schema'\né\".\"tab\"\"le' with\nnewline; \\. --\"";
     assert_eq!(server.psql_in("schema_only", count), "2");
+    // Tables with odd names, and with the longest.
+    let (long_schema, long_table) = (format!("s{}", "é".repeat(31)), format!("t{}", "ü".repeat(31)));
+    for (schema, table) in
+        [(odd, "tab\"le' with\nnewline; \\. --"), (long_schema.as_str(), long_table.as_str())]
+    {
+        let of = format!("{}.{}", rich::quoted(schema), rich::quoted(table));
+        server.psql("CREATE DATABASE one_table");
+        server.psql_in("one_table", &format!("CREATE SCHEMA {}", rich::quoted(schema)));
+        let restore = ["backup", "restore", &id, "--database", "one_table", "--table", table];
+        site.run(&[&restore[..], &["--clean", "--yes=one_table"]].concat()).ok();
+        assert_eq!(server.psql_in("one_table", &format!("SELECT count(*) FROM {of}")), "2", "{of}");
+        let all = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND oid > 16383";
+        assert_eq!(server.psql_in("one_table", all), "1", "{of}");
+        server.psql("DROP DATABASE one_table");
+    }
     // A table that the dump does not have, a database that is not there.
     server.psql("CREATE DATABASE none");
     let ran = site.run(&["backup", "restore", &id, "--database", "none", "--table", "no_such_table"]);
@@ -94,4 +112,76 @@ fn pitfall_27_roles_and_settings_come_back_on_another_server() {
     assert_eq!(other.psql(facts), server.psql(facts));
     let members = "SELECT pg_has_role('odd \"role''', 'rich_owner', 'MEMBER')";
     assert_eq!(other.psql(members), server.psql(members));
+}
+
+/// A tablespace in an empty directory.
+fn make_tablespace(server: &Postgres, name: &str, place: &TempDir) {
+    give_to_owner_of(place.path(), server);
+    server.psql(&format!("CREATE TABLESPACE {name} LOCATION '{}'", place.path().display()));
+}
+
+/// A file that lies beside the newest dump, as restic gives it.
+fn beside(site: &Site, name: &str) -> Value {
+    let restic = &restic::installed()[0];
+    serde_json::from_slice(&site.restic(restic, &["dump", "latest", name]).ok().stdout).unwrap()
+}
+
+#[test]
+fn a_dump_with_tablespaces_goes_where_they_are_and_where_they_are_not() {
+    let (fast, home, there) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (server, other) = (Postgres::start(), Postgres::start());
+    make_tablespace(&server, "fast", &fast);
+    make_tablespace(&server, "home", &home);
+    server.psql("CREATE DATABASE app TABLESPACE home");
+    let tables = "CREATE TABLE at_home AS SELECT generate_series(1, 10) AS n;
+        CREATE TABLE outside TABLESPACE fast AS SELECT generate_series(1, 20) AS n;
+        CREATE INDEX outside_n ON at_home (n) TABLESPACE fast";
+    server.psql_in("app", tables);
+    let site = site().with_server(&server);
+    let id = site.back_up("app");
+    // What one database's dump lacks is beside it.
+    let spaces = &beside(&site, "globals.json")["tablespaces"];
+    let kept = [(&spaces[0]["name"], &spaces[0]["location"]), (&spaces[1]["name"], &spaces[1]["location"])];
+    let place = |place: &TempDir| json!(place.path());
+    assert_eq!(kept, [(&json!("fast"), &place(&fast)), (&json!("home"), &place(&home))]);
+    let version = server.psql_in("app", "SELECT extversion FROM pg_extension WHERE extname = 'plpgsql'");
+    assert_eq!(
+        beside(&site, "manifest.json")["extensions"],
+        json!([{ "name": "plpgsql", "version": version }])
+    );
+
+    let places = "SELECT string_agg(relname || ' ' || coalesce(spcname, '-'), ', ' ORDER BY relname) FROM pg_class \
+        LEFT JOIN pg_tablespace t ON t.oid = reltablespace WHERE relnamespace = 'public'::regnamespace";
+    let lies = |server: &Postgres, name: &str| {
+        let own = "SELECT spcname FROM pg_tablespace t JOIN pg_database ON dattablespace = t.oid";
+        let rows = server.psql_in(name, "SELECT count(*) FROM outside");
+        assert_eq!(rows, "20", "{name}");
+        (server.psql(&format!("{own} WHERE datname = '{name}'")), server.psql_in(name, places))
+    };
+    let restore = |program: &testkit::program::Program, to: &str, more: &[&str]| {
+        program.run(&[&["backup", "restore", &id, "--database", to, "--jobs", "2"][..], more].concat()).ok()
+    };
+    let own = site.program();
+    let (apart, together) = ("at_home -, outside fast, outside_n fast", "at_home -, outside -, outside_n -");
+    // Where they are, and where they are but are not wanted.
+    assert!(!restore(&own, "again", &[]).stderr.contains("tablespace"));
+    assert_eq!(lies(&server, "again"), ("home".into(), apart.into()));
+    restore(&own, "without", &["--no-tablespaces"]);
+    assert_eq!(lies(&server, "without"), ("pg_default".into(), together.into()));
+    // Where none is, and where one of them is.
+    let elsewhere = at_server(site.program(), &other);
+    let dry = elsewhere.run(&["--json", "backup", "restore", &id, "--database", "new", "--dry-run"]).ok();
+    let plan: Value = serde_json::from_slice(&dry.stdout).unwrap();
+    assert_eq!(plan["missingTablespaces"], json!(["fast", "home"]));
+    restore(&elsewhere, "new", &[]).says("has no tablespace [\"fast\", \"home\"]");
+    other.psql("CREATE DATABASE empty");
+    restore(&elsewhere, "empty", &[]).says("has no tablespace [\"fast\"]");
+    restore(&elsewhere, "empty", &["--clean", "--yes=empty"]).says("has no tablespace [\"fast\"]");
+    for name in ["new", "empty"] {
+        assert_eq!(lies(&other, name), ("pg_default".into(), together.into()), "{name}");
+    }
+    make_tablespace(&other, "home", &there);
+    restore(&elsewhere, "at_home", &[]).says("has no tablespace [\"fast\"]");
+    assert_eq!(lies(&other, "at_home"), ("home".into(), together.into()));
 }

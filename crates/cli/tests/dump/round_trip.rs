@@ -6,6 +6,7 @@ use testkit::postgres::Postgres;
 use testkit::program::Program;
 use testkit::restic;
 
+use crate::server_failures::programs;
 use crate::site;
 use testkit::rich;
 
@@ -98,6 +99,30 @@ fn c5_the_exported_dump_is_what_restic_and_pg_restore_read() {
     let listed = command.arg("-l").arg(&file).output().unwrap();
     assert!(listed.status.success());
     assert!(String::from_utf8(listed.stdout).unwrap().contains("TABLE DATA app customers"));
+}
+
+#[test]
+fn n14_an_export_is_byte_for_byte_what_pg_dump_wrote_and_streams_into_another_server() {
+    let server = Postgres::start();
+    rich::create(&server, "app");
+    let site = site().with_server(&server);
+    let written = site.path().join("written");
+    let script = format!("\"$REAL\" \"$@\" | tee {}; exit ${{PIPESTATUS[0]}}", written.display());
+    let bin_dir = programs(&site, &server, "watched", &script);
+    let create = ["backup", "create", "acme", "--database", "app", "--pg-bin-dir", bin_dir.to_str().unwrap()];
+    let id = testkit::site::id_of(&site.run(&create).ok());
+    let exported = site.run(&["backup", "export", &id]).ok().stdout;
+    assert!(exported.starts_with(b"PGDMP") && exported == std::fs::read(&written).unwrap());
+    // Straight into the stdin of pg_restore, at a new server.
+    let other = Postgres::start();
+    other.psql("CREATE DATABASE app; CREATE ROLE rich_owner LOGIN; CREATE ROLE \"odd \"\"role'\"");
+    let mut export = site.program().command(&["backup", "export", &id]);
+    let mut export = export.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let session = other.session("app");
+    let mut restore = session.command(&other.client().program("pg_restore"));
+    let restored = restore.arg("--exit-on-error").stdin(export.stdout.take().unwrap()).status().unwrap();
+    assert!(restored.success() && export.wait().unwrap().success());
+    assert_eq!(rich::plain(&other, "app"), rich::plain(&server, "app"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::site;
 use testkit::rich;
 
 /// A directory of client programs whose pg_dump is this script; `REAL` in it is the real one.
-fn programs(site: &Site, server: &Postgres, name: &str, pg_dump: &str) -> PathBuf {
+pub(crate) fn programs(site: &Site, server: &Postgres, name: &str, pg_dump: &str) -> PathBuf {
     let directory = site.path().join(name);
     std::fs::create_dir(&directory).unwrap();
     for program in ["pg_restore", "psql"] {

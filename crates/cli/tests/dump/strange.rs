@@ -12,7 +12,7 @@ use testkit::site::{PASSWORD, Site};
 
 use crate::site;
 
-fn open(site: &Site) -> Repository {
+pub(crate) fn open(site: &Site) -> Repository {
     let store = store::open::open(site.repository().to_str().unwrap()).unwrap();
     Repository::open(Arc::from(store), &Secret::new(PASSWORD)).unwrap()
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::program::Ran;
 use testkit::site::{Site, files_below};
 use testkit::tree::{assert_same_tree, differences};
 
@@ -76,6 +78,28 @@ fn what_a_killed_backup_has_stored_is_not_sent_again() {
     }
     let to = site.path().join("restored");
     restore(&site, &id(&made), &["--to", to.to_str().unwrap()]).ok();
+    assert_same_tree(&data, &to);
+}
+
+#[test]
+fn ctrl_c_in_the_middle_of_a_directory_leaves_no_snapshot_and_no_lock() {
+    let (site, data) = site();
+    fill(&data, 150, 800_000);
+    let mut child =
+        site.program().start(&["backup", "create", "acme", "--directory", data.to_str().unwrap()]);
+    assert!(wait_for(&mut child, || !packs(&site).is_empty()), "interrupted before it ends");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::wait(child).exits(1);
+    assert!(!ran.stderr.contains("backup ok"), "{}", ran.stderr);
+    assert!(site.ids().is_empty() && stored(&site, "snapshots").is_empty());
+    assert!(stored(&site, "locks").is_empty() && stored(&site, "x/lease").is_empty());
+    for restic in testkit::restic::installed() {
+        site.restic(&restic, &["prune"]).ok();
+    }
+    let id = id(&create(&site, &data, &[]).ok());
+    site.assert_sound();
+    let to = site.path().join("restored");
+    restore(&site, &id, &["--to", to.to_str().unwrap()]).ok();
     assert_same_tree(&data, &to);
 }
 

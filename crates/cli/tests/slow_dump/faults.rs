@@ -107,6 +107,29 @@ fn a_full_or_read_only_disk_is_said_and_costs_nothing() {
     site.assert_sound();
 }
 
+/// 40 MB go through where there is room for 1 MiB of temporary files: there and back, nothing of the dump is one.
+#[test]
+fn no_temporary_file_holds_a_dump() {
+    let server = Postgres::start();
+    let rows =
+        "CREATE TABLE wide AS SELECT n, repeat(md5(n::text), 100) AS words FROM generate_series(1, 12500) n";
+    rich::make(&server, "app", rows);
+    let site = site().with_server(&server);
+    let Some(disk) = SmallDisk::mount(&site.path().join("temporary"), "1m") else { return };
+    let program = site.program().with("TMPDIR", disk.path());
+    let made = program.run(&CREATE).ok();
+    let size = made.stderr.split_whitespace().find_map(|word| word.strip_prefix("bytes=")).unwrap();
+    assert!(size.parse::<u64>().unwrap() > 40_000_000, "{size}");
+    server.psql("CREATE DATABASE empty");
+    for target in ["new", "empty"] {
+        let restore = ["backup", "restore", "acme/app", "--database", target, "--jobs", "2"];
+        program.run(&restore).ok();
+        assert_eq!(server.psql_in(target, "SELECT count(*), sum(length(words)) FROM wide"), "12500|40000000");
+    }
+    program.run(&["backup", "restore", "acme/app", "--database", "empty", "--clean", "--yes=empty"]).ok();
+    assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0, "nothing is left there");
+}
+
 /// Stored bytes of packs.
 fn stored(site: &Site) -> u64 {
     let packs = site.files().into_iter().filter(|(name, _)| name.starts_with("data/"));

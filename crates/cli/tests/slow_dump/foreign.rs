@@ -1,9 +1,11 @@
 //! Repositories that stock restic wrote are read by mainstay, and what restic does to ours leaves it sound.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::postgres::Postgres;
+use testkit::program::Ran;
 use testkit::restic::{self, Restic};
 use testkit::rich;
 use testkit::site::{PASSWORD, Site, files_below};
@@ -148,5 +150,48 @@ fn restics_forget_and_prune_leave_our_repository_sound() {
         let newest = site.ids()[0].clone();
         let exported = site.run(&["backup", "export", &newest]).ok().stdout;
         assert_eq!(std::fs::read(to.join("database.dump")).unwrap(), exported);
+    }
+}
+
+#[test]
+fn while_mainstay_writes_restic_prunes_nothing_and_may_look() {
+    let server = Postgres::start();
+    rich::create_small(&server, "app");
+    let site = site().with_server(&server);
+    let first = site.back_up("app");
+    // pg_dump waits for a lock of somebody else's, so that the backup is under way as long as we like.
+    let session = server.session("app");
+    let mut holder = session.command(&server.client().program("psql"));
+    let holder = holder.args(["-X", "-q", "-c", "BEGIN; LOCK TABLE filler; SELECT pg_sleep(300)"]);
+    let mut holder = holder.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let held = "SELECT count(*) FROM pg_locks WHERE relation = 'filler'::regclass AND granted";
+    until(|| server.psql_in("app", held) != "0");
+    let child = site.program().start(&["backup", "create", "acme", "--database", "app"]);
+    let waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%' AND wait_event_type = 'Lock'";
+    until(|| server.psql(waits) == "1");
+    until(|| site.repository().join("locks").read_dir().is_ok_and(|mut names| names.next().is_some()));
+    for restic in restic::installed() {
+        let ran = site.restic(&restic, &["prune"]).says("already locked");
+        assert_ne!(ran.code, Some(0), "{}: {}", restic.version(), ran.text());
+        site.restic(&restic, &["--no-lock", "check"]).ok();
+        site.restic(&restic, &["--no-lock", "ls", "latest"]).ok();
+    }
+    server.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)' AND datname = 'app'");
+    holder.wait().unwrap();
+    let second = testkit::site::id_of(&Ran::wait(child).ok());
+    for restic in restic::installed() {
+        site.restic(&restic, &["prune"]).ok();
+    }
+    assert_eq!(site.ids(), [second, first]);
+    site.assert_sound();
+}
+
+#[track_caller]
+fn until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it does not come to pass");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

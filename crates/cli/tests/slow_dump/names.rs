@@ -21,6 +21,8 @@ fn databases_of_any_name_are_backed_up_and_restored() {
         "back\\slash",
         "UPPER",
         "é-ü",
+        // 63 bytes, the longest.
+        "nééééééééééééééééééééééééééééééé",
     ];
     for name in names {
         rich::make(&server, name, &format!("CREATE TABLE t AS SELECT {}::text AS name", literal(name)));

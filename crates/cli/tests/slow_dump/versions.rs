@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use testkit::means;
-use testkit::postgres::{Postgres, installed};
+use testkit::postgres::{Postgres, installed, of_major};
 use testkit::program::Program;
 use testkit::rich;
 use testkit::site::{Site, at_server, id_of};
@@ -92,4 +92,64 @@ fn pitfall_26_programs_that_do_not_fit_are_refused_and_the_way_out_named() {
     assert!(ran.stderr.contains("no pg_restore here"), "{}", ran.stderr);
     all.run(&["backup", "restore", &id, "--database", "copy"]).ok();
     assert_eq!(rich::plain(&new, "copy"), rich::plain(&new, "app"));
+}
+
+/// The calls of TimescaleDB, and nothing else of it: that they were made is seen in the database itself.
+const LIKE_TIMESCALE: &str = "
+    CREATE FUNCTION timescaledb_pre_restore() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET timescaledb.restoring = on', current_database()); RETURN true; END $$;
+    CREATE FUNCTION timescaledb_post_restore() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I RESET timescaledb.restoring', current_database());
+        EXECUTE format('ALTER DATABASE %I SET timescaledb.restored = on', current_database()); RETURN true; END $$;
+    CREATE FUNCTION stop_background_workers() RETURNS bool LANGUAGE sql AS 'SELECT true';
+    CREATE FUNCTION is_restoring() RETURNS bool LANGUAGE sql
+        AS $$ SELECT coalesce(pg_catalog.current_setting('timescaledb.restoring', true), '') = 'on' $$;";
+
+#[test]
+fn pitfall_29_a_dump_with_timescaledb_goes_between_the_calls_that_it_asks_for() {
+    let Some(bin_dir) = of_major(18) else {
+        means::lack("extensions outside PostgreSQL's own directory need version 18");
+        return;
+    };
+    // A server that runs as somebody else reads it, too.
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let extension = place.path().join("extension");
+    std::fs::create_dir(&extension).unwrap();
+    let control = |version: &str| {
+        std::fs::write(extension.join("timescaledb.control"), format!("default_version = '{version}'\n"))
+            .unwrap();
+        std::fs::write(extension.join(format!("timescaledb--{version}.sql")), LIKE_TIMESCALE).unwrap();
+    };
+    control("2.17.2");
+    let path = format!("{}:$system", place.path().display());
+    let server = Postgres::start_with_settings(&bin_dir, &[("extension_control_path", &path)]);
+    // Rows that the server takes between the two calls alone.
+    let tables = "CREATE EXTENSION timescaledb; CREATE SCHEMA metrics;
+        CREATE TABLE metrics.readings (n int CHECK (is_restoring())); CREATE TABLE metrics.others (n int);
+        SET timescaledb.restoring = on; INSERT INTO metrics.readings SELECT generate_series(1, 1000);
+        INSERT INTO metrics.others VALUES (1)";
+    rich::make(&server, "app", tables);
+    let site = site();
+    let program = program(&site, &server, &[bin_dir]);
+    program.run(&["backup", "create", "acme", "--database", "app"]).ok();
+    let restore = |to: &str, more: &[&str]| {
+        program.run(&[&["backup", "restore", "acme/app", "--jobs", "4", "--database", to][..], more].concat())
+    };
+    restore("new", &[]).ok().says("1 at a time").says("start_background_workers()");
+    let rows = "SELECT (SELECT count(*) FROM metrics.readings), (SELECT count(*) FROM metrics.others)";
+    assert_eq!(server.psql_in("new", rows), "1000|1");
+    let settings = "SELECT setconfig FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase WHERE datname = 'new'";
+    assert_eq!(server.psql(settings), "{timescaledb.restored=on}", "the second call was the last one");
+    // Into one that is there it would be half of it, whatever is in it.
+    server.psql("CREATE DATABASE empty");
+    restore("empty", &[]).exits(6).says("TimescaleDB");
+    restore("new", &["--clean", "--yes=new"]).exits(6).says("TimescaleDB");
+    restore("new", &["--table", "others", "--clean", "--yes=new"]).exits(6).says("TimescaleDB");
+    assert_eq!(server.psql_in("new", rows), "1000|1");
+    // Another version of it reads nothing of this one.
+    control("2.18.0");
+    let names = rich::databases(&server);
+    restore("other", &[]).exits(2).says("TimescaleDB 2.17.2").says("2.18.0");
+    assert_eq!(rich::databases(&server), names);
 }

@@ -3,23 +3,24 @@
 //! In pieces, everything has the order of a whole restore: definitions, rows, constraints, rights. What differs is
 //! the order of the tables. Tables whose rows are judged by functions of people come last, and those that are refused
 //! are tried again as long as others of them get in: their functions may read tables that are not loaded yet
-//! (pitfall 29).
+//! (pitfall 29). TimescaleDB has an order of its own, and no pieces.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::cancel::CancelToken;
 use model::progress::Progress;
 use pg::ProgramError;
 use pg::archive::{
-    ArchiveReader, DataBlock, RestorePlan, Section, Toc, list_of_schemas, list_of_the_end, plan_restore,
+    ArchiveEntry, DataBlock, RestorePlan, Section, Toc, list_of, list_of_schemas, list_of_the_end,
+    plan_restore,
 };
 use pg::connection::Session;
 use pg::restore::{RestoreError, RestoreOptions, restore_file, restore_stream};
-use pg::server::Server;
+use pg::server::{Extension, Server};
 use tempfile::NamedTempFile;
 
-use super::plan::{Plan, RestoreOrder, Way};
+use super::plan::{Plan, RestoreOrder, TIMESCALE, Way, is_timescale};
 use super::streams::{Counted, PartialArchive};
 use crate::error::{EngineError, Result};
 use crate::stored_file::{StoredFile, damage};
@@ -65,9 +66,12 @@ impl Loading<'_> {
 
     /// Into a new database of this name, which nobody else uses.
     pub(super) fn in_pieces(&self, database: &str) -> Result<Vec<String>> {
-        let Self { file, plan, cancel, .. } = self;
+        let Self { plan, cancel, .. } = self;
+        if plan.has_timescale() {
+            return self.between_calls(database);
+        }
         let session = plan.session.with_database(database)?;
-        let toc = read_toc(file, plan)?;
+        let toc = &plan.toc;
         let mut steps = plan_restore(&plan.manifest.archive);
         let skeleton = temporary(&toc.without_data())?;
         let whole = |options| restore_file(&plan.client, &session, &options, skeleton.path(), cancel);
@@ -76,8 +80,8 @@ impl Loading<'_> {
         let mut warnings = whole(pre_data)?;
         let judged = self.server.judged_tables(database)?;
         let late = steps.set_aside(|table| judged.contains(&table.name));
-        self.load_tables(&toc, batches(&steps, late), &session)?;
-        self.load_rest(&toc, &steps, &session)?;
+        self.load_tables(toc, batches(&steps, late), &session)?;
+        self.load_rest(toc, &steps, &session)?;
         let list = list_of_the_end(&plan.manifest.archive);
         if !list.is_empty() {
             let list = temporary(list.as_bytes())?;
@@ -87,11 +91,67 @@ impl Loading<'_> {
         Ok(warnings)
     }
 
+    /// Into a new database of this name, as TimescaleDB asks for it: the extension, then everything else by one pg_restore
+    /// while the extension keeps still (https://docs.timescale.com/self-hosted/latest/backup-and-restore/logical-backup).
+    fn between_calls(&self, database: &str) -> Result<Vec<String>> {
+        let Self { file, plan, progress, cancel, .. } = self;
+        let session = plan.session.with_database(database)?;
+        let list = |is_wanted: &dyn Fn(&ArchiveEntry) -> bool| {
+            temporary(list_of(&plan.manifest.archive, is_wanted).as_bytes())
+        };
+        let is_first = |entry: &ArchiveEntry| entry.desc == "SCHEMA" || is_timescale(entry);
+        let (first, others) = (list(&is_first)?, list(&|entry: &ArchiveEntry| !is_first(entry))?);
+        let skeleton = temporary(&plan.toc.without_data())?;
+        let of = |list: &NamedTempFile| RestoreOptions {
+            list: Some(list.path().to_owned()),
+            ..self.options(None)
+        };
+        let mut warnings = restore_file(&plan.client, &session, &of(&first), skeleton.path(), cancel)?;
+        self.verify_extension(database)?;
+        self.call(database, "timescaledb_pre_restore")?;
+        let mut archive = Counted { inside: file.range(0, file.len())?, progress };
+        let restored = restore_stream(&plan.client, &session, &of(&others), &mut archive, cancel);
+        warnings.extend(restored.map_err(source_damage)?);
+        self.call(database, "timescaledb_post_restore")?;
+        // A database that its workers are connected to cannot be renamed.
+        if self.call(database, "stop_background_workers").is_ok() {
+            warnings.push(
+                "the jobs of TimescaleDB stand still in this database until the server starts again, or its function \
+                 start_background_workers() is called"
+                    .to_owned(),
+            );
+        }
+        Ok(warnings)
+    }
+
+    /// What the extension keeps in tables of its own is read by its own version alone.
+    fn verify_extension(&self, database: &str) -> Result<()> {
+        let version = |extensions: &[Extension]| {
+            let found = extensions.iter().find(|extension| extension.name == TIMESCALE);
+            found.map(|extension| extension.version.clone())
+        };
+        match (version(&self.plan.manifest.extensions), version(&self.server.extensions(database)?)) {
+            (Some(of_dump), Some(here)) if of_dump != here => Err(EngineError::Unsuitable(format!(
+                "the dump is of TimescaleDB {of_dump}, and this server makes {here}: install {of_dump} there, and update it \
+                 after the restore"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn call(&self, database: &str, function: &str) -> Result<()> {
+        match self.server.call_in_extension(database, TIMESCALE, function)? {
+            Some(call) => Ok(self.server.execute_in(database, &[&call])?),
+            None => Err(EngineError::Unsuitable(format!("the server's TimescaleDB has no {function}()"))),
+        }
+    }
+
     fn options(&self, section: Option<Section>) -> RestoreOptions {
         RestoreOptions {
             section,
             no_owner: self.plan.no_owner(),
             no_acl: self.plan.order.no_owner_no_acl,
+            no_tablespaces: self.plan.no_tablespaces,
             ..RestoreOptions::default()
         }
     }
@@ -194,25 +254,6 @@ fn batches(steps: &RestorePlan, late: Vec<DataBlock>) -> Vec<Batch> {
 /// Whether the server said no, and nothing else went wrong.
 fn is_refusal(error: &RestoreError) -> bool {
     matches!(error, RestoreError::Program(ProgramError::Ended { .. }))
-}
-
-fn read_toc(file: &StoredFile, plan: &Plan) -> Result<Toc> {
-    let mut archive = ArchiveReader::new();
-    let mut head = file.range(0, plan.manifest.archive.toc_length)?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let count = head.read(&mut buffer).map_err(damage)?;
-        archive.push(&buffer[..count])?;
-        match archive.toc() {
-            Some(toc) => return Ok(toc.clone()),
-            None if count == 0 => return Err(archive.finish().err().map_or_else(no_toc, EngineError::from)),
-            None => {}
-        }
-    }
-}
-
-fn no_toc() -> EngineError {
-    EngineError::Unsuitable("the dump has no table of contents".to_owned())
 }
 
 fn temporary(bytes: &[u8]) -> Result<NamedTempFile> {

@@ -45,6 +45,8 @@ pub struct TablesOrder<'a> {
     pub clean: bool,
     /// Leave out owners and rights.
     pub no_owner_no_acl: bool,
+    /// Put them into the database's own tablespace.
+    pub no_tablespaces: bool,
     /// Told in words of what deserves a look.
     pub tell: &'a (dyn Fn(&str) + Sync),
     /// How far it is.

@@ -51,8 +51,8 @@ pub(super) fn put_in(taken: &Taken, order: &TablesOrder<'_>, file: &Path) -> Res
     let list = list_of(summary, |entry| is_wanted(entry, taken, &lacking));
     let list = temporary(list.as_bytes())?;
     let spaces = target.tablespaces()?;
-    let no_tablespaces = !taken.family.tablespaces.iter().all(|space| spaces.contains(space));
-    if no_tablespaces {
+    let lacks_one = !taken.family.tablespaces.iter().all(|space| spaces.contains(space));
+    if lacks_one && !order.no_tablespaces {
         (order.tell)("the server lacks a tablespace of theirs: they go into the database's own");
     }
     let options = RestoreOptions {
@@ -61,7 +61,7 @@ pub(super) fn put_in(taken: &Taken, order: &TablesOrder<'_>, file: &Path) -> Res
         single_transaction: true,
         no_owner: order.no_owner_no_acl,
         no_acl: order.no_owner_no_acl,
-        no_tablespaces,
+        no_tablespaces: lacks_one || order.no_tablespaces,
         list: Some(list.path().to_owned()),
         ..RestoreOptions::default()
     };

@@ -52,6 +52,11 @@ INSERT INTO "odd ""schema'
 é"."tab""le' with
 newline; \. --" VALUES ('one', 1), (E'two\nlines', 2);
 
+-- The longest names: 63 bytes.
+CREATE SCHEMA "sééééééééééééééééééééééééééééééé";
+CREATE TABLE "sééééééééééééééééééééééééééééééé"."tüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüü" (n int PRIMARY KEY);
+INSERT INTO "sééééééééééééééééééééééééééééééé"."tüüüüüüüüüüüüüüüüüüüüüüüüüüüüüüü" VALUES (1), (2);
+
 CREATE TABLE app.events (at date NOT NULL, kind int, payload jsonb) PARTITION BY RANGE (at);
 CREATE TABLE app.events_2025 PARTITION OF app.events FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 CREATE TABLE app.events_2026 PARTITION OF app.events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01') PARTITION BY HASH (kind);

@@ -192,6 +192,7 @@ fn of_database(database: Option<String>, order: &Restore) -> RestoreOrder {
         schemas: order.schema.clone(),
         with_roles: order.with_roles,
         no_owner_no_acl: order.no_owner,
+        no_tablespaces: order.no_tablespaces,
         jobs: order.jobs as usize,
     }
 }
@@ -218,6 +219,7 @@ fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {
         "jobs": plan.jobs,
         "foreign": plan.origin == Origin::Foreign,
         "hazards": hazards,
+        "missingTablespaces": plan.missing_tablespaces,
         "dryRun": order.dry_run,
     });
     let text = format!(
@@ -236,6 +238,12 @@ fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {
         face.result(&document, String::new);
     } else {
         face.note(&text);
+    }
+    if !plan.missing_tablespaces.is_empty() {
+        let missing: Vec<_> = plan.missing_tablespaces.iter().collect();
+        face.note(&format!(
+            "note: the server has no tablespace {missing:?}: what the dump puts into tablespaces goes into the database's own"
+        ));
     }
     if plan.origin == Origin::Foreign {
         face.warn(

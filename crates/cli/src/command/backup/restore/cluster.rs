@@ -94,7 +94,7 @@ pub(super) fn run(task: Task<'_>) -> Result<()> {
 
 /// The data directory to be.
 fn refuse_other_flags(record: &BackupRecord, order: &Restore) -> Result<PathBuf> {
-    let is_for_database = order.clean || order.with_roles || order.no_owner;
+    let is_for_database = order.clean || order.with_roles || order.no_owner || order.no_tablespaces;
     if is_for_database || !order.schema.is_empty() || !order.path.is_empty() {
         return Err(CliError::usage(format!(
             "{} is a cluster; these flags are for other backups",

@@ -76,7 +76,8 @@ pub(super) fn run(task: Task<'_>) -> Result<()> {
 }
 
 fn refuse_database_flags(record: &BackupRecord, order: &Restore) -> Result<()> {
-    let is_for_database = !order.database.is_empty() || order.clean || order.with_roles || order.no_owner;
+    let is_about_rights = order.with_roles || order.no_owner || order.no_tablespaces;
+    let is_for_database = !order.database.is_empty() || order.clean || is_about_rights;
     if is_for_database || !order.table.is_empty() || !order.schema.is_empty() {
         let message = format!("{} is a directory; these flags are for databases", record.id);
         return Err(CliError::usage(message).hint("use --to DIR, --path, --delta, --delete"));

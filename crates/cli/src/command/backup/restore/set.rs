@@ -249,7 +249,7 @@ fn of_member(order: &Restore, record: &BackupRecord, name: &str, dry_run: bool) 
     } else {
         own.to = below;
         own.database.clear();
-        (own.clean, own.with_roles, own.no_owner) = (false, false, false);
+        (own.clean, own.with_roles, own.no_owner, own.no_tablespaces) = (false, false, false, false);
     }
     own.recovery = match record.kind {
         // As it was when the other members were taken, and not with all that came later.

@@ -65,6 +65,7 @@ pub(super) fn run(task: Task<'_>) -> Result<()> {
         into: into.ok_or_else(|| CliError::usage("--into-database names no database"))?,
         clean: order.clean,
         no_owner_no_acl: order.no_owner,
+        no_tablespaces: order.no_tablespaces,
         tell: &tell,
         progress: Progress::new(),
         cancel,
