@@ -33,6 +33,9 @@ pub(crate) fn without_password(address: &str) -> Cow<'_, str> {
 pub(crate) fn place_on_the_web(address: &str) -> String {
     let shown = without_password(address);
     let Some((scheme, rest)) = shown.split_once("://") else { return HIDDEN.to_owned() };
+    // Who logs in is as often a word that opens something.
+    let path = rest.find('/').unwrap_or(rest.len());
+    let rest = rest[..path].rfind('@').map_or(rest, |at| &rest[at + 1..]);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let more = if rest[end..].len() > 1 { format!("/{HIDDEN}") } else { rest[end..].to_owned() };
     format!("{scheme}://{}{more}", &rest[..end])
@@ -40,6 +43,15 @@ pub(crate) fn place_on_the_web(address: &str) -> String {
 
 /// `user:password@host/path?name=value&…`; none where it has no secret.
 fn of_address(scheme: &str, rest: &str) -> Option<String> {
+    // A login ends at the last @ before the path, whatever else is in it.
+    let end = rest.find('/').unwrap_or(rest.len());
+    let login = rest[..end].rfind('@').and_then(|at| Some((rest[..at].split_once(':')?.0, &rest[at..])));
+    if let Some((user, host)) = login {
+        let (place, query) = host.split_once('?').map_or((host, None), |(place, query)| (place, Some(query)));
+        let query = query.map(|query| of_query(query).unwrap_or_else(|| query.to_owned()));
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        return Some(format!("{scheme}://{user}:{HIDDEN}{place}{query}"));
+    }
     let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
     let place_shown = of_place(scheme, place);
     let query_shown = query.and_then(of_query);
@@ -60,7 +72,7 @@ fn of_short(address: &str) -> Option<String> {
 
 fn of_place(scheme: &str, place: &str) -> Option<String> {
     // As restic writes it, one address has another in it: s3:https://….
-    let end = place.find(['/', '#']).unwrap_or(place.len());
+    let end = place.find('/').unwrap_or(place.len());
     let (mut login, mut host) = place.split_at(place[..end].rfind('@').unwrap_or(0));
     if login.is_empty() && scheme.starts_with("postgres") && !is_hosts(&place[..end]) {
         // A password with a slash in it that nobody wrote as %2F.
@@ -136,6 +148,11 @@ mod tests {
             ("host=h password = 'canary with spaces'", "host=h password=…"),
             ("sftp://u:canary@h:22//srv", "sftp://u:…@h:22//srv"),
             ("s3://key:canary@bucket/p", "s3://key:…@bucket/p"),
+            ("sftp://u:can#ary@h//srv", "sftp://u:…@h//srv"),
+            ("sftp://u:can?ary@h//srv", "sftp://u:…@h//srv"),
+            ("s3:https://k:can#ary@h/b", "s3:https://k:…@h/b"),
+            ("postgresql://u:12#34@h/d", "postgresql://u:…@h/d"),
+            ("postgresql://u:ca?nary@h/d", "postgresql://u:…@h/d"),
             ("s3:https://key:canary@host/bucket", "s3:https://key:…@host/bucket"),
             ("sftp:u:canary@h:/srv", "sftp:u:…@h:/srv"),
             ("s3://b/p?endpoint=http://u:canary@h", "s3://b/p?endpoint=http://u:…@h"),
@@ -172,7 +189,8 @@ mod tests {
         for (address, shown) in [
             ("https://hooks.example/services/canary", "https://hooks.example/…"),
             ("https://hooks.example?token=canary", "https://hooks.example/…"),
-            ("https://u:canary@hooks.example/", "https://u:…@hooks.example/"),
+            ("https://u:canary@hooks.example/", "https://hooks.example/"),
+            ("https://canary@hooks.example/1", "https://hooks.example/…"),
             ("http://h:8080", "http://h:8080"),
         ] {
             assert_eq!(place_on_the_web(address), shown);

@@ -1,5 +1,5 @@
-//! What holds, value by value, for people and scripts. Secrets are not in it: references alone are, and what may be one in
-//! an address or a command is left out.
+//! What holds, value by value, for people and scripts. Secrets are not in it: references alone are, what may be one in an
+//! address is left out, and of commands the program alone is shown.
 
 use std::path::Path;
 
@@ -189,7 +189,7 @@ impl Lines {
     fn hooks(&mut self, key: &str, hooks: &Hooks, origin: &Origin) {
         let stages = [("before", &hooks.before), ("after", &hooks.after), ("on_failure", &hooks.on_failure)];
         for (stage, commands) in stages.into_iter().filter(|(_, commands)| !commands.is_empty()) {
-            let shown = commands.iter().map(|hook| without_password(&hook.command).into_owned()).collect();
+            let shown = commands.iter().map(|hook| program(&hook.command)).collect();
             self.line(&format!("{key}.{stage}"), list(&shown), origin);
         }
     }
@@ -275,6 +275,14 @@ impl Lines {
             self.given("notify", &source.notify, list);
         }
     }
+}
+
+/// The program of a command: what follows, and what stands before it as `NAME=value`, may open something.
+fn program(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let first = words.next().filter(|word| !word.contains(['=', ':', '@'])).unwrap_or_default();
+    let more = if words.next().is_some() || first.is_empty() { "…" } else { "" };
+    [first, more].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(value: &impl ToString) -> String {

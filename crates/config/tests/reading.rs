@@ -254,7 +254,7 @@ fn what_the_observer_does_and_whom_it_tells_is_shown_without_what_opens_it() {
          [notify.ops]\nwebhook = { url = \"https://hooks.example/hunter2\" }\n\
          email = { to = [\"a@b\"], from = \"c@d\", server = \"smtps://u@h:465\", password = \"${P}\" }\n\
          [tenants.a.sources.s]\ndatabase = \"x\"\nbelow_minimum = \"a trial\"\nrto = \"1h\"\n\
-         drill = { schedule = \"@weekly\" }\nhooks = { before = [\"PGPASSWORD=hunter2 psql\"] }\n\
+         drill = { schedule = \"@weekly\" }\nhooks = { before = [\"PGPASSWORD=hunter2 psql\", \"curl -u bob:hunter2 https://h\", \"/usr/bin/thaw\"] }\n\
          [tenants.a.sources.t]\ndatabase = \"y\"\nbelow_minimum = \"a trial\"\n\
          [tenants.a.sets.both]\nmembers = [\"s\", \"t\"]\n",
     )
@@ -276,7 +276,7 @@ fn what_the_observer_does_and_whom_it_tells_is_shown_without_what_opens_it() {
         ("tenants.a.sources.s.below_minimum", "\"a trial\"", 22),
         ("tenants.a.sources.s.rto", "\"1h\"", 23),
         ("tenants.a.sources.s.drill.schedule", "\"@weekly\"", 24),
-        ("tenants.a.sources.s.hooks.before", "[\"PGPASSWORD=…\"]", 25),
+        ("tenants.a.sources.s.hooks.before", "[\"…\", \"curl …\", \"/usr/bin/thaw\"]", 25),
         ("tenants.a.sets.both.members", "[\"s\", \"t\"]", 30),
     ] {
         assert_eq!(holds(&configuration, key), (value.to_owned(), format!("mainstay.toml:{line}")), "{key}");

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::backup::{BackupKind, BackupRecord};
 use model::wal_name::{SegmentName, WalName};
 use pg::backup_label::BackupLabel;
@@ -40,6 +40,8 @@ const STARTS_APART_MAX_S: u64 = 5;
 const ARCHIVER_POLL: Duration = Duration::from_millis(200);
 /// What the archiver has passed is in the repository by then, also where another one brings it there.
 const ARRIVES: Duration = Duration::from_secs(5);
+/// A cluster of which nothing came for so long is archived elsewhere, if anywhere.
+const LATELY: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How often it is looked for.
 const ARRIVES_POLL: Duration = Duration::from_secs(1);
 
@@ -221,7 +223,15 @@ impl Begun<'_> {
             self.order.cancel.check()?;
             now = Archiver::ask(&self.server)?;
         }
-        self.look_for(segment)
+        match self.look_for(segment) {
+            Err(error) if error.is_cancelled() => Err(error),
+            // The backup has all that it needs, whatever the repository says of others.
+            Err(error) => {
+                (self.source.tell)(&format!("whether {last} is in this repository cannot be told: {error}"));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// An archiver says that all is well whatever its command does. A repository that has WAL of the cluster is where it goes; one
@@ -229,15 +239,21 @@ impl Begun<'_> {
     fn look_for(&self, last: SegmentName) -> Result<()> {
         let began = Instant::now();
         loop {
-            let stored = self.writing.repository.list_wal(self.facts.system_id, None)?;
+            let stored = self.writing.repository.list_wal(self.facts.system_id, Some(last.timeline))?;
             let is_last = |stored: &StoredWal| stored.file.name == WalName::Segment(last);
-            if stored.is_empty() || stored.iter().any(is_last) {
+            // What came here long ago, and nothing since, may be archived elsewhere by now.
+            let is_recent = |stored: &StoredWal| {
+                Timestamp::try_from(stored.modified)
+                    .is_ok_and(|stored| self.order.now.duration_since(stored) < LATELY)
+            };
+            if !stored.iter().any(is_recent) || stored.iter().any(is_last) {
                 return Ok(());
             }
             if began.elapsed() > ARRIVES {
                 (self.source.tell)(&format!(
-                    "the server takes {last} for archived, and it is not in this repository, which has earlier WAL of the \
-                     cluster: this backup can be restored, but to no later time; `mainstay doctor` looks at archive_command"
+                    "the server takes {last} for archived, and it is not in this repository yet, which has earlier WAL of the \
+                     cluster: until it comes, this backup can be restored, but to no later time; `mainstay doctor` looks at \
+                     archive_command"
                 ));
                 return Ok(());
             }

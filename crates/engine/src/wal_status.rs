@@ -131,11 +131,10 @@ impl ClusterStatus {
         meant.filter_map(|one| one.ranges.last()).map(|range| range.to).max()
     }
 
-    /// Where the archive ends on the way to a timeline: on the latest one up to it of which there are segments.
-    pub fn end_before(&self, timeline: Timeline, size: SegmentSize) -> Option<Lsn> {
-        let earlier = self.timelines.iter().filter(|one| one.timeline <= timeline);
-        let newest = earlier.filter_map(|one| one.ranges.last()).next_back()?;
-        Some(size.start_of(SegmentNo(newest.last.0 + 1)))
+    /// Where the archive of a timeline ends; none where it has nothing of it. What others go on with is no part of it.
+    pub fn end_of(&self, timeline: Timeline, size: SegmentSize) -> Option<Lsn> {
+        let meant = self.timelines.iter().find(|one| one.timeline == timeline)?;
+        Some(size.start_of(SegmentNo(meant.ranges.last()?.last.0 + 1)))
     }
 }
 
@@ -442,9 +441,8 @@ mod tests {
         assert_eq!(status.ends["old"], (Timeline(1), at(19)));
         assert_eq!(status.end_stored_of(|timeline| timeline == Timeline(2)), Some(at(8)));
         assert_eq!(status.end_stored(), Some(at(19)));
-        // A server of the new timeline is not ahead of what the old primary goes on with.
-        let end = |timeline| status.end_before(Timeline(timeline), SIZE);
-        assert_eq!([0, 1, 2, 3].map(end), [None, Some(lsn(20, 0)), Some(lsn(9, 0)), Some(lsn(9, 0))]);
+        let end = |timeline| status.end_of(Timeline(timeline), SIZE);
+        assert_eq!([0, 1, 2, 3].map(end), [None, Some(lsn(20, 0)), Some(lsn(9, 0)), None]);
         // One from before the fork leads to the later timeline.
         let status = judged(&both, &[(2, 1, lsn(5, 1000))], &[base("before", 1, 2)]);
         assert_eq!(status.ends["before"], (Timeline(2), at(8)));

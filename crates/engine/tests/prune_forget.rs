@@ -61,7 +61,9 @@ fn a_held_backup_is_neither_deleted_nor_forgotten() {
     repository.clock().set(at(9));
     // Held after the plan was made.
     catalog::set_hold(&repository, &old, true).unwrap();
-    assert!(forget(&repository, |_| Ok(plan.clone()), &me(), at(9), &CancelToken::new()).unwrap().1.is_empty());
+    assert!(
+        forget(&repository, |_| Ok(plan.clone()), &me(), at(9), &CancelToken::new()).unwrap().1.is_empty()
+    );
     let error = delete(&repository, &old, &me(), at(9)).unwrap_err();
     assert_eq!(error.to_string(), format!("backup {} is on hold", old.id));
     catalog::set_hold(&repository, &old, false).unwrap();

@@ -84,7 +84,8 @@ fn pitfall_19_forget_and_prune_leave_every_moment_of_the_window_and_the_ends_of_
     let repository = full_of_wal();
     let policy = Policy { keep_last: Some(5), ..window(9) };
     let plan = forget::plan(&repository, &policy, catalog::list(&repository).unwrap(), at(NOW)).unwrap();
-    let (_, gone) = forget::forget(&repository, |_| Ok(plan.clone()), &me(), at(NOW), &CancelToken::new()).unwrap();
+    let (_, gone) =
+        forget::forget(&repository, |_| Ok(plan.clone()), &me(), at(NOW), &CancelToken::new()).unwrap();
     assert_eq!(gone.len(), 1);
     // The one of hour 5 can come back as long as prune has not buried it: its own WAL stays as long.
     let expired = expire(&repository, Some(9));

@@ -76,6 +76,9 @@ enum Begun {
     },
 }
 
+mod turn;
+pub use turn::await_turn;
+
 impl Lease {
     /// Work beside others. `holder` names the lease, like the id of a backup; `None` where somebody holds that name. Waits
     /// for who works alone, as long as the repository says.
@@ -192,7 +195,9 @@ impl Lease {
         let (locks, leases) = (locks?, leases?);
         let own = locks.iter().find(|object| object.key == lock);
         lease.began_at = own.ok_or_else(|| unlisted(&lock))?.modified;
-        if let Some((by, holder)) = held.other_lock(&locks, lease.began_at, |form, age| held.keeps_out(form, age))? {
+        if let Some((by, holder)) =
+            held.other_lock(&locks, lease.began_at, |form, age| held.keeps_out(form, age))?
+        {
             return Ok(Begun::KeptOut { by, holder });
         }
         let of_our_name = held.look_at_leases(leases, lease.began_at, &mut lease.dead)?;
@@ -278,9 +283,6 @@ fn unlisted(key: &ObjectKey) -> RepoError {
         "the store does not list {key}, which was just stored; locks need that it does"
     ))
 }
-
-mod turn;
-pub use turn::await_turn;
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,7 @@ pub mod snapshot_file;
 mod broken_packs;
 pub mod waiting;
 pub mod repository;
+pub mod snapshots;
 pub mod note;
 pub mod wal_object;
 pub mod broken;

@@ -7,6 +7,7 @@
 //! deleted one that may come back, stays, and was read if another copy of it went; wherever it is cut short, the
 //! repository is sound and a later run goes on.
 
+pub mod report;
 pub mod usage;
 pub mod plan;
 pub mod survey;
@@ -22,7 +23,6 @@ use jiff::{SignedDuration, Timestamp};
 use model::cancel::CancelToken;
 use model::digest::Digest;
 use model::progress::Progress;
-use serde::Serialize;
 
 use crate::broken;
 use crate::error::{RepoError, Result};
@@ -31,6 +31,7 @@ use crate::marks;
 use crate::repository::{FileKind, Repository};
 use plan::{Plan, Terms};
 use removal::Removal;
+pub use report::PruneReport;
 use survey::Survey;
 
 /// Cooling-off time unless told otherwise: a long weekend.
@@ -70,49 +71,6 @@ impl Default for PruneOptions {
             wait: WAIT,
         }
     }
-}
-
-/// What was done, or would be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PruneReport {
-    /// Packs that were marked just now.
-    pub marked: usize,
-    /// Marked packs that stay for now.
-    pub waiting: usize,
-    /// Their stored bytes.
-    #[serde(with = "model::backup::decimal")]
-    pub waiting_bytes: u64,
-    /// Packs that are gone.
-    pub removed_packs: usize,
-    /// Their stored bytes.
-    #[serde(with = "model::backup::decimal")]
-    pub removed_bytes: u64,
-    /// Packs whose needed blobs moved to new packs.
-    pub repacked_packs: usize,
-    /// Their stored bytes.
-    #[serde(with = "model::backup::decimal")]
-    pub repacked_bytes: u64,
-    /// Stored bytes that are free now.
-    #[serde(with = "model::backup::decimal")]
-    pub freed_bytes: u64,
-    /// Stored bytes that stay.
-    #[serde(with = "model::backup::decimal")]
-    pub kept_bytes: u64,
-    /// Deleted snapshots that cannot come back any more.
-    pub buried: usize,
-    /// Index files that were written anew, as few.
-    pub merged_index_files: usize,
-    /// Who keeps the second step from running.
-    pub in_use_by: Option<String>,
-    /// What to do next, in words.
-    pub next_step: String,
-    /// The packs that are gone, whether their blobs moved or not.
-    #[serde(skip)]
-    pub gone_packs: Vec<Digest>,
-    /// Whether this machine's clock and the store's are so far apart that nothing was done.
-    #[serde(skip)]
-    pub is_clock_wrong: bool,
 }
 
 /// A decision with what it was made from.
@@ -164,7 +122,7 @@ pub fn prune(
     decision.carry_out(repository, &lease, &moved, progress, cancel)?;
     let mut report = decision.report(now);
     report.marked += marked;
-    report.count(&moved, &decision);
+    decision.count_moved(&moved, &mut report);
     Ok(report)
 }
 
@@ -393,6 +351,14 @@ impl Decision {
         }
     }
 
+    /// Packs that went because what was needed of them was stored once more before.
+    fn count_moved(&self, moved: &Moved, report: &mut PruneReport) {
+        let is_moved =
+            |pack: &&usage::PackUse| moved.packs.contains(&pack.id) && self.plan.remove.contains(&pack.id);
+        let packs: Vec<_> = self.survey.uses.iter().filter(is_moved).collect();
+        report.count_moved(packs.len(), packs.iter().map(|pack| pack.size).sum(), moved.bytes);
+    }
+
     /// What is left when somebody else keeps the second step from running.
     fn report_in_use(&self, moved: &Moved) -> PruneReport {
         let bytes = self.survey.stored_bytes() + moved.bytes;
@@ -405,27 +371,5 @@ impl Decision {
             is_clock_wrong: self.plan.is_clock_wrong,
             ..PruneReport::default()
         }
-    }
-}
-
-impl PruneReport {
-    /// Of the packs that went some did so because what was needed of them was stored once more before.
-    fn count(&mut self, moved: &Moved, decision: &Decision) {
-        let is_moved = |pack: &&usage::PackUse| {
-            moved.packs.contains(&pack.id) && decision.plan.remove.contains(&pack.id)
-        };
-        let packs: Vec<_> = decision.survey.uses.iter().filter(is_moved).collect();
-        let bytes: u64 = packs.iter().map(|pack| pack.size).sum();
-        self.removed_packs -= packs.len();
-        self.removed_bytes -= bytes;
-        self.repacked_packs += packs.len();
-        self.repacked_bytes += bytes;
-        self.freed_bytes = self.freed_bytes.saturating_sub(moved.bytes);
-    }
-
-    /// The same, where `holder` is waited for.
-    fn by(self, holder: String) -> Self {
-        let next_step = format!("run prune again when {holder} has finished");
-        Self { next_step, in_use_by: Some(holder), ..self }
     }
 }

@@ -8,9 +8,9 @@ use engine::expire_wal::{ExpireOptions, ExpiredWal, expire_wal};
 use jiff::{SignedDuration, Timestamp};
 use model::progress::Progress;
 use model::size::ByteSize;
-use repo::{RepoError, Repository};
 use repo::lease::Lease;
 use repo::prune::{PruneOptions, PruneReport, prune};
+use repo::{RepoError, Repository};
 use serde_json::json;
 
 use crate::arguments::{Global, Prune};

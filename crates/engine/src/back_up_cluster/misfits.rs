@@ -15,10 +15,9 @@ use pg::page::{self, PAGE_LEN, Page, SEGMENT_PAGES};
 
 use crate::error::Result;
 
-/// How often pages are read again that do not fit their checksums.
-const READ_AGAIN_MAX: u32 = 10;
-/// Pause before that: whoever writes them is done by then.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Pauses before pages are read again that do not fit their checksums: whoever writes them is done by then, also where the
+/// system holds writers back for some tenths of a second, as it does when too much waits for the disk.
+const PAUSES_MS: [u64; 10] = [5, 5, 10, 10, 20, 50, 100, 200, 400, 800];
 
 /// A page that did not fit however often it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +70,11 @@ pub(super) fn find(
     let pages = numbers.zip(bytes.as_chunks_mut::<PAGE_LEN>().0);
     let mut wrong: Vec<(u32, &mut Page)> =
         pages.filter(|(number, page)| !is_fit(page, relation, *number)).collect();
-    let mut attempts = 0;
-    while !wrong.is_empty() && attempts < READ_AGAIN_MAX {
-        attempts += 1;
-        std::thread::sleep(PAUSE);
+    for pause in PAUSES_MS {
+        if wrong.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(pause));
         for (number, page) in std::mem::take(&mut wrong) {
             // One that is gone by now was cut off, as WAL says.
             let is_there = file.read_at(u64::from(number) * PAGE_LEN as u64, page)? == PAGE_LEN;
@@ -163,7 +163,7 @@ mod tests {
         let mut bytes = first.as_flattened().to_vec();
         let found = find(&mut file, RELATION, 2.., &mut bytes).unwrap();
         assert_eq!(found, [Misfit { page: 3, of_relation: SEGMENT_PAGES + 3, lsn }]);
-        assert_eq!(file.readings, 2 + READ_AGAIN_MAX as usize + 1);
+        assert_eq!(file.readings, 2 + PAUSES_MS.len() + 1);
         assert!(bytes[..PAGE_LEN] == sound(2, 4, lsn), "what was read last is taken");
         // A page of the first file of its relation would have another checksum.
         assert!(!is_fit(&sound(4, 5, lsn), RelationFile { segment: 0, ..RELATION }, 4));

@@ -121,7 +121,8 @@ impl Actor {
                 let now = self.clock.now();
                 let plan = forget::plan(&self.repository, &policy, records, now)?;
                 let cancel = CancelToken::new();
-                Ok(forget::forget(&self.repository, |_| Ok(plan), &self.identity(), now, &cancel).map(drop)?)
+                Ok(forget::forget(&self.repository, |_| Ok(plan), &self.identity(), now, &cancel)
+                    .map(drop)?)
             }
             Verb::Delete => {
                 let records = catalog::list(&self.repository)?;

@@ -180,7 +180,12 @@ impl Held {
         let own = self.own();
         for object in locks.iter().filter(|object| !own.contains(&object.key)) {
             let Ok(id) = object.key.name().parse() else { continue };
-            match self.registered.judge(load_lock(&self.repository, &id), object, now, &self.identity.hostname)? {
+            match self.registered.judge(
+                load_lock(&self.repository, &id),
+                object,
+                now,
+                &self.identity.hostname,
+            )? {
                 Judgement::Gone => {}
                 Judgement::Dead { .. } => drop(self.repository.store().delete(&object.key)),
                 Judgement::Alive(form) if matters(&form, age_at(now, object)) => {
@@ -245,11 +250,8 @@ impl Mode {
     pub(super) fn waits_for(self, other: &LockForm, age: Duration, repository: &Repository) -> bool {
         // Who waits to work alone waits for all that this process is at: what that needs as well is let in. One that is not
         // renewed is not believed for long: it may be dead, and nothing rests on it.
-        let gives_way = || {
-            other.wants_alone
-                && age < 2 * RENEW_EVERY
-                && repository.leases().load(Ordering::SeqCst) == 0
-        };
+        let gives_way =
+            || other.wants_alone && age < 2 * RENEW_EVERY && repository.leases().load(Ordering::SeqCst) == 0;
         other.exclusive || (matches!(self, Self::Beside | Self::Recurring) && gives_way())
     }
 }

@@ -94,7 +94,9 @@ impl Lease {
         identity: &Identity,
         at_most: Duration,
     ) -> Result<Self> {
-        let Some(waiting) = repository.waiting() else { return Self::exclusive(repository, holder, identity) };
+        let Some(waiting) = repository.waiting() else {
+            return Self::exclusive(repository, holder, identity);
+        };
         let mut wait = waiting.begin(at_most, repository.clock());
         let mut before: Option<Self> = None;
         loop {

@@ -217,7 +217,9 @@ impl Creating<'_> {
             ..DumpOptions::default()
         };
         let source = DumpSource { clients, session, database: name, options };
-        self.timed(&place.repository, name, label, |order| Ok(back_up_dump(&place.repository, &source, order)?))
+        self.timed(&place.repository, name, label, |order| {
+            Ok(back_up_dump(&place.repository, &source, order)?)
+        })
     }
 
     fn cluster(&self, place: &Place, clients: &Clients) -> Result<BackupRecord> {

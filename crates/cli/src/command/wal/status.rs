@@ -143,7 +143,11 @@ fn compare(found: &mut [Found], state: &ClusterState, face: &Face) {
         ));
         return;
     };
-    let end = one.survey.status.end_before(state.timeline, one.survey.size);
+    // A standby that has replayed nothing knows of no position.
+    let end = one.survey.status.end_of(state.timeline, one.survey.size).filter(|_| state.lsn.0 > 0);
+    if end.is_none() {
+        face.warn(&format!("nothing of the server's timeline {} is archived here", state.timeline));
+    }
     one.lag_bytes = end.map(|end| state.lsn.0.saturating_sub(end.0));
 }
 
