@@ -143,6 +143,30 @@ impl Changes {
         new.iter().try_for_each(|(source, folder)| self.tree(*source, folder, elsewhere))
     }
 
+    /// Its sources have other numbers now, and those without one are no longer watched.
+    pub fn renumber(&mut self, number: impl Fn(usize) -> Option<usize>) {
+        self.roots.retain_mut(|root| {
+            let new = number(root.source);
+            root.source = new.unwrap_or(root.source);
+            new.is_some()
+        });
+        for (_, sources) in self.watched.values_mut() {
+            *sources = sources.iter().filter_map(|source| number(*source)).collect();
+        }
+        let inotify = &self.inotify;
+        self.watched.retain(|watch, (_, sources)| {
+            let is_wanted = !sources.is_empty();
+            if !is_wanted {
+                // It may be gone itself.
+                inotify::remove_watch(inotify, *watch).ok();
+            }
+            is_wanted
+        });
+        let changed = std::mem::take(&mut self.changed);
+        self.changed =
+            changed.into_iter().filter_map(|(source, times)| Some((number(source)?, times))).collect();
+    }
+
     fn mark(&mut self, source: usize, now: Instant) {
         self.changed.entry(source).or_insert((now, now)).1 = now;
     }
@@ -220,6 +244,32 @@ mod tests {
         changes.again(7, start + Duration::from_secs(299));
         assert!(settled(&mut changes, 299).is_empty());
         assert_eq!(settled(&mut changes, 300), [7]);
+    }
+
+    #[test]
+    fn sources_with_other_numbers_keep_what_changed_and_the_others_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = |name: &str| folder.path().join(name);
+        let mut changes = Changes::new().unwrap();
+        let now = Instant::now();
+        for (source, name) in ["kept", "dropped"].iter().enumerate() {
+            fs::create_dir(root(name)).unwrap();
+            changes.watch(source, &root(name), &[]).unwrap();
+        }
+        fs::write(root("kept").join("file"), "x").unwrap();
+        assert!(until_told(&mut changes, now, &[]));
+        changes.renumber(|source| (source == 0).then_some(5));
+        fs::write(root("dropped").join("file"), "x").unwrap();
+        changes.look(now, &[]).unwrap();
+        assert_eq!(changes.settled(now + REST, |_| REST), [5]);
+        fs::write(root("kept").join("file"), "y").unwrap();
+        assert!(until_told(&mut changes, now, &[]));
+        assert_eq!(changes.settled(now + REST, |_| REST), [5]);
+        // One that comes again is watched again.
+        changes.watch(0, &root("dropped"), &[]).unwrap();
+        fs::write(root("dropped").join("file"), "y").unwrap();
+        assert!(until_told(&mut changes, now, &[]));
+        assert_eq!(changes.settled(now + REST, |_| REST), [0]);
     }
 
     #[test]

@@ -4,15 +4,12 @@
 //! is a memory of this machine and nothing rests on it: without it, what is due is read from the repositories, and
 //! [`History::learn`] fills it again from the backups that they hold. Runs and restores that are older than [`KEPT`] are dropped.
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
-use model::name::BackupId;
-use model::set_mark::{SetMark, SetRun, all_runs};
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
@@ -239,6 +236,9 @@ impl History {
         let (backup, size, stored) = record
             .map(|record| (record.id.as_str(), record.size_bytes, record.stored_bytes))
             .unwrap_or_default();
+        // Whoever looked into the repository meanwhile may have learned of the backup alone.
+        let learned = "DELETE FROM runs WHERE backup = ?2 AND backup <> '' AND id <> ?1";
+        self.connection.execute(learned, params![id, backup])?;
         let values = params![id, text(now), outcome.as_str(), reason, backup, signed(size), signed(stored)];
         self.connection.execute(sql, values)?;
         Ok(())
@@ -260,42 +260,6 @@ impl History {
             VALUES (?1, ?2, ?3, ?4, ?4, 'skipped', ?5)";
         self.connection.execute(sql, params![tenant, source, text(slot), text(now), reason])?;
         Ok(())
-    }
-
-    /// Backups that are in a repository and whose runs are not known here, such as those of another machine; each with the
-    /// source whose run made it.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn learn<'a>(
-        &mut self,
-        backups: impl IntoIterator<Item = (&'a str, &'a BackupRecord)>,
-    ) -> Result<usize> {
-        let sql =
-            "INSERT OR IGNORE INTO runs (tenant, source, slot, began, ended, outcome, backup, size, stored)
-            VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7)";
-        let backups: Vec<_> = backups.into_iter().collect();
-        let runs = all_runs(backups.iter().map(|(_, record)| *record));
-        let halves = halves(&runs);
-        let transaction = self.connection.transaction()?;
-        let mut learned = 0;
-        for (source, record) in backups {
-            let is_half = record.incomplete || halves.contains(&record.id);
-            let outcome = if is_half { Outcome::Incomplete } else { Outcome::Ok };
-            let (tenant, made) = (record.tenant.as_str(), text(record.created_at));
-            let sizes = (signed(record.size_bytes), signed(record.stored_bytes));
-            let values =
-                params![tenant, source, made, outcome.as_str(), record.id.as_str(), sizes.0, sizes.1];
-            let is_new = transaction.execute(sql, values)?;
-            learned += is_new;
-            if let Some(mark) = SetMark::of(record).filter(|_| is_new > 0) {
-                let (run, slot) = (transaction.last_insert_rowid(), text(mark.run));
-                transaction.execute("UPDATE runs SET slot = ?2 WHERE id = ?1", params![run, slot])?;
-                transaction.execute("INSERT INTO sets VALUES (?1, ?2)", params![run, mark.name.as_str()])?;
-            }
-        }
-        transaction.commit()?;
-        Ok(learned)
     }
 
     /// The last time for which a source ran or was skipped.
@@ -345,26 +309,13 @@ impl History {
     }
 }
 
-/// Backups of members of sets that lack others: of a server some of whose databases are missing.
-fn halves<'a>(runs: &'a [SetRun<'_>]) -> BTreeSet<&'a BackupId> {
-    let of_run = |run: &'a SetRun<'_>| {
-        let found = run.found();
-        run.records.iter().filter(move |record| {
-            let part = SetMark::of(record).and_then(|mark| mark.part);
-            let member = part.and_then(|part| found.get(&part.member).copied());
-            member.is_some_and(|member| !member.is_whole())
-        })
-    };
-    runs.iter().flat_map(of_run).map(|record| &record.id).collect()
-}
-
 /// Whole seconds, so that every time is equally long and they sort as text.
-fn text(time: Timestamp) -> String {
+pub(crate) fn text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// SQLite's integers are signed.
-fn signed(bytes: u64) -> i64 {
+pub(crate) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
@@ -394,18 +345,18 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use model::backup::{BackupKind, Engine};
 
     use super::*;
 
-    fn at(text: &str) -> Timestamp {
+    pub(crate) fn at(text: &str) -> Timestamp {
         format!("2026-11-21T{text}Z").parse().unwrap()
     }
 
-    fn record(id: &str, incomplete: bool) -> BackupRecord {
+    pub(crate) fn record(id: &str, incomplete: bool) -> BackupRecord {
         BackupRecord {
             id: id.parse().unwrap(),
             tenant: "a".parse().unwrap(),
@@ -465,17 +416,6 @@ mod tests {
         let runs = history.runs(None, None, 10).unwrap();
         assert_eq!((runs[0].outcome, runs[1].outcome), (Outcome::Running, Outcome::Failed));
         assert!(runs[1].reason.contains("process ended"));
-    }
-
-    #[test]
-    fn it_is_filled_again_from_the_backups_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut history = History::open(&folder.path().join("runs.sqlite")).unwrap();
-        let records = [record("a-s-1", false), record("a-s-2", true)];
-        assert_eq!(history.learn(records.iter().map(|record| ("s", record))).unwrap(), 2);
-        assert_eq!(history.learn(records.iter().map(|record| ("s", record))).unwrap(), 0);
-        assert_eq!(history.last_slot("a", "s").unwrap(), Some(at("03:00:00")));
-        assert_eq!(history.newest("a", "s", &[Outcome::Ok], 1).unwrap()[0].backup, "a-s-1");
     }
 
     #[test]

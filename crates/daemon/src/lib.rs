@@ -6,6 +6,7 @@
 
 pub mod timetable;
 pub mod history;
+mod learned;
 pub mod set_history;
 pub mod hook;
 pub mod restore_history;

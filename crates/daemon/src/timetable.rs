@@ -96,6 +96,43 @@ impl Timetable {
         }
     }
 
+    /// One of other `entries`, from `now` on: what is out stays out, and what waits goes on waiting. `same` says which of them
+    /// one of ours is; a tenant has the number that it had.
+    #[must_use]
+    pub fn replaced(
+        &self,
+        mut entries: Vec<Entry>,
+        places: usize,
+        same: impl Fn(usize) -> Option<usize>,
+        now: Timestamp,
+    ) -> Self {
+        for (number, entry) in self.entries.iter().enumerate() {
+            if let Some(new) = same(number) {
+                // What was handed out need not have begun, and would be due once more.
+                entries[new].last = entries[new].last.max(entry.last);
+            }
+        }
+        let mut table = Self::new(entries, places, now);
+        let known = table.tenants.len().max(self.tenants.len());
+        table.tenants.resize(known, Tenant::Idle);
+        for (number, tenant) in self.tenants.iter().enumerate() {
+            if let Tenant::Running(since) = tenant {
+                table.tenants[number] = Tenant::Running(*since);
+                table.running += 1;
+            }
+        }
+        for tenant in &self.waiting {
+            let Tenant::Waiting(jobs) = &self.tenants[*tenant] else { continue };
+            for job in jobs {
+                // Nothing of a tenant that waits is out, so nothing is skipped.
+                if let Some(entry) = same(job.entry) {
+                    table.ask_for(Job { entry, slot: job.slot });
+                }
+            }
+        }
+        table
+    }
+
     /// Everything that is due by `now` waits for a place, or is skipped. In the order of their times.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Skip> {
         let mut skipped = vec![];
@@ -104,6 +141,7 @@ impl Timetable {
         {
             self.due.pop();
             let slot = self.latest(number, time, now);
+            self.entries[number].last = Some(slot);
             skipped.extend(self.ask_for(Job { entry: number, slot }));
         }
         skipped
@@ -338,6 +376,35 @@ mod tests {
         assert_eq!(table.tick(at("21T02:00:00")).len(), 2);
         table.finished(0);
         assert_eq!(table.start(at("21T02:10:00")).unwrap().jobs, [Job { entry: 2, slot: at("21T02:00:00") }]);
+    }
+
+    /// A configuration that changes while a run is out: whoever runs goes on, alone of his tenant; whoever waits, waits; nothing
+    /// that was handed out is due again; and one that is new is due at once.
+    #[test]
+    fn a_replaced_table_goes_on_where_the_one_before_it_was() {
+        let last = Some(at("21T00:00:00"));
+        let old = [(0, "@hourly"), (0, "@hourly"), (1, "@hourly"), (2, "@hourly")];
+        let old: Vec<_> = old.iter().map(|(tenant, text)| entry(*tenant, text, last)).collect();
+        let mut table = Timetable::new(old.clone(), 1, at("21T00:30:00"));
+        table.tick(at("21T01:00:00"));
+        assert_eq!(table.start(at("21T01:00:00")).unwrap().tenant, 0);
+        // Tenant 2 is gone, the second source of tenant 0 too; tenant 3 is new. The history knows of no run since.
+        let new = vec![old[2].clone(), old[0].clone(), entry(3, "@daily", None)];
+        let same = |number: usize| [Some(1), None, Some(0), None][number];
+        let mut table = table.replaced(new, 1, same, at("21T01:10:00"));
+        assert_eq!(table.tick(at("21T01:10:00")), [], "what was handed out is due no more");
+        assert_eq!(table.start(at("21T01:10:00")), None, "the one place is taken");
+        let job = Job { entry: 1, slot: at("21T02:00:00") };
+        assert_eq!(table.tick(at("21T02:00:00")), [Skip { job, running_since: at("21T01:00:00") }]);
+        table.finished(0);
+        let mut next = || {
+            let batch = table.start(at("21T02:10:00")).unwrap();
+            table.finished(batch.tenant);
+            batch
+        };
+        assert_eq!(next().jobs, [Job { entry: 0, slot: at("21T02:00:00") }]);
+        assert_eq!(next().jobs, [Job { entry: 2, slot: at("21T01:10:00") }]);
+        assert!(table.is_idle());
     }
 
     #[test]

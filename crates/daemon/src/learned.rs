@@ -1,0 +1,127 @@
+//! Runs that are learned from the backups of a repository: of another machine, or of one whose memory is lost.
+
+use std::collections::BTreeSet;
+
+use model::backup::BackupRecord;
+use model::name::BackupId;
+use model::set_mark::{SetMark, SetRun, all_runs};
+use rusqlite::params;
+
+use crate::history::{History, Outcome, Result, signed, text};
+
+/// Why a run that made a backup has none that can be relied on.
+const REFUTED: &str = "the verification of its backup failed";
+
+impl History {
+    /// Backups that are in a repository; each with the source whose run made it. A run that is not known here is remembered, and
+    /// of one that is, what verification said of its backup since. How many are new.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn learn<'a>(
+        &mut self,
+        backups: impl IntoIterator<Item = (&'a str, &'a BackupRecord)>,
+    ) -> Result<usize> {
+        let sql = "INSERT OR IGNORE INTO runs
+            (tenant, source, slot, began, ended, outcome, backup, size, stored, reason)
+            VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let refute = "UPDATE runs SET outcome = 'failed', reason = ?2
+            WHERE backup = ?1 AND outcome IN ('ok', 'partial')";
+        let confirm = "UPDATE runs SET outcome = 'ok', reason = ''
+            WHERE backup = ?1 AND outcome = 'failed' AND reason = ?2";
+        let backups: Vec<_> = backups.into_iter().collect();
+        let runs = all_runs(backups.iter().map(|(_, record)| *record));
+        let halves = halves(&runs);
+        let transaction = self.connection.transaction()?;
+        let mut learned = 0;
+        for (source, record) in backups {
+            let is_half = record.incomplete || halves.contains(&record.id);
+            let (outcome, reason) = match () {
+                () if is_half => (Outcome::Incomplete, ""),
+                () if !record.is_good() => (Outcome::Failed, REFUTED),
+                () => (Outcome::Ok, ""),
+            };
+            let (tenant, made, id) = (record.tenant.as_str(), text(record.created_at), record.id.as_str());
+            let sizes = (signed(record.size_bytes), signed(record.stored_bytes));
+            let values = params![tenant, source, made, outcome.as_str(), id, sizes.0, sizes.1, reason];
+            let is_new = transaction.execute(sql, values)?;
+            learned += is_new;
+            match outcome {
+                Outcome::Failed => _ = transaction.execute(refute, params![id, REFUTED])?,
+                Outcome::Ok => _ = transaction.execute(confirm, params![id, REFUTED])?,
+                _ => {}
+            }
+            if let Some(mark) = SetMark::of(record).filter(|_| is_new > 0) {
+                let (run, slot) = (transaction.last_insert_rowid(), text(mark.run));
+                transaction.execute("UPDATE runs SET slot = ?2 WHERE id = ?1", params![run, slot])?;
+                transaction.execute("INSERT INTO sets VALUES (?1, ?2)", params![run, mark.name.as_str()])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(learned)
+    }
+}
+
+/// Backups of members of sets that lack others: of a server some of whose databases are missing.
+fn halves<'a>(runs: &'a [SetRun<'_>]) -> BTreeSet<&'a BackupId> {
+    let of_run = |run: &'a SetRun<'_>| {
+        let found = run.found();
+        run.records.iter().filter(move |record| {
+            let part = SetMark::of(record).and_then(|mark| mark.part);
+            let member = part.and_then(|part| found.get(&part.member).copied());
+            member.is_some_and(|member| !member.is_whole())
+        })
+    };
+    runs.iter().flat_map(of_run).map(|record| &record.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::backup::Verification;
+
+    use super::*;
+    use crate::history::End;
+    use crate::history::tests::{at, record};
+
+    #[test]
+    fn it_is_filled_again_from_the_backups_alone() {
+        let mut history = History::in_memory().unwrap();
+        let records = [record("a-s-1", false), record("a-s-2", true)];
+        assert_eq!(history.learn(records.iter().map(|record| ("s", record))).unwrap(), 2);
+        assert_eq!(history.learn(records.iter().map(|record| ("s", record))).unwrap(), 0);
+        assert_eq!(history.last_slot("a", "s").unwrap(), Some(at("03:00:00")));
+        assert_eq!(history.newest("a", "s", &[Outcome::Ok], 1).unwrap()[0].backup, "a-s-1");
+    }
+
+    #[test]
+    fn a_backup_that_was_learned_while_its_run_was_out_is_that_of_the_run() {
+        let mut history = History::in_memory().unwrap();
+        let run = history.begin("a", "s", at("02:00:00"), at("02:00:01")).unwrap();
+        let record = record("a-s-1", false);
+        history.learn([("s", &record)]).unwrap();
+        history.end(run, at("03:00:00"), &End::Backup(&record)).unwrap();
+        let runs = history.runs(None, None, 10).unwrap();
+        assert_eq!((runs.len(), runs[0].id, runs[0].outcome), (1, run, Outcome::Ok));
+    }
+
+    #[test]
+    fn a_backup_whose_verification_failed_is_no_good_one_until_one_passes() {
+        let mut history = History::in_memory().unwrap();
+        let mut learn = |result: Option<&str>| {
+            let mut record = record("a-s-1", false);
+            record.last_verification =
+                result.map(|result| Verification { at: at("04:00:00"), result: result.to_owned() });
+            history.learn([("s", &record)]).unwrap();
+            let run = history.runs(None, None, 10).unwrap().remove(0);
+            (run.outcome, run.reason)
+        };
+        assert_eq!(learn(None), (Outcome::Ok, String::new()));
+        assert_eq!(learn(Some("failed")), (Outcome::Failed, REFUTED.to_owned()));
+        assert_eq!(learn(Some("passed")), (Outcome::Ok, String::new()));
+        // The same of a run that is not known yet.
+        let mut other = record("a-s-2", false);
+        other.last_verification = Some(Verification { at: at("04:00:00"), result: "failed".to_owned() });
+        history.learn([("s", &other)]).unwrap();
+        assert_eq!(history.newest("a", "s", &Outcome::GOOD, 10).unwrap().len(), 1);
+    }
+}
