@@ -1,7 +1,8 @@
 //! Dumps that others make, as files in a directory.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -21,20 +22,29 @@ pub fn look(pattern: &str) -> Result<Vec<Backup>, String> {
     let mut backups = vec![];
     for path in found {
         let path = path.map_err(|error| error.to_string())?;
-        let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
-        let about = path.metadata().map_err(wrong)?;
-        if !about.is_file() {
-            continue;
+        match one(&path) {
+            Ok(backup) => backups.extend(backup),
+            // Whoever makes them also takes them away.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{}: {error}", path.display())),
         }
-        let time = about.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
-        let is_called_dump = CUSTOM_NAMES.iter().any(|name| path.to_string_lossy().ends_with(name));
-        let mut beginning = vec![];
-        File::open(&path).and_then(|file| file.take(5).read_to_end(&mut beginning)).map_err(wrong)?;
-        let is_good = !beginning.is_empty() && (!is_called_dump || beginning == CUSTOM);
-        let time = time.ok_or_else(|| format!("{}: its time makes no sense", path.display()))?;
-        backups.push(Backup { time, size: about.len(), is_good });
     }
     Ok(backups)
+}
+
+/// The backup in a file; none where it is no file.
+fn one(path: &Path) -> std::io::Result<Option<Backup>> {
+    let about = path.metadata()?;
+    if !about.is_file() {
+        return Ok(None);
+    }
+    let mut beginning = vec![];
+    File::open(path)?.take(CUSTOM.len() as u64).read_to_end(&mut beginning)?;
+    let is_called_dump = CUSTOM_NAMES.iter().any(|name| path.to_string_lossy().ends_with(name));
+    let is_good = !beginning.is_empty() && (!is_called_dump || beginning == CUSTOM);
+    let time = Timestamp::try_from(about.modified()?)
+        .map_err(|_| std::io::Error::new(ErrorKind::InvalidData, "its time makes no sense"))?;
+    Ok(Some(Backup { time, size: about.len(), is_good }))
 }
 
 #[cfg(test)]
@@ -53,6 +63,8 @@ mod tests {
         ] {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
+        // As one that was taken away after its name was read.
+        std::os::unix::fs::symlink(folder.path().join("gone"), folder.path().join("f.dump")).unwrap();
         let count = |pattern: &str| {
             let seen = look(&folder.path().join(pattern).to_string_lossy()).unwrap();
             (seen.len(), seen.iter().filter(|backup| backup.is_good).count())
