@@ -96,6 +96,9 @@ pub(crate) enum Command {
     Status {
         /// Only these: TENANT or TENANT/SOURCE
         names: Vec<String>,
+        /// Look into every repository, and not only into those whose backups this machine thinks late
+        #[arg(long)]
+        refresh: bool,
     },
     /// What ran, what was skipped, what failed, and why; the newest first
     Runs {

@@ -26,6 +26,7 @@ mod watch;
 mod wal;
 mod manifests;
 mod generated;
+mod every;
 
 use crate::arguments::{Arguments, Backup, Command, Key, Wal};
 use crate::environment::Environment;
@@ -78,10 +79,10 @@ fn only_reads(command: &Command) -> bool {
 /// Whether it works on one repository, which flags or the configuration must name.
 pub(crate) fn works_on_one_repository(command: &Command) -> bool {
     match command {
-        Command::Check(_)
-        | Command::Stats { .. }
+        Command::Check(order) => !order.all,
+        Command::Prune(order) => !order.all,
+        Command::Stats { .. }
         | Command::Forget(_)
-        | Command::Prune(_)
         | Command::Repair(_)
         | Command::Parity(_)
         | Command::Lock(_)
@@ -128,7 +129,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
             Some(tenant) => watch::accept(&global, &tenant, environment, face),
             None => watch::run(&global, once, environment, face),
         },
-        Command::Status { names } => status::run(&global, &names, environment, face),
+        Command::Status { names, refresh } => status::run(&global, &names, refresh, environment, face),
         Command::Runs { name, last, restores: true, .. } => {
             runs::restores(name.as_deref(), last, environment, face)
         }
@@ -142,6 +143,10 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Backup(order) => backup::run(&global, order, environment, face),
         Command::Wal(order) => wal::run(&global, order, environment, face),
         Command::Repositories(order) => repositories::run(&order, environment, face),
+        Command::Check(order) if order.all => {
+            let run = |global: &_, own: &_, face: &_| check::run(global, &order, own, face);
+            every::of_all("check", (&global, environment, face), run)
+        }
         Command::Check(order) => check::run(&global, &order, environment, face),
         Command::Key(order) => key::run(&global, order, environment, face),
         Command::Manifests(order) => manifests::run(&global, &order, face),
@@ -150,6 +155,10 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment, face: &Face) 
         Command::Man { directory } => generated::man(&directory, face),
         Command::Stats { waste } => stats::run(&global, waste, environment, face),
         Command::Forget(order) => forget::run(&global, &order, environment, face),
+        Command::Prune(order) if order.all => {
+            let run = |global: &_, own: &_, face: &_| prune::run(global, &order, own, face);
+            every::of_all("prune", (&global, environment, face), run)
+        }
         Command::Prune(order) => prune::run(&global, &order, environment, face),
         Command::Parity(order) => parity::run(&global, &order, environment, face),
         Command::Repair(order) => repair::run(&global, &order, environment, face),

@@ -1,11 +1,10 @@
 //! The configuration of this run, where there is one.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use config::configuration::{Configuration, Tenant};
 use config::error::ConfigError;
-use config::load::{USUAL_PLACES, files_of, load};
+use config::load::{Seen, USUAL_PLACES, load, load_seen};
 use config::origin::Given;
 use config::resolve::resolve;
 use engine::near::nearest;
@@ -44,17 +43,52 @@ pub(crate) fn complete(environment: Environment, global: &mut Global) -> Result<
     if let Ok(Some(configuration)) = load_if_any(global) {
         Environment::hide(&secret_variables(&configuration));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let file = if is_variables(&path) { path } else { folder.unwrap_or(Path::new(".")).join(VARIABLES) };
-    let variables = dotenv::read(&file)?;
-    let translated = original::translated(&variables);
-    let environment = environment.completed(variables).completed(translated);
+    let environment = environment.completed(variables(&variables_beside(&path))?);
     // Flags and the environment itself were read before.
     let said = |name: &str| environment.get(name).map(str::to_owned);
     take_repository(global, &environment);
     global.password_file =
         global.password_file.take().or_else(|| said("MAINSTAY_PASSWORD_FILE").map(PathBuf::from));
     Ok(environment)
+}
+
+/// The file of variables that belongs to the file `path`.
+fn variables_beside(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match is_variables(path) {
+        true => path.to_owned(),
+        false => folder.unwrap_or(Path::new(".")).join(VARIABLES),
+    }
+}
+
+/// What it says, in the words of others and in ours.
+fn variables(file: &Path) -> Result<Vec<(String, String)>> {
+    let variables = dotenv::read(file)?;
+    let translated = original::translated(&variables);
+    Ok([variables, translated].concat())
+}
+
+/// The configuration and the variables beside it as they are now, and the files that say so: for who stays. Of the variables,
+/// those that name a repository or a file of flags hold from the start.
+pub(crate) fn read_again(
+    global: &Global,
+    environment: &Environment,
+    face: &Face,
+) -> (Seen, Result<(Configuration, Environment)>) {
+    let mut seen = Seen::default();
+    let read = match path(global).filter(|path| !is_variables(path)) {
+        None => required(global).map(|read| (read, environment.with([], face, |_| ()))),
+        Some(path) => {
+            let beside = variables_beside(&path);
+            seen.add(&beside);
+            let files = load_seen(&path, &mut seen).map_err(|mistake| shown(&[mistake]));
+            files.and_then(|files| {
+                let read = resolve(&files).map_err(|mistakes| shown(&mistakes))?;
+                Ok((read, environment.renewed(variables(&beside)?, face)))
+            })
+        }
+    };
+    (seen, read)
 }
 
 /// The repository that variables name; a flag for a tenant is stronger, as every flag is.
@@ -71,14 +105,6 @@ pub(crate) fn load_if_any(global: &Global) -> Result<Option<Configuration>> {
     let Some(path) = path(global).filter(|path| !is_variables(path)) else { return Ok(None) };
     let files = load(&path).map_err(|mistake| shown(&[mistake]))?;
     resolve(&files).map(Some).map_err(|mistakes| shown(&mistakes))
-}
-
-/// When the files of the configuration were last changed, as far as they can be read.
-pub(crate) fn stamp(global: &Global) -> Vec<(PathBuf, Option<SystemTime>)> {
-    let path = path(global).filter(|path| !is_variables(path));
-    let files = path.map(|path| files_of(&path)).unwrap_or_default();
-    let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|about| about.modified()).ok();
-    files.into_iter().map(|path| (path.clone(), changed(&path))).collect()
 }
 
 /// The same for commands that cannot do without.

@@ -3,7 +3,7 @@
 //! Invariant: after [`Environment::take`] no child inherits a password of ours or of PostgreSQL; after [`harden`]
 //! `/proc` does not show one in our own command line or environment either.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -46,6 +46,8 @@ const PASSWORD_FLAG: &str = "--db-password";
 /// The environment at the start, or one of its own that a tenant has.
 pub(crate) struct Environment {
     variables: HashMap<String, String>,
+    /// Names of those that a file completed.
+    completed: BTreeSet<String>,
     argument_password: Mutex<Option<Secret>>,
     wire: OnceLock<Wire>,
     laid: OnceLock<Laid>,
@@ -82,6 +84,7 @@ impl Environment {
     fn of(variables: HashMap<String, String>) -> Self {
         Self {
             variables,
+            completed: BTreeSet::new(),
             argument_password: Mutex::default(),
             wire: OnceLock::new(),
             laid: OnceLock::new(),
@@ -92,9 +95,21 @@ impl Environment {
     /// The same with variables of a file, which yield to those that are set.
     pub(crate) fn completed(mut self, weaker: impl IntoIterator<Item = (String, String)>) -> Self {
         for (name, value) in weaker {
-            self.variables.entry(name).or_insert(value);
+            if !self.variables.contains_key(&name) {
+                self.completed.insert(name.clone());
+                self.variables.insert(name, value);
+            }
         }
         self
+    }
+
+    /// The same where the file says these by now, with a wire of its own.
+    pub(crate) fn renewed(&self, weaker: Vec<(String, String)>, face: &Face) -> Self {
+        let mut own = self.variables.clone();
+        own.retain(|name, _| !self.completed.contains(name));
+        let environment = Self { secrets: self.secrets.clone(), ..Self::of(own) }.completed(weaker);
+        environment.lay_like(self, face, |_| ());
+        environment
     }
 
     /// No child inherits these from here on: somebody says that they are secrets.
@@ -113,12 +128,17 @@ impl Environment {
         let mut own = self.variables.clone();
         own.extend(variables);
         let environment = Self { secrets: self.secrets.clone(), ..Self::of(own) };
-        if let Some(Laid { flags, may_remember }) = self.laid.get() {
+        environment.lay_like(self, face, change);
+        environment
+    }
+
+    /// Reach stores as `other` does, but for the `change`.
+    fn lay_like(&self, other: &Self, face: &Face, change: impl FnOnce(&mut WireArguments)) {
+        if let Some(Laid { flags, may_remember }) = other.laid.get() {
             let mut flags = flags.clone();
             change(&mut flags);
-            environment.lay_wire(&flags, *may_remember, face.clone());
+            self.lay_wire(&flags, *may_remember, face.clone());
         }
-        environment
     }
 
     /// A variable that is set and not empty.
@@ -267,7 +287,10 @@ fn strings(block: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::arguments::Arguments;
 
     fn environment() -> Environment {
         Environment::of(HashMap::new())
@@ -283,6 +306,21 @@ mod tests {
         }
         let other = ["--db-password-file", "f"].map(OsString::from);
         assert_eq!(environment().take_passwords_out(other.clone().into_iter()), other);
+    }
+
+    #[test]
+    fn variables_of_a_file_yield_to_the_environment_and_to_what_the_file_says_later() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<_> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let strong = Environment::of(pairs(&[("A", "own")]).into_iter().collect());
+        let first = strong.completed(pairs(&[("A", "file"), ("B", "1"), ("C", "1")]));
+        let face = Face::new(&Arguments::try_parse_from(["mainstay", "serve"]).unwrap().global);
+        let later = first.renewed(pairs(&[("A", "file"), ("B", "2")]), &face);
+        assert_eq!([first.get("A"), first.get("B"), first.get("C")], [Some("own"), Some("1"), Some("1")]);
+        assert_eq!([later.get("A"), later.get("B"), later.get("C")], [Some("own"), Some("2"), None]);
+        // And once more.
+        assert_eq!(later.renewed(pairs(&[("C", "3")]), &face).get("B"), None);
     }
 
     #[test]

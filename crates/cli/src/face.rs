@@ -6,9 +6,10 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::arguments::Global;
 use crate::error::{CliError, Kind};
@@ -24,18 +25,37 @@ pub(crate) struct Face {
     progress: bool,
     /// What everything is about, where several things are done at once.
     subject: Option<Arc<str>>,
+    /// Where results go in place of stdout.
+    gathered: Option<Gathered>,
+}
+
+/// Results that somebody puts together with others.
+#[derive(Clone, Default)]
+pub(crate) struct Gathered(Arc<Mutex<(Value, String)>>);
+
+impl Gathered {
+    /// The one that came, as JSON and in words.
+    pub(crate) fn take(&self) -> (Value, String) {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Face {
     pub(crate) fn new(global: &Global) -> Self {
         let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let progress = is_terminal && !global.no_progress && !global.quiet;
-        Self { json: global.json, quiet: global.quiet, progress, subject: None }
+        Self { json: global.json, quiet: global.quiet, progress, subject: None, gathered: None }
     }
 
     /// One that says of what it speaks, and draws no line over those of others.
     pub(crate) fn about(&self, subject: &str) -> Self {
         Self { progress: false, subject: Some(subject.into()), ..self.clone() }
+    }
+
+    /// One whose result is kept.
+    pub(crate) fn gathering(&self) -> (Self, Gathered) {
+        let gathered = Gathered::default();
+        (Self { gathered: Some(gathered.clone()), ..self.clone() }, gathered)
     }
 
     /// One that has no JSON: who speaks through it is a part of something.
@@ -55,7 +75,10 @@ impl Face {
 
     /// The result: `value` as JSON, or the words of `text`.
     pub(crate) fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
-        if self.json {
+        if let Some(Gathered(gathered)) = &self.gathered {
+            let value = serde_json::to_value(value).unwrap_or_default();
+            *gathered.lock().unwrap_or_else(PoisonError::into_inner) = (value, text());
+        } else if self.json {
             match serde_json::to_string_pretty(value) {
                 Ok(json) => write_result(&json),
                 Err(error) => say(format_args!("error: {error}")),

@@ -16,6 +16,9 @@ pub(crate) struct Check {
     /// Read the data too: all of it, or N% of the packs
     #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%")]
     pub(crate) read_data: Option<String>,
+    /// The repository of every configured tenant, one after the other
+    #[arg(long, conflicts_with_all = ["repository", "of"])]
+    pub(crate) all: bool,
 }
 
 /// `mainstay forget`
@@ -89,6 +92,9 @@ pub(crate) struct Prune {
     /// Say what would be done, and stop
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// The repository of every configured tenant, one after the other
+    #[arg(long, conflicts_with_all = ["repository", "of"])]
+    pub(crate) all: bool,
 }
 
 /// `mainstay parity`

@@ -9,18 +9,13 @@ mod export;
 mod job;
 mod set;
 mod due;
+mod reading;
+mod drive;
+mod serve;
 
-use std::thread::Scope;
-use std::time::Duration;
-
-use config::configuration::Configuration;
-use crossbeam_channel::{Sender, unbounded};
-use daemon::history::{End, History, HistoryError};
-use daemon::timetable::{Batch, Job, Skip, Timetable};
+use daemon::timetable::{Job, Timetable};
 use jiff::Timestamp;
 use model::cancel::CancelToken;
-use repo::budget::Budget;
-use repo::threads::cores;
 use serde_json::{Value, json};
 
 use super::sources::{self, Configured};
@@ -30,16 +25,19 @@ use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::{configured, interrupt};
 use done::{Done, Ended};
-use due::Watched;
-use hosts::Hosts;
-use job::Runner;
-use set::{Group, Step, groups};
+use drive::{Drive, Pace, Ran, Work};
+use reading::Reading;
+pub(super) use serve::serve;
 
 pub(crate) fn run(global: &Global, order: &Run, environment: &Environment, face: &Face) -> Result<()> {
-    let configuration = configured::required(global)?;
-    let Set { sources, history, places, mut table } =
-        Set::of(&configuration, &order.names, environment, face)?;
+    let environment = environment.with([], face, |_| ());
+    let reading = Reading::of(configured::required(global)?, &order.names, environment, face)?;
+    let sources = reading.sources();
+    let (history, entries) = sources::remembered(&sources, &reading.environment, face, |history| {
+        sources.iter().map(|one| one.entry(history)).collect::<Result<Vec<_>>>()
+    })?;
     let now = Timestamp::now();
+    let mut table = Timetable::new(entries, reading.places, now);
     if order.due {
         table.tick(now);
     } else {
@@ -51,81 +49,14 @@ pub(crate) fn run(global: &Global, order: &Run, environment: &Environment, face:
     if order.dry_run {
         return show_plan(&mut table, &sources, face);
     }
-    let cancel = interrupt::watch()?;
-    let hosts = Hosts::default();
-    let drive = Drive(Runner { global, sources: &sources, environment, face, cancel, places, hosts });
+    let drive = Drive::new(global, face, interrupt::watch()?);
     let mut ran = vec![];
-    drive.carry_out(&mut table, &history, |_| Pace::UntilIdle, |one| ran.push(one));
+    std::thread::scope(|scope| {
+        let mut work = Work::begin(scope, &drive, history);
+        work.carry_out(&reading, &sources, &mut table, |_| Pace::UntilIdle, |one| ran.push(one));
+    });
     show(&ran, face);
-    end(ran, &drive.0.cancel)
-}
-
-/// What runs come from.
-struct Set<'a> {
-    sources: Vec<Configured<'a>>,
-    history: History,
-    /// Tenants at one time.
-    places: usize,
-    table: Timetable,
-}
-
-impl<'a> Set<'a> {
-    /// The sources that `names` mean, and what is known of them.
-    fn of(
-        configuration: &'a Configuration,
-        names: &[String],
-        environment: &Environment,
-        face: &Face,
-    ) -> Result<Self> {
-        configuration.warnings.iter().for_each(|warning| face.warn(&warning.to_string()));
-        let sources = sources::chosen(configuration, names)?;
-        let mut history = sources::history(environment, face)?;
-        sources::learn_unknown(&sources, &mut history, environment, face)?;
-        let entries = sources.iter().map(|source| source.entry(&history)).collect::<Result<Vec<_>>>()?;
-        let places = places(configuration.tenants_max.as_ref().map(|max| max.value), environment.budget());
-        let table = Timetable::new(entries, places, Timestamp::now());
-        Ok(Self { sources, history, places, table })
-    }
-}
-
-/// `mainstay serve`: whatever is due is carried out until a signal comes. A configuration that was changed is read again as
-/// soon as nothing runs; one with a mistake is said, and the one before it goes on.
-pub(crate) fn serve(global: &Global, environment: &Environment, face: &Face) -> Result<()> {
-    let mut configuration = configured::required(global)?;
-    let cancel = interrupt::watch()?;
-    face.status("serving; a signal ends it when what runs has stopped");
-    while !cancel.is_cancelled() {
-        let mut seen = configured::stamp(global);
-        let Set { sources, history, places, mut table } = Set::of(&configuration, &[], environment, face)?;
-        let hosts = Hosts::default();
-        let cancel = cancel.clone();
-        let drive = Drive(Runner { global, sources: &sources, environment, face, cancel, places, hosts });
-        let mut next = None;
-        let mut watched = Watched::of(&sources, environment, face);
-        let pace = |table: &mut Timetable| {
-            let stamp = configured::stamp(global);
-            if stamp != seen {
-                seen = stamp;
-                match configured::required(global) {
-                    Ok(changed) => next = Some(changed),
-                    Err(error) => face.warn(&format!("the configuration stays as it was: {}", error.message)),
-                }
-            }
-            if next.is_some() {
-                return Pace::Ending;
-            }
-            let now = Timestamp::now();
-            table.tick(now).iter().for_each(|skip| drive.remember_skip(&history, skip, now));
-            watched.trigger(table, now);
-            Pace::Going
-        };
-        drive.carry_out(&mut table, &history, pace, drop);
-        if let Some(changed) = next {
-            face.note("the configuration was changed and is read again");
-            configuration = changed;
-        }
-    }
-    Ok(())
+    end(ran, &drive.cancel)
 }
 
 /// `backup create TENANT --source NAME` as a run; what the configuration says of a source, flags cannot say otherwise.
@@ -138,177 +69,6 @@ pub(crate) fn of_source(order: &Create) -> Result<Run> {
         .hint("say what to back up with --database or --directory instead"));
     }
     Ok(Run { names: vec![format!("{}/{name}", order.tenant)], due: false, dry_run: false })
-}
-
-/// How often the signals and the files of the configuration are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Tenants at one time: as said, else one for each core, and each with memory enough.
-fn places(said: Option<usize>, budget: Budget) -> usize {
-    let room = budget.bytes() / Budget::MIN.bytes();
-    said.unwrap_or_else(cores).min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)
-}
-
-/// What a batch says while it is carried out.
-enum News {
-    /// Of a source, or of a member of a set.
-    Begins(Job, Option<String>),
-    Ended(Job, Box<Ended>),
-    Over {
-        tenant: usize,
-    },
-}
-
-/// A run that is over.
-struct Ran {
-    name: String,
-    slot: Timestamp,
-    ended: Ended,
-}
-
-/// What drives runs: batches begin, say what becomes of them, and end.
-struct Drive<'a>(Runner<'a>);
-
-/// Whether more comes.
-#[derive(PartialEq, Eq)]
-enum Pace {
-    /// What waits begins; the end is when nothing waits and nothing runs.
-    UntilIdle,
-    /// What waits begins, and more will.
-    Going,
-    /// Nothing begins any more; the end is when nothing runs.
-    Ending,
-}
-
-impl Drive<'_> {
-    /// Carry out what waits at the `pace` that is asked for before each look around; `tell` hears of each run that is over.
-    fn carry_out(
-        &self,
-        table: &mut Timetable,
-        history: &History,
-        mut pace: impl FnMut(&mut Timetable) -> Pace,
-        mut tell: impl FnMut(Ran),
-    ) {
-        let (teller, news) = unbounded();
-        let mut begun: Vec<(Job, i64)> = vec![];
-        std::thread::scope(|scope| {
-            loop {
-                let pace = if self.0.cancel.is_cancelled() { Pace::Ending } else { pace(table) };
-                while pace != Pace::Ending
-                    && let Some(batch) = table.start(Timestamp::now())
-                {
-                    self.begin(scope, batch, teller.clone());
-                }
-                match pace {
-                    Pace::UntilIdle if table.is_idle() => return,
-                    Pace::Ending if !table.is_running() => return,
-                    _ => {}
-                }
-                // Whoever carries a batch out says that it is over, whatever happens.
-                match news.recv_timeout(LOOK_EVERY) {
-                    Ok(News::Begins(job, set)) => {
-                        let name = self.0.sources[job.entry].parts();
-                        let id = history.begin(name.0, name.1, job.slot, Timestamp::now());
-                        let id = self.remembered(id);
-                        if let (Some(id), Some(set)) = (id, set) {
-                            self.remembered(history.belongs_to_set(id, &set));
-                        }
-                        begun.extend(id.map(|id| (job, id)));
-                    }
-                    Ok(News::Ended(job, ended)) => {
-                        let at = begun.iter().position(|(one, _)| *one == job);
-                        self.remember(history, at.map(|at| begun.swap_remove(at).1), job, &ended);
-                        tell(Ran { name: self.0.sources[job.entry].name(), slot: job.slot, ended: *ended });
-                    }
-                    Ok(News::Over { tenant }) => table.finished(tenant),
-                    Err(_) => {}
-                }
-            }
-        });
-    }
-
-    /// Nothing rests on the history: where it cannot be written, backups go on.
-    fn remembered<T>(&self, written: Result<T, HistoryError>) -> Option<T> {
-        written.map_err(|error| self.0.face.warn(&error.to_string())).ok()
-    }
-
-    fn remember_skip(&self, history: &History, skip: &Skip, now: Timestamp) {
-        let one = &self.0.sources[skip.job.entry];
-        let reason = format!("a run of this tenant is out since {:.0}", skip.running_since);
-        self.0.face.status(&format!("run skipped source={}: {reason}", one.name()));
-        let (tenant, source) = one.parts();
-        self.remembered(history.skipped(tenant, source, skip.job.slot, now, &reason));
-    }
-
-    fn begin<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, batch: Batch, tell: Sender<News>) {
-        scope.spawn(move || {
-            let over = Over { tell, tenant: batch.tenant };
-            // The other end is there until every batch is over.
-            let say = |news| drop(over.tell.send(news));
-            for group in groups(&batch.jobs, self.0.sources) {
-                if self.0.cancel.is_cancelled() {
-                    return;
-                }
-                match group {
-                    Group::One(job) => {
-                        say(News::Begins(job, None));
-                        say(News::Ended(job, Box::new(self.0.carry_out(job, None))));
-                    }
-                    Group::Set(set, jobs) => self.0.carry_out_set(set, &jobs, |step| match step {
-                        Step::Begins(job) => say(News::Begins(job, Some(set.name.to_string()))),
-                        Step::Ended(job, ended) => say(News::Ended(job, Box::new(ended))),
-                    }),
-                }
-            }
-        });
-    }
-
-    fn remember(&self, history: &History, id: Option<i64>, job: Job, ended: &Ended) {
-        let done = &ended.done;
-        if let Some(line) = line(&self.0.sources[job.entry].name(), done) {
-            self.0.face.status(&line);
-        }
-        let end = match done {
-            Done::Made { records, failures, behind } => match (&**records, &**failures, &**behind) {
-                ([first, ..], [], []) => End::Backup(first),
-                ([first, ..], [], [words, ..]) => End::Partial(first, words),
-                ([first, ..], [missing, ..], _) => End::Incomplete(first, missing),
-                ([], [missing, ..], _) => End::Failed(missing),
-                ([], [], _) => End::Failed("there was nothing to back up"),
-            },
-            Done::Failed(error) => End::Failed(&error.message),
-            Done::Skipped(reason) => End::Skipped(reason),
-        };
-        if let Some(id) = id {
-            self.remembered(history.end(id, Timestamp::now(), &end));
-            self.remembered(history.remember_hooks(id, &ended.hooks));
-        }
-    }
-}
-
-/// Says that a batch is over, also where its thread panics.
-struct Over {
-    tell: Sender<News>,
-    tenant: usize,
-}
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        drop(self.tell.send(News::Over { tenant: self.tenant }));
-    }
-}
-
-/// The line of a run that made no good backup; a good one has said so itself.
-fn line(name: &str, done: &Done) -> Option<String> {
-    match done {
-        Done::Skipped(reason) => Some(format!("run skipped source={name}: {reason}")),
-        Done::Failed(error) => Some(format!("run failed source={name}: {}", error.message)),
-        Done::Made { failures, behind, .. } => match (&**failures, &**behind) {
-            ([first, ..], _) => Some(format!("run incomplete source={name}: {first}")),
-            ([], [first, ..]) => Some(format!("run partial source={name}: {first}")),
-            ([], []) => None,
-        },
-    }
 }
 
 fn show_plan(table: &mut Timetable, sources: &[Configured<'_>], face: &Face) -> Result<()> {

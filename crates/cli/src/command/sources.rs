@@ -42,11 +42,7 @@ impl Configured<'_> {
 
     /// By how much it begins later than its schedule says; members of a set all by the same.
     pub(super) fn delay(&self) -> jiff::SignedDuration {
-        let name = match self.tenant.set_of(&self.source.name) {
-            Some(set) => format!("{}/{}", self.tenant.name, set.name),
-            None => self.name(),
-        };
-        delay(&name, self.source.jitter.value)
+        delay_of(self.tenant, self.source)
     }
 
     /// The last time for which it ran; of a set, that for which all of its members did, so that they stay together.
@@ -59,13 +55,20 @@ impl Configured<'_> {
 
     /// As the timetable knows it.
     pub(super) fn entry(&self, history: &History) -> Result<Entry> {
-        Ok(Entry {
-            tenant: self.number,
-            cron: self.source.schedule.value.cron().cloned(),
-            delay: self.delay(),
-            last: self.last(history)?,
-        })
+        Ok(Entry { last: self.last(history)?, ..self.entry_of_new() })
     }
+
+    /// The same where it never ran.
+    pub(super) fn entry_of_new(&self) -> Entry {
+        let cron = self.source.schedule.value.cron().cloned();
+        Entry { tenant: self.number, cron, delay: self.delay(), last: None }
+    }
+}
+
+/// By how much a source of `tenant` begins later than its schedule says.
+pub(super) fn delay_of(tenant: &Tenant, source: &Source) -> jiff::SignedDuration {
+    let name = tenant.set_of(&source.name).map_or(&source.name, |set| &set.name);
+    delay(&format!("{}/{name}", tenant.name), source.jitter.value)
 }
 
 /// Those that `names` mean, TENANT, TENANT/SOURCE or TENANT/SET; all without names.
@@ -154,6 +157,25 @@ pub(super) fn file(environment: &Environment) -> Result<PathBuf> {
     Ok(folder.join(FILE))
 }
 
+/// The history, and what it answers about `sources`. Where it cannot be read, one that ends with the process takes its place,
+/// and knows what the repositories know.
+pub(super) fn remembered<T>(
+    sources: &[Configured<'_>],
+    environment: &Environment,
+    face: &Face,
+    ask: impl Fn(&History) -> Result<T>,
+) -> Result<(History, T)> {
+    let asked = |mut history: History| {
+        learn_unknown(sources, &mut history, environment, face)?;
+        let answer = ask(&history)?;
+        Ok((history, answer))
+    };
+    asked(history(environment, face)?).or_else(|error: CliError| {
+        face.warn(&format!("runs are not remembered, and the repositories are asked: {}", error.message));
+        asked(History::in_memory()?)
+    })
+}
+
 /// Ask the repositories about sources of which this machine knows nothing: where its memory is lost, or another machine
 /// made their backups. What cannot be opened now is said when it is to be written.
 pub(super) fn learn_unknown(
@@ -169,10 +191,30 @@ pub(super) fn learn_unknown(
             continue;
         }
         asked = Some(tenant);
-        let target = Target::configured(&one.tenant.repository);
-        if let Ok(records) = target::readable(&target, environment, face) {
-            history.learn(made_by(one.tenant, &records))?;
+        match learn(one.tenant, history, environment, face) {
+            Ok(_) | Err(Unlearned::Unreadable(_)) => {}
+            Err(Unlearned::Forgotten(error)) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Why nothing is learned of a tenant.
+pub(super) enum Unlearned {
+    /// Nobody can look into its repository.
+    Unreadable(CliError),
+    /// The history does not take it.
+    Forgotten(CliError),
+}
+
+/// Learn what the repository of a tenant knows. How many runs are new.
+pub(super) fn learn(
+    tenant: &Tenant,
+    history: &mut History,
+    environment: &Environment,
+    face: &Face,
+) -> Result<usize, Unlearned> {
+    let target = Target::configured(&tenant.repository);
+    let records = target::readable(&target, environment, face).map_err(Unlearned::Unreadable)?;
+    history.learn(made_by(tenant, &records)).map_err(|error| Unlearned::Forgotten(error.into()))
 }

@@ -2,13 +2,15 @@
 
 mod set;
 
+use std::collections::BTreeMap;
+
 use daemon::history::{History, Outcome, Run};
 use jiff::{SignedDuration, Timestamp};
 use model::size::ByteSize;
 use model::span::show_span;
 use serde_json::{Value, json};
 
-use super::sources::{self, Configured};
+use super::sources::{self, Configured, Unlearned};
 use crate::arguments::Global;
 use crate::configured;
 use crate::environment::Environment;
@@ -31,14 +33,37 @@ struct State {
     sizes: Vec<u64>,
 }
 
-pub(crate) fn run(global: &Global, names: &[String], environment: &Environment, face: &Face) -> Result<()> {
+pub(crate) fn run(
+    global: &Global,
+    names: &[String],
+    refresh: bool,
+    environment: &Environment,
+    face: &Face,
+) -> Result<()> {
     let configuration = configured::required(global)?;
     let chosen = sources::chosen(&configuration, names)?;
-    let mut history = sources::history(environment, face)?;
-    sources::learn_unknown(&chosen, &mut history, environment, face)?;
     let now = Timestamp::now();
-    let states = chosen.iter().map(|one| State::of(one, &history, now)).collect::<Result<Vec<_>>>()?;
-    let sets = set::states(&chosen, &history, now)?;
+    let known = |history: &History| -> Result<(Vec<State>, Vec<SetState>)> {
+        let states = chosen.iter().map(|one| State::of(one, history, now)).collect::<Result<Vec<_>>>()?;
+        Ok((states, set::states(&chosen, history, now)?))
+    };
+    let (mut history, (mut states, mut sets)) = sources::remembered(&chosen, environment, face, known)?;
+    // Another machine, or somebody by hand, may have made what was not made here.
+    let late_sets: Vec<_> = sets.iter().filter(|set| set.is_late).map(|set| set.tenant.clone()).collect();
+    let is_doubtful = |(one, state): &(&Configured<'_>, &State)| {
+        refresh || state.is_doubtful(now) || late_sets.iter().any(|name| name == one.tenant.name.as_str())
+    };
+    let doubtful = chosen.iter().zip(&states).filter(is_doubtful).map(|(one, _)| (one.number, one.tenant));
+    let doubtful: BTreeMap<_, _> = doubtful.collect();
+    for tenant in doubtful.values() {
+        let learned = sources::learn(tenant, &mut history, environment, face);
+        if let Err(Unlearned::Unreadable(error) | Unlearned::Forgotten(error)) = learned {
+            face.warn(&format!("of {} this is what this machine remembers: {}", tenant.name, error.message));
+        }
+    }
+    if !doubtful.is_empty() {
+        (states, sets) = known(&history)?;
+    }
     face.result(
         &json!({
             "sources": states.iter().map(|state| state.value(now)).collect::<Vec<_>>(),
@@ -87,6 +112,11 @@ impl State {
 
     fn is_late(&self, now: Timestamp) -> bool {
         self.max_age.is_some_and(|max| self.age(now).is_none_or(|age| age > max))
+    }
+
+    /// Whether this machine may not know of the newest backup: it is late, or somebody else was at it when we would have been.
+    fn is_doubtful(&self, now: Timestamp) -> bool {
+        self.is_late(now) || self.last.as_ref().is_some_and(|last| last.outcome == Outcome::Skipped)
     }
 
     fn state(&self, now: Timestamp) -> &'static str {

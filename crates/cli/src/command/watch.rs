@@ -4,62 +4,61 @@
 mod set;
 mod log;
 mod maintenance;
+mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ::watch::judge::{Alarm, Backup, Expected, Fault, judge};
-use ::watch::message::Message;
-use ::watch::notify::{Login, NotifyError, ping, post, send};
-use ::watch::told::{News, Told};
+use ::watch::notify::ping;
 use ::watch::{files, pgbackrest};
-use config::configuration::{Address, Configuration, ForeignPlace, Receiver, Source, Tenant, Watch, What};
+use config::configuration::{Configuration, ForeignPlace, Source, Tenant, Watch, What};
 use engine::catalog;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
 use model::name::SourceName;
 use serde_json::json;
 
-use super::sources::{self, is_good, is_of};
+use super::sources::{self, delay_of, is_good, is_of};
 use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
 use crate::face::Face;
 use crate::target::Target;
-use crate::{configured, interrupt, password, place};
+use crate::{configured, interrupt};
 use log::judge_log;
 use maintenance::{Pins, judge_care, unknown};
 use set::judge_set;
+use tell::{Telling, reaches_somebody};
 
-/// Where it is kept what was told.
-const FILE: &str = "watch.json";
-/// And which repositories and keys were seen.
+/// Where it is kept which repositories and keys were seen.
 const PINS: &str = "watch-keys.json";
 /// How often the signals are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(global: &Global, once: bool, environment: &Environment, face: &Face) -> Result<()> {
     let cancel = interrupt::watch()?;
-    let watching = Watching { environment, face };
+    let (mut configuration, mut own) = configured::read_again(global, environment, face).1?;
+    let look = |configuration: &Configuration, own: &Environment, mistake: Option<&str>| {
+        Watching { environment: own, face }.look(configuration, mistake)
+    };
     if once {
-        return watching.look(&configured::required(global)?, None).end();
+        return look(&configuration, &own, None).end();
     }
-    let mut configuration = configured::required(global)?;
     loop {
-        watching.look(&configuration, None);
+        look(&configuration, &own, None);
         // The configuration is read anew each time; a mistake in it must not silence the observer.
         loop {
             if !wait(configuration.watch.every.unsigned_abs().max(Duration::from_secs(1)), &cancel) {
                 return Ok(());
             }
-            match configured::required(global) {
+            match configured::read_again(global, environment, face).1 {
                 Ok(read) => {
-                    configuration = read;
+                    (configuration, own) = read;
                     break;
                 }
-                Err(error) => drop(watching.look(&configuration, Some(&error.message))),
+                Err(error) => drop(look(&configuration, &own, Some(&error.message))),
             }
         }
     }
@@ -127,14 +126,15 @@ impl Watching<'_> {
         }));
         let alarms: Vec<_> = seen.iter().flat_map(|(alarms, _)| alarms.clone()).collect();
         self.show(&alarms);
-        let untold = self.tell(configuration, &seen, now);
+        let telling = Telling { environment: self.environment, face: self.face };
+        let untold = telling.tell(configuration, &seen, now);
         // Whoever waits for the sign is to hear of it where nobody else could be told. Where somebody was, he knows who was not.
         let is_heard = reaches_somebody(&configuration.receivers, &seen, &untold);
         // Where nobody is told of a mistake, that the sign stays away is what tells of it.
         let is_heard = is_heard && (mistake.is_none() || !configuration.receivers.is_empty());
         let untold = untold.into_iter().map(|untold| untold.words).collect();
         if let Some(address) = configuration.watch.heartbeat.as_ref().filter(|_| is_heard) {
-            let alive = self.address(address).and_then(|url| Ok(ping(&url)?));
+            let alive = telling.address(address).and_then(|url| Ok(ping(&url)?));
             if let Err(error) = alive {
                 self.face.warn(&format!("the sign of life was not taken: {}", error.message));
             }
@@ -211,96 +211,6 @@ impl Watching<'_> {
             _ => String::new(),
         });
     }
-
-    /// Tell each receiver what concerns it; returns why some could not be told. Those hear of it at the next look, and the
-    /// others hear that they did not.
-    fn tell(
-        &self,
-        configuration: &Configuration,
-        seen: &[(Vec<Alarm>, Vec<String>)],
-        now: Timestamp,
-    ) -> Vec<Untold> {
-        let file = sources::file(self.environment).map(|file| file.with_file_name(FILE)).ok();
-        let mut untold = vec![];
-        for receiver in &configuration.receivers {
-            let theirs = seen.iter().filter(|(_, names)| names.contains(&receiver.name));
-            let alarms: Vec<_> = theirs.flat_map(|(alarms, _)| alarms.clone()).collect();
-            let file = file.as_ref().map(|file| file.with_extension(format!("{}.json", receiver.name)));
-            untold.extend(self.tell_news(receiver, &alarms, file, now, configuration.watch.remind));
-        }
-        let of_untold: Vec<_> = untold.iter().map(Untold::alarm).collect();
-        for receiver in &configuration.receivers {
-            if untold.iter().any(|one| one.name == receiver.name) {
-                continue;
-            }
-            // A memory of its own: what it holds comes and goes with others' mail servers.
-            let file =
-                file.as_ref().map(|file| file.with_extension(format!("{}.untold.json", receiver.name)));
-            let failed = self.tell_news(receiver, &of_untold, file, now, configuration.watch.remind);
-            untold.extend(failed);
-        }
-        untold
-    }
-
-    /// Tell a receiver what is new of `alarms`, as its memory in `file` has it.
-    fn tell_news(
-        &self,
-        receiver: &Receiver,
-        alarms: &[Alarm],
-        file: Option<PathBuf>,
-        now: Timestamp,
-        remind: SignedDuration,
-    ) -> Option<Untold> {
-        let mut told = file.as_deref().map(Told::read).unwrap_or_default();
-        let news = told.news(alarms, now, remind);
-        if news != News::default()
-            && let Err(error) = self.tell_one(receiver, &news)
-        {
-            let words = format!("{} was not told: {}", receiver.name, error.message);
-            self.face.warn(&words);
-            return Some(Untold { name: receiver.name.clone(), words });
-        }
-        told.remember(alarms, &news, now);
-        if let Some(error) = file.and_then(|file| told.write(&file).err()) {
-            self.face.warn(&format!("it is not remembered that {} was told: {error}", receiver.name));
-        }
-        None
-    }
-
-    fn tell_one(&self, receiver: &Receiver, news: &News) -> Result<()> {
-        let message = Message::of(news, &place::identity(self.environment).hostname);
-        if let Some(email) = &receiver.email {
-            let secret = email.password.as_ref().map(|one| password::referenced(one, self.environment));
-            let secret = secret.transpose()?;
-            let login = Login { server: &email.server, password: secret.as_ref(), ca: email.ca.as_deref() };
-            send(&login, &email.from, &email.to, &message)?;
-        }
-        if let Some(webhook) = &receiver.webhook {
-            post(&self.address(&webhook.url)?, webhook.ca.as_deref(), &message)?;
-        }
-        Ok(())
-    }
-
-    fn address(&self, address: &Address) -> Result<String> {
-        match address {
-            Address::Plain(url) => Ok(url.clone()),
-            Address::Secret(reference) => {
-                Ok(password::referenced(reference, self.environment)?.expose().to_owned())
-            }
-        }
-    }
-}
-
-/// Somebody who could not be told.
-struct Untold {
-    name: String,
-    words: String,
-}
-
-impl Untold {
-    fn alarm(&self) -> Alarm {
-        Alarm { name: format!("notify/{}", self.name), fault: Fault::Untold, words: self.words.clone() }
-    }
 }
 
 /// Who is told of what concerns several: whom `[watch]` names, or else each whom it `concerns`.
@@ -312,32 +222,17 @@ fn told_of<'a>(watch: &Watch, concerns: impl Iterator<Item = &'a String>) -> Vec
     names.into_iter().collect()
 }
 
-/// Whether of all that there was to tell somebody heard: of each alarm one of its receivers, and one of all.
-fn reaches_somebody(receivers: &[Receiver], seen: &[(Vec<Alarm>, Vec<String>)], untold: &[Untold]) -> bool {
-    let is_untold = |name: &String| untold.iter().any(|one| one.name == *name);
-    let of_alarms = seen.iter().filter(|(alarms, names)| !alarms.is_empty() && !names.is_empty());
-    let is_heard = of_alarms.into_iter().all(|(_, names)| !names.iter().all(is_untold));
-    is_heard && (untold.is_empty() || !receivers.iter().all(|receiver| is_untold(&receiver.name)))
-}
-
-impl From<NotifyError> for CliError {
-    fn from(error: NotifyError) -> Self {
-        Self::new(Kind::Failed, error.to_string())
-    }
-}
-
 fn unreadable(name: &str, words: &str) -> Alarm {
     Alarm { name: name.to_owned(), fault: Fault::Unreadable, words: format!("nobody can look: {words}") }
 }
 
 fn expected(tenant: &Tenant, source: &Source, shrunk_percent: u8) -> Expected {
-    let name = format!("{}/{}", tenant.name, source.name);
-    let delay = daemon::timetable::delay(&name, source.jitter.value);
+    let delay = delay_of(tenant, source);
     Expected {
+        name: format!("{}/{}", tenant.name, source.name),
         max_age: source.max_age.as_ref().map(|age| age.value),
         schedule: source.schedule.value.cron().map(|cron| (cron.clone(), delay)),
         shrunk_percent,
-        name,
     }
 }
 
@@ -374,4 +269,32 @@ fn judge_source(
 
 fn backup(record: &BackupRecord) -> Backup {
     Backup { time: record.created_at, size: record.size_bytes, is_good: is_good(record) }
+}
+
+#[cfg(test)]
+mod tests {
+    use config::file::File;
+    use config::resolve::resolve;
+
+    use super::super::sources::chosen;
+    use super::*;
+
+    /// A member of a set begins when its set does, and is expected then.
+    #[test]
+    fn a_source_is_expected_when_it_is_due() {
+        let text = "[repository]\nurl = \"/r\"\n[defaults]\njitter = \"2h\"\nschedule = \"@daily\"\n\
+                    [tenants.acme.sources.app]\ndatabase = \"app\"\n[tenants.acme.sources.etc]\ndirectory = \"/etc\"\n\
+                    [tenants.acme.sources.alone]\ndirectory = \"/srv\"\n[tenants.acme.sets.portal]\nmembers = [\"app\", \"etc\"]\n";
+        let file = File::parse(std::path::Path::new("mainstay.toml"), text.to_owned()).unwrap();
+        let configuration = resolve(&[file]).unwrap();
+        let mut delays = vec![];
+        for one in chosen(&configuration, &[]).unwrap() {
+            let (_, delay) = expected(one.tenant, one.source, 50).schedule.unwrap();
+            assert_eq!(delay, one.delay(), "{}", one.name());
+            delays.push((one.source.name.to_string(), delay));
+        }
+        delays.sort();
+        let [(_, alone), (_, app), (_, etc)] = &delays[..] else { panic!("{delays:?}") };
+        assert!(app == etc && alone != app, "{delays:?}");
+    }
 }

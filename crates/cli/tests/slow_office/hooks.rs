@@ -163,6 +163,33 @@ fn t11_commands_run_around_a_restore_and_the_first_that_fails_stops_the_chain() 
     assert!(log(&office).contains("failed: ") && !log(&office).contains("start"), "{}", log(&office));
 }
 
+/// Each run waits until two are there, so it ends only where two run at one time; and tells when it ends, so a third would show.
+#[test]
+fn as_many_tenants_run_at_one_time_as_the_limit_says_and_no_more() {
+    let tenant = |name: &str| {
+        format!(
+            "[tenants.{name}.sources.papers]\ndirectory = \"ROOT/{name}\"\n\
+             hooks = {{ before = [\"echo + >> ROOT/log; until [ $(grep -c + ROOT/log) -ge 2 ]; do sleep 0.05; done; sleep 0.3\"],\n\
+             after = [\"echo - >> ROOT/log\"] }}\n"
+        )
+    };
+    let tenants = ["acme", "beta", "gamma", "delta"];
+    let office = Office::new(&format!(
+        "[repository]\nurl = \"ROOT/repositories\"\npassword = \"file:ROOT/password\"\n[limits]\ntenants = 2\n{}",
+        tenants.map(tenant).concat()
+    ));
+    office.secret("password", &"Canary-of-all-".repeat(6));
+    tenants.iter().for_each(|name| office.file(&format!("{name}/paper"), name));
+    office.run(&["init", "--no-recovery-key"]).ok();
+    office.run(&["run"]).ok();
+    let (mut depth, mut deepest) = (0_i32, 0);
+    for line in log(&office).lines() {
+        depth += if line == "+" { 1 } else { -1 };
+        deepest = deepest.max(depth);
+    }
+    assert_eq!((depth, deepest, log(&office).lines().count()), (0, 2, 8), "{}", log(&office));
+}
+
 /// Whoever asks twice to stop gets no application that stays down, and a restore of which nobody knows.
 #[test]
 fn t11_what_was_stopped_begins_again_however_often_somebody_asks_to_stop() {

@@ -71,6 +71,74 @@ fn status_says_what_may_be_lost_now_and_exits_7_where_a_backup_is_late() {
     assert!(!acme["next"].as_str().unwrap().is_empty());
     let shown = office.run(&["status"]).ok().text();
     assert!(shown.starts_with("SOURCE") && shown.lines().count() == 3, "{shown}");
+    // Twice as much as before.
+    assert_eq!(acme["trendPercent"], "");
+    office.file("acme/paper", &"what acme wrote".repeat(2));
+    office.run(&["run", "acme"]).ok();
+    assert_eq!(office.json(&["status", "acme"])["sources"][0]["trendPercent"], "100");
+    assert!(office.run(&["status", "acme"]).ok().text().contains(" +100% "));
+}
+
+/// This machine remembers that it made a good backup; what became of it since stands in the repository.
+#[test]
+fn status_asks_the_repositories_where_it_is_told_to() {
+    let office = Office::of_two("");
+    let ran = office.json(&["run", "acme"]);
+    let id = ran["runs"][0]["records"][0]["id"].as_str().unwrap();
+    for pack in walk(&office.path().join("repositories/acme/data")) {
+        let length = fs::metadata(&pack).unwrap().len() as usize;
+        fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::write(&pack, vec![0; length]).unwrap();
+    }
+    office.run(&["backup", "verify", id]).exits(4);
+    let state = |more: &[&str]| {
+        let status = office.json(&[&["status", "acme"], more].concat());
+        let acme = status["sources"][0].clone();
+        (acme["state"].as_str().unwrap().to_owned(), acme["lastGoodId"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(state(&[]), ("ok".to_owned(), id.to_owned()));
+    assert_eq!(state(&["--refresh"]), ("failed".to_owned(), String::new()));
+    assert_eq!(state(&[]).0, "failed");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+/// What ran is known again from the repositories alone; and a history that is damaged keeps no backup from being made.
+#[test]
+fn the_history_comes_back_from_the_repositories_and_a_damaged_one_stops_nothing() {
+    let office = Office::of_two("schedule = \"@daily\"");
+    for more in ["", " and more"] {
+        office.file("acme/paper", &format!("what acme wrote{more}"));
+        office.run(&["run"]).ok();
+    }
+    let known = |arguments: &[&str]| -> Vec<(String, String, String, String)> {
+        let runs = office.json(arguments);
+        let text = |run: &Value, key: &str| run[key].as_str().unwrap().to_owned();
+        let one = |run: &Value| {
+            (text(run, "backup"), text(run, "source"), text(run, "outcome"), text(run, "sizeBytes"))
+        };
+        let mut known: Vec<_> = runs["runs"].as_array().unwrap().iter().map(one).collect();
+        known.sort();
+        known
+    };
+    let before = known(&["runs"]);
+    assert_eq!(before.len(), 4, "{before:?}");
+    fs::remove_dir_all(office.path().join(".local")).unwrap();
+    assert_eq!(known(&["runs"]), []);
+    assert_eq!(known(&["runs", "--rebuild"]), before);
+    assert_eq!(known(&["runs", "--rebuild"]), before, "each is learned once");
+    // Its first page is whole, so that it opens.
+    let file = office.path().join(".local/state/mainstay/runs.sqlite");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[4096..].fill(0xff);
+    fs::write(&file, bytes).unwrap();
+    let ran = office.run(&["run", "--due"]).ok().says("the repositories are asked");
+    assert!(!ran.stderr.contains("backup ok"), "nothing is due: {}", ran.stderr);
+    office.run(&["run", "acme"]).ok().says("backup ok id=acme-papers-");
+    office.run(&["status"]).ok().says("the repositories are asked");
 }
 
 #[test]

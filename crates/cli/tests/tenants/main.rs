@@ -7,6 +7,7 @@ mod databases;
 mod due;
 mod manifests;
 mod rooms;
+mod serving;
 mod watching;
 
 #[path = "../office/mod.rs"]

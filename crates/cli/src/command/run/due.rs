@@ -1,5 +1,6 @@
 //! Sources that are due because they changed, while `mainstay serve` runs.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,47 +19,102 @@ use crate::face::Face;
 pub(super) struct Watched<'a> {
     sources: &'a [Configured<'a>],
     changes: Option<Changes>,
+    roots: Vec<Root>,
     /// What we write ourselves is no change.
     elsewhere: Vec<PathBuf>,
     face: &'a Face,
 }
 
+/// A directory of a source.
+struct Root {
+    entry: usize,
+    name: String,
+    path: PathBuf,
+}
+
+/// What was watched for another reading of the configuration, and is watched on meanwhile.
+pub(super) struct Left {
+    changes: Changes,
+    roots: Vec<Root>,
+    elsewhere: Vec<PathBuf>,
+}
+
 impl<'a> Watched<'a> {
-    /// Those of `sources` that say so. What cannot be watched is said, and runs daily.
-    pub(super) fn of(sources: &'a [Configured<'a>], environment: &Environment, face: &'a Face) -> Self {
+    /// Those of `sources` that say so, and what has changed of those that were watched before. What cannot be watched is said,
+    /// and runs daily.
+    pub(super) fn of(
+        sources: &'a [Configured<'a>],
+        environment: &Environment,
+        face: &'a Face,
+        left: Option<Left>,
+    ) -> Self {
         let elsewhere = own_places(sources, environment);
-        let mut watched = Self { sources, changes: None, elsewhere, face };
+        let mut watched = Self { sources, changes: None, roots: vec![], elsewhere, face };
         for (entry, one) in sources.iter().enumerate() {
             if !matches!(one.source.schedule.value, Schedule::OnChange(_)) {
                 continue;
             }
             match &one.source.what.value {
-                What::Directory(path) if !afar::is_address(path) => watched.add(entry, Path::new(path)),
+                What::Directory(path) if !afar::is_address(path) => {
+                    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                    let path = path.canonicalize().unwrap_or(path);
+                    watched.roots.push(Root { entry, name: one.name(), path });
+                }
                 _ => face.warn(&format!(
                     "{}: only directories of this machine are seen to change; it runs daily",
                     one.name()
                 )),
             }
         }
+        let (known, doubtful) = left.map(|left| watched.take_over(left)).unwrap_or_default();
+        for number in 0..watched.roots.len() {
+            if !known.contains(&watched.roots[number].entry) {
+                watched.add(number);
+            }
+        }
+        if let Some(changes) = &mut watched.changes {
+            doubtful.into_iter().for_each(|entry| changes.again(entry, Instant::now()));
+        }
         watched
     }
 
-    fn add(&mut self, entry: usize, root: &Path) {
-        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        let root = root.canonicalize().unwrap_or(root);
+    /// Another reading of the configuration takes its place.
+    pub(super) fn leave(self) -> Option<Left> {
+        Some(Left { changes: self.changes?, roots: self.roots, elsewhere: self.elsewhere })
+    }
+
+    /// Entries that are watched on as they were, and those whose directory is another one now: nobody saw whether it changed.
+    fn take_over(&mut self, mut left: Left) -> (BTreeSet<usize>, BTreeSet<usize>) {
+        let before: HashMap<_, _> = left.roots.iter().map(|root| (&*root.name, root)).collect();
+        let (mut numbers, mut doubtful) = (HashMap::new(), BTreeSet::new());
+        for root in &self.roots {
+            let Some(old) = before.get(&*root.name) else { continue };
+            let is_same = old.path == root.path
+                && inside(&left.elsewhere, &root.path) == inside(&self.elsewhere, &root.path);
+            match is_same {
+                true => _ = numbers.insert(old.entry, root.entry),
+                false => _ = doubtful.insert(root.entry),
+            }
+        }
+        left.changes.renumber(|entry| numbers.get(&entry).copied());
+        self.changes = Some(left.changes);
+        (numbers.into_values().collect(), doubtful)
+    }
+
+    fn add(&mut self, number: usize) {
+        let Root { entry, path, name } = &self.roots[number];
         let done = match &mut self.changes {
-            Some(changes) => changes.watch(entry, &root, &self.elsewhere),
+            Some(changes) => changes.watch(*entry, path, &self.elsewhere),
             None => Changes::new().and_then(|mut changes| {
-                let done = changes.watch(entry, &root, &self.elsewhere);
+                let done = changes.watch(*entry, path, &self.elsewhere);
                 self.changes = Some(changes);
                 done
             }),
         };
         if let Err(error) = done {
             self.face.warn(&format!(
-                "{}: not all of it can be watched ({error}), so some changes wait for the daily run; fs.inotify.max_user_watches \
-                 says how many directories can",
-                self.sources[entry].name()
+                "{name}: not all of it can be watched ({error}), so some changes wait for the daily run; \
+                 fs.inotify.max_user_watches says how many directories can"
             ));
         }
     }
@@ -90,6 +146,11 @@ impl<'a> Watched<'a> {
             }
         }
     }
+}
+
+/// Which of `places` lie in `root`.
+fn inside<'p>(places: &'p [PathBuf], root: &Path) -> BTreeSet<&'p PathBuf> {
+    places.iter().filter(|place| place.starts_with(root)).collect()
 }
 
 /// Repositories in directories of this machine, and where we keep what we remember.

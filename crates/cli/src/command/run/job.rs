@@ -37,7 +37,7 @@ pub(super) struct Runner<'a> {
     pub(super) cancel: CancelToken,
     /// Tenants at one time.
     pub(super) places: usize,
-    pub(super) hosts: Hosts,
+    pub(super) hosts: &'a Hosts,
 }
 
 impl Runner<'_> {

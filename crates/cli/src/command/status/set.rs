@@ -10,6 +10,7 @@ use crate::error::Result;
 /// What is known of a set.
 pub(super) struct SetState {
     pub(super) name: String,
+    pub(super) tenant: String,
     /// The newest run.
     run: Option<Timestamp>,
     /// The newest one that has all of its members.
@@ -36,6 +37,7 @@ pub(super) fn states(chosen: &[Configured<'_>], history: &History, now: Timestam
         let is_old = |max| complete.is_none_or(|complete| now.duration_since(complete) > max);
         states.push(SetState {
             name,
+            tenant: one.tenant.name.to_string(),
             run: newest.map(|run| run.slot),
             complete,
             missing: missing.into_iter().map(str::to_owned).collect(),
