@@ -241,6 +241,91 @@ fn one_receiver_that_cannot_be_told_does_not_silence_the_observer() {
     assert!(told("/mended")[0].contains("acme/papers"));
 }
 
+/// Mail is down, and then the web: the alarm comes by the other, once, and whoever is reached hears that one way is blocked.
+#[test]
+fn what_one_way_does_not_take_comes_by_the_other_and_is_not_told_twice() {
+    let (port, heard) = web();
+    let mail = MailServer::start(Encryption::FromTheFirstByte);
+    let office = Office::of_two("");
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    office.secret("mail", MAIL_PASSWORD);
+    let look = |mail_port: u16, hook: &str| {
+        office.configure(&format!(
+            "{text}[notify.ops]\nwebhook = {{ url = \"http://127.0.0.1:{port}/{hook}\" }}\n\
+             email = {{ to = [\"a@b.example\"], from = \"m@b.example\", ca = \"{}\",\n\
+             server = \"smtps://{USER}@127.0.0.1:{mail_port}\", password = \"file:ROOT/mail\" }}\n\
+             [watch]\nnotify = [\"ops\"]\nheartbeat = \"http://127.0.0.1:{port}/alive\"\n",
+            mail.authority().display(),
+        ));
+        office.run(&["watch", "--once"])
+    };
+    let told = |path: &str| -> Vec<String> {
+        let heard = heard.lock().unwrap();
+        heard.iter().filter(|(known, _)| known == path).map(|(_, body)| body.clone()).collect()
+    };
+    // Nobody listens at port 1.
+    for _ in 0..2 {
+        look(1, "hook").exits(1).says("ops/email was not told");
+    }
+    let by_web = told("/hook");
+    assert!(by_web.len() == 2 && by_web[0].contains("acme/papers"), "{by_web:?}");
+    assert!(by_web[1].contains("notify/ops/email"), "{by_web:?}");
+    assert_eq!(told("/alive").len(), 2, "somebody was reached");
+    fs::remove_dir_all(office.path().join(".local")).unwrap();
+    for _ in 0..2 {
+        look(mail.port(), "broken").exits(1).says("ops/webhook was not told");
+    }
+    let mails = mail.mails();
+    assert!(mails.len() == 2 && mails[0].contains("acme/papers"), "{mails:?}");
+    assert!(mails[1].contains("notify/ops/webhook"), "{mails:?}");
+    // Both are well again: the web hears what it missed, and the mail that the web is back.
+    look(mail.port(), "hook").exits(7);
+    assert!(told("/hook")[2].contains("acme/papers"));
+    assert!(mail.mails()[2].contains("well again: notify/ops/webhook"), "{:?}", mail.mails());
+}
+
+/// As the repository shows them.
+#[test]
+fn u3_a_backup_that_shrank_is_late_or_is_damaged_is_an_alarm() {
+    let office = Office::of_two("");
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    let (acme, _) = text.split_once("[tenants.beta").unwrap();
+    let look = |more: &str| {
+        office.configure(&format!("{acme}{more}"));
+        office.run(&["watch", "--once"])
+    };
+    office.file("acme/large", &"a paper among many\n".repeat(1000));
+    office.run(&["run", "acme"]).ok();
+    look("").ok();
+    fs::remove_file(office.path().join("acme/large")).unwrap();
+    office.run(&["run", "acme"]).ok();
+    look("").exits(7).says("alarm acme/papers: the newest backup has 15B, those before it had 18.6KiB");
+    look("[watch]\nshrunk = 100\n").ok();
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let is_late = || look("max_age = \"1s\"\n[watch]\nshrunk = 100\n").stderr.contains("older than 1s");
+    while !is_late() {
+        assert!(std::time::Instant::now() < deadline, "it is never late");
+    }
+    // What only the newest one has is damaged, and somebody looked.
+    let packs = || -> std::collections::BTreeSet<_> {
+        let folders = fs::read_dir(office.path().join("repositories/acme/data")).unwrap();
+        let folders = folders.map(|folder| folder.unwrap().path());
+        folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|pack| pack.unwrap().path())).collect()
+    };
+    let before = packs();
+    testkit::tree::fill_with_noise(&office.path().join("acme/noise"), 1, 1);
+    let ran = office.json(&["run", "acme"]);
+    let new: Vec<_> = packs().difference(&before).cloned().collect();
+    assert!(!new.is_empty());
+    for pack in new {
+        fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::write(&pack, vec![0; fs::metadata(&pack).unwrap().len() as usize]).unwrap();
+    }
+    look("").ok();
+    office.run(&["backup", "verify", ran["runs"][0]["records"][0]["id"].as_str().unwrap()]).exits(4);
+    look("").exits(7).says("alarm acme/papers: the newest backup is not good; the last good one is of");
+}
+
 /// Threat 15: what cares for backups is looked at in the repository, whatever a job says of itself.
 #[test]
 fn threat_15_prune_and_verification_that_stopped_are_seen() {

@@ -103,6 +103,51 @@ fn a_tenant_that_stores_as_much_as_it_may_is_refused_and_the_others_are_not() {
     assert_eq!(listed.lines().count(), 3, "{listed}");
 }
 
+/// One after the other, whatever is wrong with one of them; damage is the worst that can be said.
+#[test]
+fn prune_and_check_go_over_all_tenants_and_name_what_is_wrong_with_one() {
+    let office = Office::of_two("");
+    office.run(&["run"]).ok();
+    let checked = office.run(&["check", "--all", "--read-data"]).ok().text();
+    let sound =
+        |tenant: &str| checked.lines().any(|line| line.starts_with(&format!("{tenant}: sound: 1 snap")));
+    assert!(sound("acme") && sound("beta"), "{checked}");
+    assert!(office.run(&["prune", "--all"]).ok().text().contains("beta: freed"));
+    office.run(&["check", "--all", "--of", "acme"]).exits(2);
+    let key = office.path().join("passwords/acme");
+    fs::rename(&key, office.path().join("away")).unwrap();
+    let ran = office.run(&["prune", "--all"]).exits(3).says("acme: ").says("for 1 of 2 tenants");
+    assert!(ran.text().contains("beta: freed"));
+    fs::rename(office.path().join("away"), &key).unwrap();
+    for folder in fs::read_dir(office.path().join("repositories/acme/data")).unwrap() {
+        fs::remove_dir_all(folder.unwrap().path()).unwrap();
+    }
+    office.run(&["check", "--all"]).exits(4).says("acme: integrity check failed");
+    let told = office.json(&["check", "--all"]);
+    let of = |number: usize| &told["tenants"][number];
+    assert!(of(0)["tenant"] == "acme" && of(0)["error"].as_str().unwrap().contains("integrity"), "{told}");
+    assert!(of(1)["error"] == "" && of(1)["result"]["problems"].as_array().unwrap().is_empty(), "{told}");
+}
+
+/// Only a lower bound is asked: that it is no faster than it may be.
+#[test]
+fn a_tenant_sends_no_faster_than_it_may_and_the_others_do() {
+    let office = Office::of_two("");
+    let text = fs::read_to_string(office.path().join("mainstay.toml")).unwrap();
+    office.configure(&format!("{text}[tenants.acme.limits]\nupload = \"400K\"\n"));
+    let took = |tenant: &str| {
+        testkit::tree::fill_with_noise(&office.path().join(tenant), 1, 2);
+        let began = std::time::Instant::now();
+        let ran = office.json(&["run", tenant]);
+        let stored = ran["runs"][0]["records"][0]["storedBytes"].as_str().unwrap().parse::<f64>().unwrap();
+        assert!(stored > 2e6, "{ran}");
+        (began.elapsed().as_secs_f64(), stored / (400.0 * 1024.0))
+    };
+    let (seconds, least) = took("acme");
+    assert!(seconds > least * 0.9, "{seconds} seconds for what takes {least}");
+    took("beta");
+}
+
 #[test]
 fn names_that_leave_a_room_are_refused() {
     for name in ["\"../beta\"", "\"a/b\"", "\"..\"", "\"\"", "\"-x\"", "\"a\\nb\""] {
