@@ -15,6 +15,7 @@ use model::backup::{BackupKind, BackupRecord};
 use model::cancel::CancelToken;
 use model::progress::Progress;
 use repo::check::{CheckOptions, check};
+use repo::lease::Lease;
 use repo::prune::{PruneOptions, prune};
 use repo::{RepoError, Repository};
 use store::memory::MemoryStore;

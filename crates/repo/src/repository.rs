@@ -24,7 +24,6 @@ use crate::key_file::KeyFile;
 use crate::known::{self, Known};
 use crate::sealed_file::{self, SealedFiles};
 pub use crate::sealed_file::{FileKind, Listed};
-use crate::snapshot_file::SnapshotFile;
 use crate::threads;
 use crate::waiting::Waiting;
 
