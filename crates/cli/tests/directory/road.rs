@@ -118,7 +118,7 @@ fn what_may_not_be_read_is_named_and_makes_it_incomplete_with_exit_3() {
         fs::write(data.join(name), name).unwrap();
     }
     for name in ["shut", "closed"] {
-        fs::set_permissions(data.join(name), PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(data.join(name), PermissionsExt::from_mode(0o000)).unwrap();
     }
     let arguments = ["backup", "create", "acme", "--directory", data.to_str().unwrap()];
     // Root reads everything.

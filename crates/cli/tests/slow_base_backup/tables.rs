@@ -85,7 +85,7 @@ fn c21_tables_come_back_as_they_were_before_they_were_dropped() {
     let Scene { room, server, time } = &scene;
     wait_archived(server);
     let tables = ["--table", "shop.sales.orders", "--table", "shop.sales.events", "--target-time", time];
-    let into = [&tables[..], &["--into-database", "rescue"]].concat();
+    let into = [&tables[..], &["--into-database", "rescue", "--no-tablespaces"]].concat();
 
     let plan = room
         .run_as_server(server, &words(&scene.restore(&[&into[..], &["--dry-run", "--json"]].concat())))
@@ -107,6 +107,10 @@ fn c21_tables_come_back_as_they_were_before_they_were_dropped() {
     assert!(!ran.stderr.contains("all of the cluster is restored"), "{}", ran.stderr);
     let rescued = |sql: &str| server.psql_in("rescue", sql);
     assert_eq!(rescued("SELECT count(*), max(total) FROM sales.orders"), "5001|1000000");
+    assert_eq!(
+        rescued("SELECT count(*) FROM pg_tables WHERE tablespace IS NOT NULL AND schemaname = 'sales'"),
+        "0"
+    );
     assert_eq!(rescued("SELECT count(*), count(*) FILTER (WHERE what = 'late') FROM sales.events"), "402|2");
     // A recovered sequence is some numbers ahead: those that its WAL had reserved.
     let next: u32 = rescued("INSERT INTO sales.orders (total) VALUES (1) RETURNING id").parse().unwrap();
