@@ -47,7 +47,7 @@ fn a_place_that_breaks_half_way_leaves_the_backup_to_the_next_and_catches_up() {
 }
 
 /// A program as if on a host of that name.
-fn on_host<'a>(name: &'a str) -> [&'a str; 6] {
+fn on_host(name: &str) -> [&str; 6] {
     ["unshare", "--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", name]
 }
 
