@@ -238,9 +238,12 @@ impl History {
             .unwrap_or_default();
         // Whoever looked into the repository meanwhile may have learned of the backup alone.
         let learned = "DELETE FROM runs WHERE backup = ?2 AND backup <> '' AND id <> ?1";
-        self.connection.execute(learned, params![id, backup])?;
+        // At once, or it is learned again in between.
+        let transaction = self.connection.unchecked_transaction()?;
+        transaction.execute(learned, params![id, backup])?;
         let values = params![id, text(now), outcome.as_str(), reason, backup, signed(size), signed(stored)];
-        self.connection.execute(sql, values)?;
+        transaction.execute(sql, values)?;
+        transaction.commit()?;
         Ok(())
     }
 

@@ -22,9 +22,13 @@ impl History {
         &mut self,
         backups: impl IntoIterator<Item = (&'a str, &'a BackupRecord)>,
     ) -> Result<usize> {
+        // Of several databases a run has several backups and knows of one. What it made beside that is no run of its own: that
+        // would be a good one, and newer, where one of the databases fails every time.
         let sql = "INSERT OR IGNORE INTO runs
             (tenant, source, slot, began, ended, outcome, backup, size, stored, reason)
-            VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8)";
+            SELECT ?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (
+                SELECT 1 FROM runs WHERE tenant = ?1 AND source = ?2 AND backup <> '' AND backup <> ?5
+                AND outcome IN ('ok', 'partial', 'incomplete') AND began <= ?3 AND ended >= ?3 AND began < ended)";
         let refute = "UPDATE runs SET outcome = 'failed', reason = ?2
             WHERE backup = ?1 AND outcome IN ('ok', 'partial')";
         let confirm = "UPDATE runs SET outcome = 'ok', reason = ''
@@ -102,6 +106,22 @@ mod tests {
         history.end(run, at("03:00:00"), &End::Backup(&record)).unwrap();
         let runs = history.runs(None, None, 10).unwrap();
         assert_eq!((runs.len(), runs[0].id, runs[0].outcome), (1, run, Outcome::Ok));
+    }
+
+    #[test]
+    fn what_a_run_of_several_databases_made_beside_the_one_it_knows_is_no_run_of_its_own() {
+        let mut history = History::in_memory().unwrap();
+        let run = history.begin("a", "s", at("02:00:00"), at("02:00:01")).unwrap();
+        let first = record("a-x-1", false);
+        history.end(run, at("04:00:00"), &End::Incomplete(&first, "b: it is gone")).unwrap();
+        let mut second = record("a-y-1", false);
+        second.created_at = at("03:30:00");
+        assert_eq!(history.learn([("s", &first), ("s", &second)]).unwrap(), 0);
+        assert!(history.newest("a", "s", &[Outcome::Ok], 1).unwrap().is_empty());
+        // One that somebody made later is.
+        second.id = record("a-y-2", false).id;
+        second.created_at = at("05:00:00");
+        assert_eq!(history.learn([("s", &second)]).unwrap(), 1);
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
             // What was done of packs is done.
             Err(RepoError::InUse { holder }) => {
                 face.note(&format!("WAL stays for now: {holder} is at work; a later prune goes on"));
-                report.in_use_by.get_or_insert(holder);
+                report = report.by(holder);
             }
             Err(error) => return Err(error.into()),
         },

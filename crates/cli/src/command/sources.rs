@@ -115,12 +115,6 @@ pub(super) fn is_of(tenant: &Tenant, source: &Source, record: &BackupRecord) -> 
     record.kind == BackupKind::Dump && !is_left_out() && !tenant.sources.iter().any(is_anothers)
 }
 
-/// Whether a backup can be relied on: it is whole, and no verification of it failed.
-pub(super) fn is_good(record: &BackupRecord) -> bool {
-    let is_verified = record.last_verification.as_ref().is_none_or(|last| last.result != "failed");
-    !record.incomplete && is_verified
-}
-
 /// Each backup with the name of the source whose run made it: one that is configured, or else its own.
 pub(super) fn made_by<'a>(
     tenant: &'a Tenant,

@@ -20,7 +20,7 @@ use model::cancel::CancelToken;
 use model::name::SourceName;
 use serde_json::json;
 
-use super::sources::{self, delay_of, is_good, is_of};
+use super::sources::{self, delay_of, is_of};
 use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
@@ -268,7 +268,7 @@ fn judge_source(
 }
 
 fn backup(record: &BackupRecord) -> Backup {
-    Backup { time: record.created_at, size: record.size_bytes, is_good: is_good(record) }
+    Backup { time: record.created_at, size: record.size_bytes, is_good: record.is_good() }
 }
 
 #[cfg(test)]

@@ -138,21 +138,22 @@ fn a_password_and_a_variable_that_are_replaced_hold_from_the_next_run_on() {
     let put_variable = |password: &str| office.secret(".env", &format!("ACME_KEY={password}\n"));
     put_variable(&fs::read_to_string(office.path().join("passwords/acme")).unwrap());
     let mut daemon = Daemon::of(&office);
-    let mut both = |words: &str| {
-        let [acme, beta] = ["acme", "beta"].map(|tenant| format!("{words}{tenant}"));
+    let both = |daemon: &mut Daemon| {
+        let [acme, beta] = ["acme", "beta"].map(|tenant| format!("backup ok id={tenant}"));
         let first = daemon.until(&[&acme, &beta]);
         daemon.until(&[if first.contains(&acme) { &beta } else { &acme }]);
     };
-    both("backup ok id=");
+    both(&mut daemon);
     for tenant in ["acme", "beta"] {
         let new = office.path().join(format!("new-{tenant}"));
         office.run(&["key", "rotate", "--of", tenant, "--generate-password", new.to_str().unwrap()]).ok();
     }
     put_variable(fs::read_to_string(office.path().join("new-acme")).unwrap().trim());
+    daemon.until(&["was changed and is read again"]);
     fs::rename(office.path().join("new-beta"), office.path().join("passwords/beta")).unwrap();
     for tenant in ["acme", "beta"] {
         office.file(&format!("{tenant}/paper"), "changed");
     }
-    both("backup ok id=");
+    both(&mut daemon);
     daemon.end();
 }

@@ -95,16 +95,16 @@ impl Held {
         self.check()?;
         // Before the store's times of both, so that we doubt ourselves before others do.
         let begun = self.repository.clock().elapsed();
-        let old = std::mem::take(&mut lock(&self.stored).objects);
+        let old = lock(&self.stored).objects.clone();
         let renewed = self.put_lock().and_then(|_| self.put_lease()).and_then(|_| self.confirm_renewal());
         if renewed.is_ok() {
             *lock(&self.renewed_at) = begun;
         }
-        let mut stored = lock(&self.stored);
-        match renewed.is_ok() {
-            // Where deleting is refused, they end by themselves.
-            true => old.iter().for_each(|object| drop(self.repository.store().delete(object))),
-            false => stored.objects.extend(old),
+        if renewed.is_ok() {
+            // Where deleting is refused, they end by themselves. Until they are gone they are ours to whoever looks.
+            let mut stored = lock(&self.stored);
+            old.iter().for_each(|object| drop(self.repository.store().delete(object)));
+            stored.objects.retain(|object| !old.contains(object));
         }
         renewed.map(drop)
     }
@@ -147,11 +147,12 @@ impl Held {
         };
         let name = self.lease_name(number);
         let put = self.repository.put_note(&name, &self.form());
-        // After the first one the name is ours: an object that is there is one whose answer was lost.
-        let is_ours = is_named || !matches!(put, Ok(false));
+        // After the first one the name is ours: an object that is there is one whose answer was lost. Where that of the first
+        // one was lost, it may as well be somebody's who lives, and is left to end by itself.
+        let is_ours = is_named || matches!(put, Ok(true));
         if is_ours {
             let mut stored = lock(&self.stored);
-            stored.is_named |= matches!(put, Ok(true));
+            stored.is_named = true;
             stored.next += 1;
             stored.objects.push(note::object(&name)?);
         }

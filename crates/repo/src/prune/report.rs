@@ -58,7 +58,8 @@ impl PruneReport {
     }
 
     /// The same, where `holder` is waited for.
-    pub(super) fn by(self, holder: String) -> Self {
+    #[must_use]
+    pub fn by(self, holder: String) -> Self {
         let next_step = format!("run prune again when {holder} has finished");
         Self { next_step, in_use_by: Some(holder), ..self }
     }

@@ -53,16 +53,21 @@ impl Runner<'_> {
             let targets = self.targets(one.tenant, one.source, &environment, &face)?;
             let order = order(one.tenant, one.source, set, &environment)?;
             let host = host(&one.source.what.value);
-            let _turn =
-                self.hosts.wait(&host, one.source.per_host.as_ref().map(|max| max.value), &self.cancel)?;
+            let at_host_max = one.source.per_host.as_ref().map(|max| max.value);
+            let mut turn = None;
             let begin = |place: &create::Place| {
                 repositories.push(Arc::clone(&place.repository));
                 if repositories.len() > 1 {
                     return Ok(());
                 }
                 refuse_beyond_limit(one.tenant, &place.repository)?;
+                // Who waits for somebody in its repository keeps nobody from the host.
+                let mut begin_at_host = || {
+                    turn = Some(self.hosts.wait(&host, at_host_max, &self.cancel)?);
+                    around.before(&self.cancel)
+                };
                 if set.is_some() {
-                    return around.before(&self.cancel);
+                    return begin_at_host();
                 }
                 skipped = self.reason_to_skip(
                     one.tenant,
@@ -74,12 +79,13 @@ impl Runner<'_> {
                 )?;
                 match &skipped {
                     Some(reason) => Err(CliError::new(Kind::Refused, reason.clone())),
-                    None => around.before(&self.cancel),
+                    None => begin_at_host(),
                 }
             };
             let names = Names::of(&order)?;
             let made = create::back_up((&order, names), &targets, &environment, &face, &self.cancel, begin)?;
             let failures = made.failures.iter().map(words).collect();
+            drop(turn);
             let behind = self.behind(one, &made.records, &repositories, &environment, &face);
             Ok(Done::Made { records: made.records, failures, behind })
         });

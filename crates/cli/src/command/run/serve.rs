@@ -40,6 +40,7 @@ pub(crate) fn serve(global: &Global, environment: &Environment, face: &Face) -> 
             let sources = reading.sources();
             let mut watched = Watched::of(&sources, &reading.environment, face, left.take());
             let mut next: Option<Arc<Reading>> = None;
+            let mut is_holding = false;
             let pace = |table: &mut Timetable| {
                 if seen.has_changed() {
                     let (now_seen, read) = read_again();
@@ -56,7 +57,13 @@ pub(crate) fn serve(global: &Global, environment: &Environment, face: &Face) -> 
                 }
                 match &next {
                     // Each has its share of the memory, and shares of another size would be more than all of it.
-                    Some(next) if next.places != reading.places && table.is_running() => Pace::Holding,
+                    Some(next) if next.places != reading.places && table.is_running() => {
+                        if !std::mem::replace(&mut is_holding, true) {
+                            let words = "another number of tenants at one time waits for what runs";
+                            face.note(&format!("{words}; nothing begins until that has ended"));
+                        }
+                        Pace::Holding
+                    }
                     Some(_) => Pace::Leaving,
                     None => {
                         watched.trigger(table, Timestamp::now());

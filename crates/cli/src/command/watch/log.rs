@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::backup::BackupRecord;
 use repo::Repository;
 
-use super::super::sources::{is_good, is_of};
+use super::super::sources::is_of;
 use crate::error::Result;
 
 /// A segment that is being uploaded beside a later one is there by then.
@@ -53,7 +53,7 @@ fn look(
     now: Timestamp,
 ) -> Result<Option<SeenWal>> {
     let is_past = |record: &&BackupRecord| record.created_at.duration_since(now) <= AHEAD_MAX;
-    let good: Vec<_> = records.iter().filter(|record| is_good(record)).filter(is_past).cloned().collect();
+    let good: Vec<_> = records.iter().filter(|record| record.is_good()).filter(is_past).cloned().collect();
     let own = good.iter().filter(|record| is_of(tenant, source, record));
     let Some(newest) = own.max_by_key(|record| record.created_at) else { return Ok(None) };
     let Some(system_id) = cluster_of(repository, newest)? else { return Ok(None) };

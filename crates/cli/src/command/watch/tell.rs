@@ -89,7 +89,9 @@ impl Telling<'_> {
         remind: SignedDuration,
     ) -> Option<Untold> {
         let file = self.memory(way, ending);
-        let mut told = file.as_deref().map(Told::read).unwrap_or_default();
+        let before =
+            file.as_deref().filter(|file| !file.exists()).and_then(|_| self.memory_before(way, ending));
+        let mut told = before.as_deref().or(file.as_deref()).map(Told::read).unwrap_or_default();
         let news = told.news(alarms, now, remind);
         if news != News::default()
             && let Err(error) = self.tell_one(way, &news)
@@ -106,8 +108,20 @@ impl Telling<'_> {
     }
 
     fn memory(&self, way: &Way<'_>, ending: &str) -> Option<PathBuf> {
+        let kind = match way.by {
+            By::Email(_) => "email",
+            By::Webhook(_) => "webhook",
+        };
+        // Names of receivers may have anything in them, and no two share a file.
+        let receiver = way.receiver.replace('%', "%25").replace('.', "%2E").replace('/', "%2F");
         let file = sources::file(self.environment).ok()?.with_file_name(FILE);
-        Some(file.with_extension(format!("{}.{ending}", way.name.replace('/', "."))))
+        Some(file.with_extension(format!("{receiver}.{kind}.{ending}")))
+    }
+
+    /// The one file of a receiver, as it was before each way had its own.
+    fn memory_before(&self, way: &Way<'_>, ending: &str) -> Option<PathBuf> {
+        let file = sources::file(self.environment).ok()?.with_file_name(FILE);
+        Some(file.with_extension(format!("{}.{ending}", way.receiver))).filter(|file| file.exists())
     }
 
     fn tell_one(&self, way: &Way<'_>, news: &News) -> Result<()> {
