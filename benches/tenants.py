@@ -38,12 +38,12 @@ def tenants(bench):
         os.makedirs(place)
         with open(f"{place}/mainstay.toml", "w") as f:
             f.write(
-                f'catalog = "{place}/history.sqlite"\n[repository]\nurl = "{place}/repositories"\n'
-                f'password = "env:MAINSTAY_SHARED"\n[defaults]\nschedule = "@daily"\nmax_age = "26h"\n'
+                f'[repository]\nurl = "{place}/repositories"\n'
+                f'password = "${{MAINSTAY_SHARED}}"\n[defaults]\nschedule = "@daily"\nmax_age = "26h"\n'
             )
             for name in names:
                 f.write(f'[tenants.{name}.sources.files]\ndirectory = "{path}/{name}"\n')
-        bench.data.more = {"MAINSTAY_CONFIG": f"{place}/mainstay.toml", "MAINSTAY_SHARED": tools.PASSWORD}
+        bench.data.more = {"MAINSTAY_CONFIG": f"{place}/mainstay.toml", "MAINSTAY_SHARED": tools.PASSWORD, "XDG_STATE_HOME": place}
         run = f"env -u MAINSTAY_PASSWORD {tool.binary} run"
         try:
             shell(f"env -u MAINSTAY_PASSWORD {tool.binary} init", bench.data.environment(tool.name))

@@ -48,12 +48,10 @@ pub(crate) fn examines_the_store(command: &Command) -> bool {
     )
 }
 
-/// Whether it fills one buffer after the other, all day.
+/// Whether it fills one buffer after the other, all day. Where one backup follows the other, each with threads of its own, what
+/// those of the last one had would stay on their heaps.
 pub(crate) fn fills_packs(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Backup(Backup::Create(_)) | Command::Run(_) | Command::Serve | Command::Consolidate(_)
-    )
+    matches!(command, Command::Backup(Backup::Create(_)) | Command::Consolidate(_))
 }
 
 /// Whether it reads a repository and changes nothing there, so that it may be one as it was.
