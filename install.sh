@@ -17,11 +17,14 @@ while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || usage
   case $1 in
     --directory|--database)
+      what=$2
+      # One directory is one source, however it is spelt.
+      while [ "$1" = --directory ] && [ "$what" != / ] && [ "${what%/}" != "$what" ]; do what=${what%/}; done
       case "
 $sources" in *"
-${1#--} $2
-"*) fail "$1 $2 stands there twice" ;; esac
-      sources="$sources${1#--} $2
+${1#--} $what
+"*) fail "$1 $what stands there twice" ;; esac
+      sources="$sources${1#--} $what
 " ;;
     --repository) repository=$2 ;;
     --tenant) tenant=$2 ;;
@@ -47,9 +50,7 @@ plain() { printf '%s' "$1" | tr -c 'A-Za-z0-9_' '_'; }
 tables() {
   printf '%s' "$sources" | {
     used=' '
-    while read -r kind what; do
-      path=$what
-      while [ "$kind" = directory ] && [ "$path" != / ] && [ "${path%/}" != "$path" ]; do path=${path%/}; done
+    while read -r kind path; do
       name=$(plain "${path##*/}")
       name=${name:-root}
       case $used in *" $name "*) name=$(plain "${path#/}") ;; esac

@@ -30,7 +30,7 @@ def directories(bench):
 
 
 def tenants(bench):
-    path, names = directories(bench), None
+    path = directories(bench)
     names = sorted(os.listdir(path))
     for tool in [tool for tool in bench.turns() if tool.kind == "mainstay"]:
         place = f"{bench.data.out}/tenants-{tool.name}"

@@ -113,10 +113,10 @@ azurite() {
 }
 
 sops() {
-  local root=$cache/sops-age-4
+  local root=$cache/sops-age-4.0.2
   if [ ! -e "$root/.complete" ] && begin "$root" "another reader of SOPS, from npm"; then
     mkdir -p "$root"
-    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$root" sops-age@4 < /dev/null >&2
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$root" sops-age@4.0.2 < /dev/null >&2
     touch "$root/.complete"
   fi
   echo "$root/node_modules"

@@ -49,7 +49,7 @@ rm -r /etc/mainstay
 mkdir -p /srv/other/data
 if ./install.sh ./mainstay --directory "$(printf '/srv/\001')"; then exit 1; fi
 test ! -e /etc/mainstay/mainstay.toml -a ! -e /etc/mainstay/mainstay.toml.new
-if ./install.sh ./mainstay --directory /srv/data --directory /srv/data; then exit 1; fi
+if ./install.sh ./mainstay --directory /srv/data --directory /srv/data/; then exit 1; fi
 ./install.sh ./mainstay --directory /srv/data/ --directory /srv/other/data// --database data --repository /var/lib/mainstay/second
 as mainstay config show | grep '^tenants.default.sources' | grep -E '(directory|database) ' > shown
 grep -q 'sources.data.directory .*"/srv/data"' shown

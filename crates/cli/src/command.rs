@@ -48,8 +48,8 @@ pub(crate) fn examines_the_store(command: &Command) -> bool {
     )
 }
 
-/// Whether it fills one buffer after the other, all day. Where one backup follows the other, each with threads of its own, what
-/// those of the last one had would stay on their heaps.
+/// Whether it fills one buffer after the other, all day. `run` and `serve` are not among them: where one backup follows the other,
+/// each with threads of its own, what those of the last one had would stay on their heaps.
 pub(crate) fn fills_packs(command: &Command) -> bool {
     matches!(command, Command::Backup(Backup::Create(_)) | Command::Consolidate(_))
 }

@@ -77,7 +77,7 @@ pub(crate) fn read_again(
 ) -> (Seen, Result<(Configuration, Environment)>) {
     let mut seen = Seen::default();
     let read = match path(global).filter(|path| !is_variables(path)) {
-        None => required(global).map(|read| (read, environment.with([], face, |_| ()))),
+        None => required(global).map(|read| (read, environment.again(face))),
         Some(path) => {
             let beside = variables_beside(&path);
             seen.add(&beside);

@@ -64,10 +64,7 @@ pub(crate) fn of_source(
     environment: &Environment,
     face: &Face,
 ) -> Result<Server> {
-    let reference = source.password.as_ref().map(|given| &given.value);
-    let secret = reference.map(|reference| password::referenced(reference, environment)).transpose()?;
-    let secret = secret.map(|secret| ("PGPASSWORD".to_owned(), secret.expose().to_owned()));
-    let environment = environment.with(secret, face, |_| ());
+    let environment = environment.with(password::of_source(source, environment)?, face, |_| ());
     let order = ServerArgs { pg_bin_dir: bin_dir.map(Path::to_owned), ..ServerArgs::default() };
     of_flags(Some(address), &order, &environment, face)
 }

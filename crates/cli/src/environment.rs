@@ -112,6 +112,11 @@ impl Environment {
         environment
     }
 
+    /// The same once more, with a wire of its own.
+    pub(crate) fn again(&self, face: &Face) -> Self {
+        Self { completed: self.completed.clone(), ..self.with([], face, |_| ()) }
+    }
+
     /// No child inherits these from here on: somebody says that they are secrets.
     pub(crate) fn hide(names: &[String]) {
         names.iter().for_each(|name| remove(name));

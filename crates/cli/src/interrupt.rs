@@ -21,6 +21,7 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 /// A token that the signals cancel, and nothing more: for what would leave a server behind if it ended at once.
 pub(crate) fn watch_patiently() -> Result<CancelToken> {
     let cancel = CancelToken::new();
+    remember(&cancel);
     for signal in SIGNALS {
         signal_hook::flag::register(signal, cancel.flag()).map_err(CliError::io("watching for signals"))?;
     }
@@ -36,6 +37,12 @@ pub(crate) fn end_with(status: i32) -> Result<()> {
         registered.map_err(CliError::io("watching for signals"))?;
     }
     Ok(())
+}
+
+fn remember(cancel: &CancelToken) {
+    if let Ok(mut asked) = ASKED.lock() {
+        *asked = Some(cancel.clone());
+    }
 }
 
 /// Whether a signal asked the command to stop that watches for them; where none does, a signal ends the process.
@@ -68,9 +75,7 @@ impl Watch {
             signal_hook::flag::register(signal, cancel.flag())
                 .map_err(CliError::io("watching for signals"))?;
         }
-        if let Ok(mut asked) = ASKED.lock() {
-            *asked = Some(cancel.clone());
-        }
+        remember(&cancel);
         Ok(Self { cancel, at_once })
     }
 

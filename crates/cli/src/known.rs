@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use config::address::has_password;
 use config::configuration::Tenant;
 use engine::{EngineError, catalog};
 use model::backup::BackupRecord;
@@ -94,9 +95,7 @@ fn absolute(url: &str) -> String {
 fn is_address(line: &str) -> bool {
     let is_line = !line.is_empty() && line.len() <= ADDRESS_LEN_MAX && !line.contains(char::is_control);
     let is_absolute = Path::new(line).is_absolute() || line.contains("://");
-    let authority = line.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
-    let user = authority.and_then(|authority| Some(authority.rsplit_once('@')?.0)).unwrap_or_default();
-    is_line && is_absolute && !user.contains(':') && !line.contains(char::REPLACEMENT_CHARACTER)
+    is_line && is_absolute && !has_password(line) && !line.contains(char::REPLACEMENT_CHARACTER)
 }
 
 fn change(environment: &Environment, change: impl FnOnce(&mut Vec<String>)) -> std::io::Result<()> {
@@ -200,8 +199,7 @@ pub(crate) fn find(
 }
 
 /// The newest backup of a tenant's source that is whole, wherever it is; one whose verification failed only where there is no
-/// other. Where several servers of sets have a database that is called so, it
-/// is not said which one is meant.
+/// other. Where several servers of sets have a database that is called so, it is not said which one is meant.
 pub(crate) fn find_newest(
     repositories: &[Arc<Repository>],
     tenant: &str,

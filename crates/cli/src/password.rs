@@ -5,6 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use config::configuration::{Source, What};
 use model::reference::SecretReference;
 use model::secret::Secret;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -47,6 +48,16 @@ pub(crate) fn referenced(reference: &SecretReference, environment: &Environment)
 /// Whether a keeper is down, where other errors need another configuration.
 fn is_outage(cause: &KeeperError) -> bool {
     matches!(cause, KeeperError::Unreachable { .. } | KeeperError::Outage { .. } | KeeperError::Answer { .. })
+}
+
+/// What opens the place of a source, by the name of the variable in which it is looked for.
+pub(crate) fn of_source(source: &Source, environment: &Environment) -> Result<Option<(String, String)>> {
+    let variable = match &source.what.value {
+        What::Directory(_) => "MAINSTAY_FTP_PASSWORD",
+        _ => "PGPASSWORD",
+    };
+    let secret = source.password.as_ref().map(|given| referenced(&given.value, environment)).transpose()?;
+    Ok(secret.map(|secret| (variable.to_owned(), secret.expose().to_owned())))
 }
 
 /// That there is none.

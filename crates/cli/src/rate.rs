@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use model::size::ByteSize;
 use repo::budget::Budget;
+use store::limit::Gate;
 
 /// What `--limit-upload` and `--limit-download` take; `None` for no limit.
 ///
@@ -22,6 +23,14 @@ pub(crate) fn rate(text: &str) -> Result<Rate, String> {
         return Err("is no possible speed".into());
     }
     Ok(Rate(NonZeroU64::new(bytes as u64)))
+}
+
+/// What `--max-requests` takes: one door for the whole process, whoever opens stores in it.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn gate(text: &str) -> Result<Gate, String> {
+    text.trim().parse().map(Gate::new).map_err(|error: std::num::ParseIntError| error.to_string())
 }
 
 /// What `--memory` takes.

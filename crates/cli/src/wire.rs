@@ -65,7 +65,9 @@ impl Wire {
         Self {
             settings,
             patience: Patience { deadline: Duration::from_secs(flags.retry_for), ..Patience::default() },
-            limits: Arc::new(Limits::new().upload(upload).download(download).requests(flags.max_requests)),
+            limits: Arc::new(
+                Limits::new().upload(upload).download(download).requests(flags.max_requests.clone()),
+            ),
             cache,
             budget: flags.memory.unwrap_or_else(Budget::usual),
             meters: Mutex::default(),

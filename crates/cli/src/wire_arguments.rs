@@ -1,12 +1,12 @@
 //! Flags of every command about what lies behind a wire: how fast, how patient, with how much memory and which key.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
 use repo::budget::Budget;
+use store::limit::Gate;
 
-use crate::rate::{Rate, memory, rate};
+use crate::rate::{Rate, gate, memory, rate};
 
 /// They are shown apart from the others.
 #[derive(Args, Clone)]
@@ -19,8 +19,8 @@ pub(crate) struct WireArguments {
     #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
     pub(crate) limit_download: Option<Rate>,
     /// Have at most so many requests to stores under way; by default as many as the kind of store is worth
-    #[arg(long, global = true, value_name = "N")]
-    pub(crate) max_requests: Option<NonZeroUsize>,
+    #[arg(long, global = true, value_name = "N", value_parser = gate)]
+    pub(crate) max_requests: Option<Gate>,
     /// Memory for packs on their way and ranges being read, as in 256M, or low; by default 128M and more for more than
     /// two cores, at most half of the cgroup's limit
     #[arg(long, global = true, value_name = "SIZE", value_parser = memory, env = "MAINSTAY_MEMORY")]

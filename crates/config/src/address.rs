@@ -14,7 +14,7 @@ const SECRET_NAMES: [&str; 4] = ["oauth_client_secret", "scram_client_key", "scr
 pub(crate) const NO_PASSWORDS: &str = "an address holds no password";
 
 /// Whether somebody wrote a password into it.
-pub(crate) fn has_password(address: &str) -> bool {
+pub fn has_password(address: &str) -> bool {
     matches!(without_password(address), Cow::Owned(_))
 }
 
@@ -41,45 +41,30 @@ pub(crate) fn place_on_the_web(address: &str) -> String {
     format!("{scheme}://{}{more}", &rest[..end])
 }
 
-/// `user:password@host/path?name=value&…`; none where it has no secret.
+/// `user:password@host/path?name=value&…`; none where it has no secret. A login ends at the last @ before the path, whatever
+/// else is in it.
 fn of_address(scheme: &str, rest: &str) -> Option<String> {
-    // A login ends at the last @ before the path, whatever else is in it.
     let end = rest.find('/').unwrap_or(rest.len());
-    let login = rest[..end].rfind('@').and_then(|at| Some((rest[..at].split_once(':')?.0, &rest[at..])));
-    if let Some((user, host)) = login {
-        let (place, query) = host.split_once('?').map_or((host, None), |(place, query)| (place, Some(query)));
-        let query = query.map(|query| of_query(query).unwrap_or_else(|| query.to_owned()));
-        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        return Some(format!("{scheme}://{user}:{HIDDEN}{place}{query}"));
-    }
-    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
-    let place_shown = of_place(scheme, place);
-    let query_shown = query.and_then(of_query);
-    if place_shown.is_none() && query_shown.is_none() {
+    // A password with a slash in it that nobody wrote as %2F.
+    let is_odd = scheme.starts_with("postgres") && !is_hosts(&rest[..end]);
+    let odd = || rest.split('?').next()?.rfind('@').filter(|_| is_odd);
+    let (login, host) = rest.split_at(rest[..end].rfind('@').or_else(odd).unwrap_or(0));
+    let (place, query) = host.split_once('?').map_or((host, None), |(place, query)| (place, Some(query)));
+    let (user, shown) = (login.split_once(':').map(|(user, _)| user), query.and_then(of_query));
+    if user.is_none() && shown.is_none() {
         return None;
     }
-    let place = place_shown.unwrap_or_else(|| place.to_owned());
-    let query = query_shown.or_else(|| query.map(str::to_owned));
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    Some(format!("{scheme}://{place}{query}"))
+    let login = user.map_or_else(|| login.to_owned(), |user| format!("{user}:{HIDDEN}"));
+    let query = shown.or_else(|| query.map(str::to_owned)).map(|query| format!("?{query}"));
+    Some(format!("{scheme}://{login}{place}{}", query.unwrap_or_default()))
 }
 
 /// `sftp:user:password@host:/path`, as restic writes it.
 fn of_short(address: &str) -> Option<String> {
     let (scheme, place) = address.split_once(':')?;
-    Some(format!("{scheme}:{}", of_place(scheme, place)?))
-}
-
-fn of_place(scheme: &str, place: &str) -> Option<String> {
-    // As restic writes it, one address has another in it: s3:https://….
     let end = place.find('/').unwrap_or(place.len());
-    let (mut login, mut host) = place.split_at(place[..end].rfind('@').unwrap_or(0));
-    if login.is_empty() && scheme.starts_with("postgres") && !is_hosts(&place[..end]) {
-        // A password with a slash in it that nobody wrote as %2F.
-        (login, host) = place.split_at(place.rfind('@')?);
-    }
-    let (user, _) = login.split_once(':')?;
-    Some(format!("{user}:{HIDDEN}{host}"))
+    let (login, host) = place.split_at(place[..end].rfind('@')?);
+    Some(format!("{scheme}:{}:{HIDDEN}{host}", login.split_once(':')?.0))
 }
 
 /// Hosts, each with its port where it has one.

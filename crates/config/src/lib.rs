@@ -7,7 +7,7 @@
 pub mod error;
 pub mod origin;
 mod written;
-mod address;
+pub mod address;
 pub mod tenant_list;
 pub mod schedule;
 mod keep;

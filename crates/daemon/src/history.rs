@@ -236,11 +236,14 @@ impl History {
         let (backup, size, stored) = record
             .map(|record| (record.id.as_str(), record.size_bytes, record.stored_bytes))
             .unwrap_or_default();
-        // Whoever looked into the repository meanwhile may have learned of the backup alone.
-        let learned = "DELETE FROM runs WHERE backup = ?2 AND backup <> '' AND id <> ?1";
+        // Whoever looked into the repository meanwhile may have learned of what the run has made, as of runs of its own.
+        let learned = "DELETE FROM runs WHERE ?2 <> '' AND id <> ?1 AND (backup = ?2
+            OR (backup <> '' AND began = ended AND EXISTS (SELECT 1 FROM runs AS run WHERE run.id = ?1
+                AND run.tenant = runs.tenant AND run.source = runs.source
+                AND run.began <= runs.began AND runs.began <= ?3)))";
         // At once, or it is learned again in between.
         let transaction = self.connection.unchecked_transaction()?;
-        transaction.execute(learned, params![id, backup])?;
+        transaction.execute(learned, params![id, backup, text(now)])?;
         let values = params![id, text(now), outcome.as_str(), reason, backup, signed(size), signed(stored)];
         transaction.execute(sql, values)?;
         transaction.commit()?;

@@ -12,6 +12,12 @@ use crate::history::{History, Outcome, Result, signed, text};
 /// Why a run that made a backup has none that can be relied on.
 const REFUTED: &str = "the verification of its backup failed";
 
+/// Of the run that made a backup of the source `?2` of `?1` at `?3`, where it is known: of several databases a run has several
+/// backups and knows of one. What it made beside that is no run of its own, which would be a good one, and newer, where one
+/// of the databases fails every time.
+const MADE_IT: &str =
+    "tenant = ?1 AND source = ?2 AND backup <> '' AND began <= ?3 AND ended >= ?3 AND began < ended";
+
 impl History {
     /// Backups that are in a repository; each with the source whose run made it. A run that is not known here is remembered, and
     /// of one that is, what verification said of its backup since. How many are new.
@@ -22,22 +28,23 @@ impl History {
         &mut self,
         backups: impl IntoIterator<Item = (&'a str, &'a BackupRecord)>,
     ) -> Result<usize> {
-        // Of several databases a run has several backups and knows of one. What it made beside that is no run of its own: that
-        // would be a good one, and newer, where one of the databases fails every time.
-        let sql = "INSERT OR IGNORE INTO runs
-            (tenant, source, slot, began, ended, outcome, backup, size, stored, reason)
-            SELECT ?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (
-                SELECT 1 FROM runs WHERE tenant = ?1 AND source = ?2 AND backup <> '' AND backup <> ?5
-                AND outcome IN ('ok', 'partial', 'incomplete') AND began <= ?3 AND ended >= ?3 AND began < ended)";
-        let refute = "UPDATE runs SET outcome = 'failed', reason = ?2
-            WHERE backup = ?1 AND outcome IN ('ok', 'partial')";
-        let confirm = "UPDATE runs SET outcome = 'ok', reason = ''
-            WHERE backup = ?1 AND outcome = 'failed' AND reason = ?2";
+        let insert = format!(
+            "INSERT OR IGNORE INTO runs (tenant, source, slot, began, ended, outcome, backup, size, stored, reason)
+             SELECT ?1, ?2, ?3, ?3, ?3, ?4, ?5, ?6, ?7, ?8
+             WHERE NOT EXISTS (SELECT 1 FROM runs WHERE backup <> ?5 AND {MADE_IT})"
+        );
+        let confirm = "UPDATE runs SET outcome = CASE reason WHEN ?2 THEN 'ok' ELSE 'partial' END,
+            reason = substr(reason, length(?2) + 3)
+            WHERE backup = ?1 AND outcome = 'failed' AND (reason = ?2 OR reason LIKE ?2 || '; %')";
+        let refute = format!(
+            "UPDATE runs SET outcome = 'failed', reason = ?4 || CASE reason WHEN '' THEN '' ELSE '; ' || reason END
+             WHERE outcome IN ('ok', 'partial') AND (backup = ?5 OR ({MADE_IT}))"
+        );
         let backups: Vec<_> = backups.into_iter().collect();
         let runs = all_runs(backups.iter().map(|(_, record)| *record));
         let halves = halves(&runs);
         let transaction = self.connection.transaction()?;
-        let mut learned = 0;
+        let (mut learned, mut refuted) = (0, vec![]);
         for (source, record) in backups {
             let is_half = record.incomplete || halves.contains(&record.id);
             let (outcome, reason) = match () {
@@ -48,10 +55,10 @@ impl History {
             let (tenant, made, id) = (record.tenant.as_str(), text(record.created_at), record.id.as_str());
             let sizes = (signed(record.size_bytes), signed(record.stored_bytes));
             let values = params![tenant, source, made, outcome.as_str(), id, sizes.0, sizes.1, reason];
-            let is_new = transaction.execute(sql, values)?;
+            let is_new = transaction.execute(&insert, values)?;
             learned += is_new;
             match outcome {
-                Outcome::Failed => _ = transaction.execute(refute, params![id, REFUTED])?,
+                Outcome::Failed => refuted.push([tenant, source, &*made, id].map(str::to_owned)),
                 Outcome::Ok => _ = transaction.execute(confirm, params![id, REFUTED])?,
                 _ => {}
             }
@@ -60,6 +67,10 @@ impl History {
                 transaction.execute("UPDATE runs SET slot = ?2 WHERE id = ?1", params![run, slot])?;
                 transaction.execute("INSERT INTO sets VALUES (?1, ?2)", params![run, mark.name.as_str()])?;
             }
+        }
+        // Last: a run with a backup that cannot be relied on is no good one, whatever its others are.
+        for [tenant, source, made, id] in refuted {
+            transaction.execute(&refute, params![tenant, source, made, REFUTED, id])?;
         }
         transaction.commit()?;
         Ok(learned)
@@ -118,9 +129,27 @@ mod tests {
         second.created_at = at("03:30:00");
         assert_eq!(history.learn([("s", &first), ("s", &second)]).unwrap(), 0);
         assert!(history.newest("a", "s", &[Outcome::Ok], 1).unwrap().is_empty());
-        // One that somebody made later is.
+        // Also where somebody looked while it was still out.
+        let run = history.begin("a", "s", at("06:00:00"), at("06:00:01")).unwrap();
+        let mut early = record("a-y-9", false);
+        early.created_at = at("06:30:00");
+        assert_eq!(history.learn([("s", &early)]).unwrap(), 1);
+        let mut last = record("a-x-9", false);
+        last.created_at = at("06:20:00");
+        history.end(run, at("07:00:00"), &End::Partial(&last, "no export")).unwrap();
+        assert_eq!(history.runs(None, None, 9).unwrap().len(), 2);
+        // One of its backups that is refuted is that of the run, until it is not.
+        let mut verified = |result: &str| {
+            early.last_verification = Some(Verification { at: at("08:00:00"), result: result.to_owned() });
+            history.learn([("s", &early), ("s", &last)]).unwrap();
+            let run = history.runs(None, None, 9).unwrap().remove(0);
+            (run.outcome, run.reason)
+        };
+        assert_eq!(verified("failed"), (Outcome::Failed, format!("{REFUTED}; no export")));
+        assert_eq!(verified("passed"), (Outcome::Partial, "no export".to_owned()));
+        // One that somebody made later is one.
         second.id = record("a-y-2", false).id;
-        second.created_at = at("05:00:00");
+        second.created_at = at("09:00:00");
         assert_eq!(history.learn([("s", &second)]).unwrap(), 1);
     }
 

@@ -40,10 +40,10 @@ const STARTS_APART_MAX_S: u64 = 5;
 const ARCHIVER_POLL: Duration = Duration::from_millis(200);
 /// What the archiver has passed is in the repository by then, also where another one brings it there.
 const ARRIVES: Duration = Duration::from_secs(5);
-/// A cluster of which nothing came for so long is archived elsewhere, if anywhere.
-const LATELY: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How often it is looked for.
 const ARRIVES_POLL: Duration = Duration::from_secs(1);
+/// A cluster of which nothing came for so long is archived elsewhere, if anywhere.
+const LATELY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// How the files come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,12 +201,17 @@ fn data_directory(facts: &ClusterFacts) -> Option<PathBuf> {
 }
 
 impl Begun<'_> {
-    /// The backup has all that it needs; whether what comes after it is kept too is worth knowing.
-    fn wait_for_archiver(&self, stopped: &Stopped) -> Result<()> {
-        self.order.progress.begin("waiting for the archiver", 0);
+    /// The last segment that the backup needs.
+    fn last_segment(&self, stopped: &Stopped) -> SegmentName {
         let size = self.facts.segment_size();
-        let segment = SegmentName::new(stopped.timeline, size.segment_before(stopped.stop), size);
-        let last = segment.to_string();
+        SegmentName::new(stopped.timeline, size.segment_before(stopped.stop), size)
+    }
+
+    /// The backup has all that it needs; whether what comes after it is kept too is worth knowing. Whether the archiver has
+    /// passed `last`.
+    fn wait_for_archiver(&self, last: SegmentName) -> Result<bool> {
+        self.order.progress.begin("waiting for the archiver", 0);
+        let last = last.to_string();
         let began = Instant::now();
         let at_first = Archiver::ask(&self.server)?;
         let mut now = at_first.clone();
@@ -217,49 +222,56 @@ impl Begun<'_> {
                     "the server does not archive its WAL: {last} is not archived (last failure: {failed}); this backup \
                      can be restored, but to no later time"
                 ));
-                return Ok(());
+                return Ok(false);
             }
             std::thread::sleep(ARCHIVER_POLL);
             self.order.cancel.check()?;
             now = Archiver::ask(&self.server)?;
         }
-        match self.look_for(segment) {
-            Err(error) if error.is_cancelled() => Err(error),
-            // The backup has all that it needs, whatever the repository says of others.
-            Err(error) => {
-                (self.source.tell)(&format!("whether {last} is in this repository cannot be told: {error}"));
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        Ok(true)
     }
 
     /// An archiver says that all is well whatever its command does. A repository that has WAL of the cluster is where it goes; one
-    /// that has none may be another's business.
+    /// that has none may be another's business. The backup has all that it needs, whatever the repository says of others.
     fn look_for(&self, last: SegmentName) -> Result<()> {
+        match self.arrives(last) {
+            Ok(true) => {}
+            Err(error) if error.is_cancelled() => return Err(error),
+            Err(error) => {
+                (self.source.tell)(&format!("whether {last} is in this repository cannot be told: {error}"));
+            }
+            Ok(false) => (self.source.tell)(&format!(
+                "the server takes {last} for archived, and it is not in this repository yet, which has earlier WAL of the \
+                 cluster: until it comes, this backup can be restored, but to no later time; `mainstay doctor` looks at \
+                 archive_command"
+            )),
+        }
+        Ok(())
+    }
+
+    /// Whether `last` comes into the repository in time, or is not to come here.
+    fn arrives(&self, last: SegmentName) -> Result<bool> {
+        let repository = &self.writing.repository;
+        let is_last = |stored: &StoredWal| stored.file.name == WalName::Segment(last);
+        let stored = repository.list_wal(self.facts.system_id, Some(last.timeline))?;
+        // What came here long ago, and nothing since, may be archived elsewhere by now.
+        let is_recent = |stored: &StoredWal| {
+            Timestamp::try_from(stored.modified)
+                .is_ok_and(|stored| self.order.now.duration_since(stored) < LATELY)
+        };
+        if !stored.iter().any(is_recent) || stored.iter().any(is_last) {
+            return Ok(true);
+        }
         let began = Instant::now();
-        loop {
-            let stored = self.writing.repository.list_wal(self.facts.system_id, Some(last.timeline))?;
-            let is_last = |stored: &StoredWal| stored.file.name == WalName::Segment(last);
-            // What came here long ago, and nothing since, may be archived elsewhere by now.
-            let is_recent = |stored: &StoredWal| {
-                Timestamp::try_from(stored.modified)
-                    .is_ok_and(|stored| self.order.now.duration_since(stored) < LATELY)
-            };
-            if !stored.iter().any(is_recent) || stored.iter().any(is_last) {
-                return Ok(());
-            }
-            if began.elapsed() > ARRIVES {
-                (self.source.tell)(&format!(
-                    "the server takes {last} for archived, and it is not in this repository yet, which has earlier WAL of the \
-                     cluster: until it comes, this backup can be restored, but to no later time; `mainstay doctor` looks at \
-                     archive_command"
-                ));
-                return Ok(());
-            }
+        while began.elapsed() < ARRIVES {
             std::thread::sleep(ARRIVES_POLL);
             self.order.cancel.check()?;
+            let stored = repository.list_wal(self.facts.system_id, Some(last.timeline))?;
+            if stored.iter().any(is_last) {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
     /// How the names of this source's marks begin that are slots, and those that the mark of this backup replaces.
@@ -273,10 +285,12 @@ impl Begun<'_> {
 
     fn commit(self, saved: Saved, via: Via) -> Result<ClusterReport> {
         let began = Instant::now();
-        if self.facts.archives {
-            self.wait_for_archiver(&saved.stopped)?;
-        }
+        let last = self.last_segment(&saved.stopped);
+        let has_passed = self.facts.archives && self.wait_for_archiver(last)?;
         let waited = Waited { archiver: began.elapsed(), ..saved.waited };
+        if has_passed {
+            self.look_for(last)?;
+        }
         let Self { server, facts, writing, order, .. } = self;
         let Saved { link, seen, stopped, stopped_at, marker, earlier, .. } = saved;
         let position = earlier.as_ref().map_or(0, |earlier| earlier.links.len());

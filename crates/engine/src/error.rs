@@ -144,6 +144,11 @@ impl EngineError {
         move |cause| Self::Io { what, cause }
     }
 
+    /// Of a thread that ended without a result.
+    pub(crate) fn panicked() -> Self {
+        RepoError::System("a thread stopped unexpectedly".to_owned()).into()
+    }
+
     /// The same, with something that it left behind.
     pub(crate) fn leaving(self, what: String) -> Self {
         Self::LeftBehind { what, cause: Box::new(self) }

@@ -9,6 +9,8 @@
 //! not known keeps everything of its cluster; one that can still come back counts like one that is there.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use model::backup::{BackupKind, BackupRecord};
@@ -17,6 +19,8 @@ use model::digest::Digest;
 use model::lsn::SystemId;
 use model::recovery_window::{BaseBackup, plan_window};
 use model::wal_name::WalName;
+use repo::lease::{Identity, Lease};
+use repo::prune::HOLDER;
 use repo::repository::FileKind;
 use repo::snapshot_file::SnapshotFile;
 use repo::wal_object::StoredWal;
@@ -125,6 +129,28 @@ pub fn expire_wal(
         }
     }
     Ok(expired)
+}
+
+/// The same alone in the repository, after those at work, who are waited for so long; with who is at work even then: nothing is
+/// removed beside him, and a later run goes on.
+///
+/// # Errors
+/// As [`expire_wal`].
+pub fn expire_wal_alone(
+    repository: &Arc<Repository>,
+    options: &ExpireOptions<'_>,
+    (identity, wait): (&Identity, Duration),
+    cancel: &CancelToken,
+) -> Result<(ExpiredWal, Option<String>)> {
+    // Who has no WAL keeps nobody waiting.
+    if options.dry_run || repository.list_wal_clusters()?.is_empty() {
+        return Ok((expire_wal(repository, options, cancel)?, None));
+    }
+    match Lease::after_others(repository, HOLDER, identity, wait) {
+        Ok(_alone) => Ok((expire_wal(repository, options, cancel)?, None)),
+        Err(RepoError::InUse { holder }) => Ok((ExpiredWal::default(), Some(holder))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What the base backups in a repository need, those that can come back among them: each leads on.

@@ -132,8 +132,7 @@ pub fn forget(
 ) -> Result<(Planned, Vec<BackupRecord>)> {
     let begun = repository.clock().elapsed();
     let lease = Lease::beside(repository, "forget", identity)?;
-    let waited = repository.clock().elapsed().saturating_sub(begun);
-    let now = now.saturating_add(waited).unwrap_or(now);
+    let now = repository.clock().later(now, begun);
     let stores = Timestamp::try_from(lease.began_at()).unwrap_or(Timestamp::MIN);
     if stores.duration_since(now).abs() > CLOCKS_APART_MAX {
         let reason = format!("it is {now:.0} here and {stores:.0} in the store, so nothing is forgotten");

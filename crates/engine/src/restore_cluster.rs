@@ -154,7 +154,8 @@ fn write_all(
     let restorer = Restorer { repository, index, order, targets: &targets, roots: &roots, counts: &counts };
     let links = &prepared.found.links;
     let mut planter = Planter::new(restorer, destinations, &prepared.selection, links.len());
-    while_written_back(&targets.iter().collect::<Vec<_>>(), &counts.bytes_written, || {
+    let sync = || Ok(targets.iter().try_for_each(Target::sync)?);
+    while_written_back(&counts.bytes_written, sync, || {
         let mut trees = TreeSource::new(repository, index)?;
         let mut walk = links.walk();
         while let Some(met) = walk.next(&mut trees) {

@@ -26,7 +26,7 @@ use crate::catalog;
 use crate::error::{EngineError, Result};
 use crate::manifest::GLOBALS_NAME;
 use crate::stored_file::StoredFile;
-use crate::verify::verify_dump;
+use crate::verify::{refuse_altered, verify_dump};
 use load::Loading;
 pub(crate) use plan::format_minor;
 pub use plan::{Plan, RestoreOrder, Way, plan};
@@ -49,10 +49,13 @@ pub fn carry_out(
         true => Some(load_globals(repository, index, plan)?),
         false => None,
     };
-    refuse_altered(&file, record, plan)?;
-    // What a repair put together is not what was dumped, though each piece of it fits its name.
-    if plan.way != Way::New || record.incomplete {
-        verify_dump(repository, index, &plan.root, &plan.file, record, &plan.manifest, progress, cancel)?;
+    match plan.way {
+        // Each piece is compared with its name while it is loaded.
+        Way::New if !record.incomplete => refuse_altered(&file, record, &plan.manifest)?,
+        // What a repair put together is not what was dumped, though each piece of it fits its name.
+        _ => {
+            verify_dump(repository, index, &plan.root, &plan.file, record, &plan.manifest, progress, cancel)?
+        }
     }
     let mut notes = match plan.way == Way::New || globals.is_some() {
         true => clear_up(&server)?,
@@ -84,21 +87,6 @@ pub fn carry_out(
     }
 }
 
-/// What can be said before a byte is read.
-fn refuse_altered(file: &StoredFile, record: &BackupRecord, plan: &Plan) -> Result<()> {
-    let manifest = &plan.manifest;
-    let reason = match record.sha256 {
-        _ if file.len() != manifest.size_bytes => {
-            format!("{} bytes instead of {}", file.len(), manifest.size_bytes)
-        }
-        Some(recorded) if recorded != manifest.sha256 => {
-            format!("sha256 {} in its manifest, {recorded} in its record", manifest.sha256)
-        }
-        _ => return Ok(()),
-    };
-    Err(RepoError::damaged(format!("dump of {}", record.id), reason).into())
-}
-
 fn random_number() -> Result<u32> {
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(RepoError::from)?;
@@ -117,7 +105,8 @@ fn load_new(
     roles: Option<&PendingRoles>,
 ) -> Result<Vec<String>> {
     let Loading { plan, server, .. } = loading;
-    let facts = plan.manifest.database.as_ref();
+    let facts = plan.facts();
+    let facts = facts.as_ref();
     let scratch = Scratch::create(server, facts, random_number()?)?;
     let loaded = loading.in_pieces(scratch.name()).and_then(|warnings| {
         if let (Some(globals), Some(facts)) = (globals, facts) {

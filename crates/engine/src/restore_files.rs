@@ -69,7 +69,8 @@ pub fn restore_files(
     let restorer = Restorer { repository, index, order, place: &place, counts: &counts };
     let run = || restorer.run(StoredWalk::new(subject, order.only.clone()), trees, excludes);
     let target = place.target.as_ref().filter(|_| !order.dry_run);
-    while_written_back(&Vec::from_iter(target), &counts.bytes_written, run)?;
+    let sync = || target.map_or(Ok(()), |target| Ok(target.sync()?));
+    while_written_back(&counts.bytes_written, sync, run)?;
     if let Some(target) = target {
         target.take_losses().iter().for_each(|loss| (order.tell)(&Notice::Loss(loss.to_string())));
         target.sync()?;
@@ -164,11 +165,11 @@ impl Restorer<'_> {
                     let (to_carry_out, windows) = bounded(0);
                     let carry_out = move || windows.iter().try_for_each(|window| self.carry_out(window));
                     let carrier = scope.spawn(carry_out);
-                    let hand_over = |window| to_carry_out.send(window).map_err(|_| panicked());
+                    let hand_over = |window| to_carry_out.send(window).map_err(|_| EngineError::panicked());
                     let collected = self.collect(&batches, excludes, hand_over);
                     drop(to_carry_out);
                     // Where that one failed, nobody took the windows any more.
-                    carrier.join().unwrap_or_else(|_| Err(panicked())).and(collected)
+                    carrier.join().unwrap_or_else(|_| Err(EngineError::panicked())).and(collected)
                 }
             };
             // Whoever walks ahead waits for room in here.
@@ -312,8 +313,4 @@ fn link(
         target.remove_tree(path)?;
     }
     Ok(target.create_hard_link(first, path)?)
-}
-
-fn panicked() -> EngineError {
-    RepoError::System("a restoring thread stopped unexpectedly".to_owned()).into()
 }

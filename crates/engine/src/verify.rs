@@ -113,6 +113,7 @@ pub fn verify_dump(
     cancel: &CancelToken,
 ) -> Result<()> {
     let file = StoredFile::open(repository, index, root, name)?;
+    refuse_altered(&file, record, manifest)?;
     progress.begin("verifying", file.len());
     let mut hash = Sha256::new();
     repository.read_stream(index, file.ids(), cancel, |bytes| {
@@ -127,11 +128,28 @@ pub fn verify_dump(
             return Err(RepoError::damaged(format!("dump of {}", record.id), reason).into());
         }
     }
-    if file.len() != manifest.size_bytes {
-        let reason = format!("{} bytes instead of {}", file.len(), manifest.size_bytes);
-        return Err(RepoError::damaged(format!("dump of {}", record.id), reason).into());
-    }
     Ok(())
+}
+
+/// What can be said of a dump before a byte of it is read: whether its length is that which is recorded, and whether what is
+/// recorded at two places is the same.
+///
+/// # Errors
+/// [`EngineError::is_damage`].
+pub(crate) fn refuse_altered(file: &StoredFile, record: &BackupRecord, manifest: &Manifest) -> Result<()> {
+    let reason = match record.sha256 {
+        _ if file.len() != manifest.size_bytes => {
+            format!("{} bytes instead of {}", file.len(), manifest.size_bytes)
+        }
+        Some(recorded) if recorded != manifest.sha256 => {
+            format!(
+                "sha256 {} in its manifest != recorded {recorded} (corruption or tampering)",
+                manifest.sha256
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(RepoError::damaged(format!("dump of {}", record.id), reason).into())
 }
 
 fn verify_blobs(

@@ -19,7 +19,7 @@ use repo::Repository;
 use repo::adopt;
 use repo::broken::{BrokenPacks, Why};
 use repo::index::Index;
-use repo::lease::{Identity, Lease};
+use repo::lease::{self, Identity, Lease};
 use repo::marks::Known;
 use repo::node::Node;
 use repo::repository::FileKind;
@@ -221,6 +221,15 @@ fn is_whole(repository: &Repository, order: &Order, root: Digest) -> Result<bool
     let index = repository.load_index_for_writing()?;
     let (_, broken) = repo::reachable::collect(repository, &index, &[(root, root)], &order.cancel)?;
     Ok(broken.is_empty())
+}
+
+/// Wait until a backup can begin: before anything is begun that is not to wait for a prune, such as a server's locks, and the time
+/// that the backup is of.
+///
+/// # Errors
+/// As [`lease::await_turn`].
+pub fn await_turn(repository: &Arc<Repository>, identity: &Identity) -> Result<()> {
+    Ok(lease::await_turn(repository, identity)?)
 }
 
 /// A backup is acknowledged only when nobody had taken its writer for dead before the snapshot was visible: prune

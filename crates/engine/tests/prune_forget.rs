@@ -68,7 +68,12 @@ fn a_held_backup_is_neither_deleted_nor_forgotten() {
     assert_eq!(error.to_string(), format!("backup {} is on hold", old.id));
     catalog::set_hold(&repository, &old, false).unwrap();
     assert!(!catalog::find(&repository, old.id.as_str()).unwrap().hold);
-    let (_, gone) = forget(&repository, |_| Ok(plan.clone()), &me(), at(9), &CancelToken::new()).unwrap();
+    // Behind the lease, so that nobody waits with a plan in his hand.
+    let behind_lease = |_| {
+        assert_eq!(repository.list_notes("lease").unwrap().len(), 1);
+        Ok(plan.clone())
+    };
+    let (_, gone) = forget(&repository, behind_lease, &me(), at(9), &CancelToken::new()).unwrap();
     assert_eq!(gone.iter().map(|record| &record.id).collect::<Vec<_>>(), [&old.id]);
     let left = catalog::list(&repository).unwrap();
     assert_eq!(left.iter().map(|record| &record.id).collect::<Vec<_>>(), [&new.id]);

@@ -23,6 +23,8 @@ const LENGTHS: [Every; 7] =
 struct There {
     record: BackupRecord,
     received: Timestamp,
+    /// A recovery window rests on it.
+    is_needed: bool,
     /// What clocks on the wall showed when it was made, as far as that is believed: one text for each length.
     shown: [String; LENGTHS.len()],
 }
@@ -52,7 +54,7 @@ impl There {
             hold: step.is_held,
             incomplete: !step.is_good,
         };
-        let mut made = Self { record, received, shown: Default::default() };
+        let mut made = Self { record, received, is_needed: step.is_needed, shown: Default::default() };
         let wall = made.time().to_zoned(zone.clone());
         let quarter = |hours: i8| format!("{} {}", wall.strftime("%F"), wall.hour() / hours);
         made.shown = [
@@ -129,6 +131,7 @@ fn by_the_book(policy: &Policy, there: &[There], now: Timestamp) -> BTreeSet<Str
         };
         says_nothing
             || one.record.hold
+            || one.is_needed
             || policy.keep_within.is_some_and(is_young)
             || newer.is_empty()
             || !one.record.incomplete
@@ -145,9 +148,11 @@ fn by_the_book(policy: &Policy, there: &[There], now: Timestamp) -> BTreeSet<Str
 
 /// The same by the code; it is handed them in another order.
 fn by_the_code(policy: &Policy, there: &[There], now: Timestamp) -> BTreeSet<String> {
-    let received =
-        there.iter().rev().map(|one| Received { record: &one.record, at: one.received, is_needed: false });
-    let received: Vec<_> = received.collect();
+    let received: Vec<_> = there
+        .iter()
+        .rev()
+        .map(|one| Received { record: &one.record, at: one.received, is_needed: one.is_needed })
+        .collect();
     let kept = received.iter().zip(plan_forget(policy, &received, now));
     kept.filter(|(_, verdict)| *verdict != Verdict::Forget)
         .map(|(one, _)| one.record.id.to_string())
@@ -162,6 +167,7 @@ struct Step {
     clock_minutes: Option<i64>,
     is_good: bool,
     is_held: bool,
+    is_needed: bool,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -172,12 +178,14 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(0i64), 1 => -70..70i64, 1 => 100..2_000_000i64, 1 => -1500..-60i64, 1 => -100_000..-1500i64
     ];
     let clock = proptest::option::weighted(0.2, clock);
-    let odds = (proptest::bool::weighted(0.9), proptest::bool::weighted(0.02));
-    (gap, clock, odds).prop_map(|(gap_minutes, clock_minutes, (is_good, is_held))| Step {
+    let seldom = || proptest::bool::weighted(0.02);
+    let odds = (proptest::bool::weighted(0.9), seldom(), seldom());
+    (gap, clock, odds).prop_map(|(gap_minutes, clock_minutes, (is_good, is_held, is_needed))| Step {
         gap_minutes,
         clock_minutes,
         is_good,
         is_held,
+        is_needed,
     })
 }
 

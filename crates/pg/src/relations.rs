@@ -150,9 +150,10 @@ impl Server {
         self.psql_in(database)?.run(&format!("BEGIN;\n{statements}COMMIT;\n"), &[]).map(drop)
     }
 
-    /// The names of the tablespaces.
+    /// The names of the tablespaces that are ours to use; that which needs no word may be missing.
     pub fn tablespaces(&self) -> Result<Vec<String>, QueryError> {
-        let sql = "SELECT pg_catalog.json_agg(spcname) FROM pg_catalog.pg_tablespace;\n";
+        let sql = "SELECT coalesce(pg_catalog.json_agg(spcname), '[]') FROM pg_catalog.pg_tablespace \
+                   WHERE pg_catalog.has_tablespace_privilege(oid, 'CREATE');\n";
         self.ask_server("tablespaces", sql, &[])
     }
 }

@@ -246,8 +246,10 @@ impl Server {
             Some(facts) if self.has_role(&facts.owner)? => Some(facts.owner.as_str()),
             _ => None,
         };
-        let tablespace = match facts {
-            Some(facts) if self.may_fill(&facts.tablespace)? => Some(facts.tablespace.as_str()),
+        let tablespace =
+            facts.map(|facts| facts.tablespace.as_str()).filter(|name| *name != DEFAULT_TABLESPACE);
+        let tablespace = match tablespace {
+            Some(name) if self.tablespaces()?.iter().any(|there| there == name) => Some(name),
             _ => None,
         };
         self.execute(&[create_database_sql(name, facts, owner, tablespace, self.version)])
@@ -281,16 +283,6 @@ impl Server {
             Some(_) => Ok(self.psql.clone()),
             None => self.psql_in("postgres"),
         }
-    }
-
-    /// Whether this tablespace is not the one that needs no word, is there, and ours to use.
-    fn may_fill(&self, tablespace: &str) -> Result<bool, QueryError> {
-        if tablespace == DEFAULT_TABLESPACE {
-            return Ok(false);
-        }
-        let sql = "SELECT pg_catalog.to_json(count(*) > 0) FROM pg_catalog.pg_tablespace \
-                   WHERE spcname = :'name' AND pg_catalog.has_tablespace_privilege(oid, 'CREATE');\n";
-        self.ask_server("a tablespace", sql, &[("name", tablespace)])
     }
 
     fn has_role(&self, name: &str) -> Result<bool, QueryError> {

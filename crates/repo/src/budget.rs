@@ -9,6 +9,8 @@ use std::path::Path;
 use crate::threads::cores;
 
 const MIB: u64 = 1 << 20;
+/// Version 1 of cgroups has no word for "none", but a number that no machine has: almost 2^63, and at least this.
+const NO_LIMIT: u64 = 1 << 60;
 /// What two cores need to be busy.
 const USUAL: u64 = 128 * MIB;
 /// What each further core adds: a range of a pack, and its plaintext.
@@ -101,8 +103,7 @@ fn cgroup_limit(own: &Path, root: &Path) -> Option<u64> {
             _ => None,
         }
     });
-    // Version 1 has no word for "none", but a number that no machine has.
-    limits.min().filter(|limit| *limit < 1 << 60)
+    limits.min().filter(|limit| *limit < NO_LIMIT)
 }
 
 #[cfg(test)]

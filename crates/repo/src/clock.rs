@@ -45,6 +45,11 @@ impl Clock {
         self.hand().map_or_else(since_boot, |hand| hand.elapsed)
     }
 
+    /// What time it is where it was `now` when [`Clock::elapsed`] said `begun`.
+    pub fn later(&self, now: Timestamp, begun: Duration) -> Timestamp {
+        now.saturating_add(self.elapsed().saturating_sub(begun)).unwrap_or(now)
+    }
+
     /// Let time pass; the machine's is left alone.
     pub fn advance(&self, by: Duration) {
         let Some(mut hand) = self.hand() else { return };

@@ -28,7 +28,7 @@ use crate::repository::{FileKind, Repository};
 use crate::threads::{both, map_waiting};
 
 /// Where leases lie, below `x/`.
-const FOLDER: &str = "lease";
+pub(crate) const FOLDER: &str = "lease";
 /// How often a holder says that it is alive.
 pub const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How soon after a renewal that failed.
@@ -69,11 +69,28 @@ pub struct Lease {
 enum Begun {
     Working(Lease),
     NameTaken,
-    /// Somebody alive keeps it from working.
-    KeptOut {
-        by: ObjectKey,
-        holder: String,
-    },
+    /// Somebody alive keeps it from working: who, in words.
+    KeptOut(String),
+}
+
+impl Begun {
+    /// Of somebody who takes no for an answer; `name` is that under which it was begun.
+    fn or_in_use(self, name: &str) -> Result<Lease> {
+        match self {
+            Self::Working(lease) => Ok(lease),
+            Self::NameTaken => Err(RepoError::InUse { holder: name.to_owned() }),
+            Self::KeptOut(holder) => Err(RepoError::InUse { holder }),
+        }
+    }
+}
+
+/// Under what one begins to work.
+#[derive(Clone, Copy)]
+struct Beginning<'a> {
+    identity: &'a Identity,
+    mode: Mode,
+    /// Whether the name comes again and again.
+    recurs: bool,
 }
 
 mod turn;
@@ -86,7 +103,8 @@ impl Lease {
     /// # Errors
     /// [`RepoError::InUse`] while somebody has the repository for himself.
     pub fn shared(repository: &Arc<Repository>, holder: &str, identity: &Identity) -> Result<Option<Self>> {
-        Self::in_turn(repository, || holder.to_owned(), identity, Mode::Beside)
+        let how = Beginning { identity, mode: Mode::Beside, recurs: false };
+        Self::in_turn(repository, || holder.to_owned(), how)
     }
 
     /// The same under a name that comes again and again, such as that of a tenant's runs: where nothing can be deleted, it is
@@ -99,7 +117,8 @@ impl Lease {
         holder: &str,
         identity: &Identity,
     ) -> Result<Option<Self>> {
-        Self::in_turn(repository, || holder.to_owned(), identity, Mode::Recurring)
+        let how = Beginning { identity, mode: Mode::Beside, recurs: true };
+        Self::in_turn(repository, || holder.to_owned(), how)
     }
 
     /// Work beside others at `verb`, under a name that nobody else has.
@@ -132,20 +151,19 @@ impl Lease {
             0 => name.clone(),
             again => format!("{name}-{again}"),
         };
-        Self::in_turn(repository, holder, identity, mode)?.ok_or(RepoError::InUse { holder: name.clone() })
+        let how = Beginning { identity, mode, recurs: false };
+        Self::in_turn(repository, holder, how)?.ok_or(RepoError::InUse { holder: name.clone() })
     }
 
     fn in_turn(
         repository: &Arc<Repository>,
         holder: impl Fn() -> String,
-        identity: &Identity,
-        mode: Mode,
+        how: Beginning<'_>,
     ) -> Result<Option<Self>> {
-        let begin = || Self::begin(repository, &holder(), identity, mode, None);
-        match turn::until_let_in(repository, identity, mode, begin)? {
-            Begun::Working(lease) => Ok(Some(lease)),
+        let begin = |mode| Self::begin(repository, &holder(), Beginning { mode, ..how }, None);
+        match turn::until_let_in(repository, how.identity, how.mode, begin)? {
             Begun::NameTaken => Ok(None),
-            Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
+            begun => begun.or_in_use("").map(Some),
         }
     }
 
@@ -154,26 +172,23 @@ impl Lease {
     /// # Errors
     /// [`RepoError::InUse`] while anybody else is at work.
     pub fn exclusive(repository: &Arc<Repository>, holder: &str, identity: &Identity) -> Result<Self> {
-        match Self::begin(repository, holder, identity, Mode::Alone, None)? {
-            Begun::Working(lease) => Ok(lease),
-            Begun::NameTaken => Err(RepoError::InUse { holder: holder.to_owned() }),
-            Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
-        }
+        let how = Beginning { identity, mode: Mode::Alone, recurs: false };
+        Self::begin(repository, holder, how, None)?.or_in_use(holder)
     }
 
+    /// Begin; `before` is of the same work, and in nobody's way.
     fn begin(
         repository: &Arc<Repository>,
         holder: &str,
-        identity: &Identity,
-        mode: Mode,
-        before: Option<Arc<Held>>,
+        Beginning { identity, mode, recurs }: Beginning<'_>,
+        before: Option<&Held>,
     ) -> Result<Begun> {
         let held = Arc::new(Held {
             repository: Arc::clone(repository),
             identity: identity.clone(),
             mode,
             holder: holder.to_owned(),
-            before,
+            recurs,
             registered: Registered::new(identity.pid)?,
             stored: Mutex::default(),
             renewed_at: Mutex::new(repository.clock().elapsed()),
@@ -195,12 +210,12 @@ impl Lease {
         let (locks, leases) = (locks?, leases?);
         let own = locks.iter().find(|object| object.key == lock);
         lease.began_at = own.ok_or_else(|| unlisted(&lock))?.modified;
-        if let Some((by, holder)) =
-            held.other_lock(&locks, lease.began_at, |form, age| held.keeps_out(form, age))?
-        {
-            return Ok(Begun::KeptOut { by, holder });
+        let mut own = held.own();
+        own.extend(before.map(Held::own).unwrap_or_default());
+        if let Some(holder) = held.other_lock(&locks, &own, lease.began_at, mode)? {
+            return Ok(Begun::KeptOut(holder));
         }
-        let of_our_name = held.look_at_leases(leases, lease.began_at, &mut lease.dead)?;
+        let of_our_name = held.look_at_leases(leases, &own, lease.began_at, &mut lease.dead)?;
         // A name that was a dead one's is free by now, or goes on behind what cannot be deleted.
         if of_our_name.is_alive || !(is_named || held.put_lease_behind(of_our_name.left)?) {
             return Ok(Begun::NameTaken);

@@ -95,8 +95,6 @@ struct IndexBatch {
     packs: Vec<IndexedPack>,
     blobs: usize,
     since: Option<Instant>,
-    /// Every pack that was stored, where somebody asks.
-    stored: Option<Vec<Digest>>,
 }
 
 /// Gathers sealed blobs; shared by all threads of a pipeline.
@@ -111,7 +109,8 @@ pub struct Packer {
 
 /// The threads behind a packer; they end when it says so, or is gone.
 pub struct Uploads {
-    threads: Vec<JoinHandle<()>>,
+    /// Each gives the packs that it stored.
+    threads: Vec<JoinHandle<Vec<Digest>>>,
     batch: Arc<Mutex<IndexBatch>>,
     repository: Arc<Repository>,
     failure: Arc<Failure>,
@@ -137,14 +136,17 @@ impl Packer {
             let (to_store, give_back, guard) = (to_store.clone(), give_back.clone(), guard.clone());
             std::thread::spawn(move || {
                 be_polite();
+                let mut stored = vec![];
                 while let Ok(Some(mut pack)) = to_store.recv() {
-                    if let Err(error) = store_pack(&repository, &mut pack, &batch, &guard) {
-                        failure.set(error);
+                    match store_pack(&repository, &mut pack, &batch, &guard) {
+                        Ok(id) => stored.push(id),
+                        Err(error) => failure.set(error),
                     }
                     if pack.bytes.capacity() >= pack_len {
                         drop(give_back.try_send(pack.bytes));
                     }
                 }
+                stored
             })
         };
         let threads = (0..uploads).map(thread).collect();
@@ -207,32 +209,22 @@ impl Packer {
 
 impl Uploads {
     /// Wait until everything is stored, and write what no index file names yet. The packer must have ended, or be
-    /// dropped, before.
+    /// dropped, before. Returns the packs that were stored.
     ///
     /// # Errors
     /// The first error of the pipeline.
-    pub fn finish(self) -> Result<()> {
-        self.finish_and_tell().map(drop)
-    }
-
-    /// From now on keep which packs were stored.
-    pub fn remember(&self) {
-        lock(&self.batch).stored.get_or_insert_default();
-    }
-
-    /// The same as [`Uploads::finish`], and tell which packs were stored since one was to remember.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn finish_and_tell(self) -> Result<Vec<Digest>> {
+    pub fn finish(self) -> Result<Vec<Digest>> {
+        let mut stored = vec![];
         for thread in self.threads {
-            if thread.join().is_err() {
-                self.failure.set(RepoError::System("a storing thread stopped unexpectedly".to_owned()));
+            match thread.join() {
+                Ok(packs) => stored.extend(packs),
+                Err(_) => {
+                    let words = "a storing thread stopped unexpectedly";
+                    self.failure.set(RepoError::System(words.to_owned()));
+                }
             }
         }
-        let mut batch = std::mem::take(&mut *lock(&self.batch));
-        let stored = batch.stored.take().unwrap_or_default();
-        let indexed = write_index(&self.repository, batch, &self.guard);
+        let indexed = write_index(&self.repository, std::mem::take(&mut *lock(&self.batch)), &self.guard);
         // Also after a failure: what is stored need not be sent again by the next run.
         self.failure.take().map_or(indexed, Err).map(|()| stored)
     }
@@ -243,7 +235,7 @@ fn store_pack(
     pack: &mut OpenPack,
     batch: &Mutex<IndexBatch>,
     guard: &Guard,
-) -> Result<()> {
+) -> Result<Digest> {
     pack::finish(&mut pack.bytes, &pack.blobs, repository.sealer())?;
     let id = blob::id_of(&pack.bytes);
     let is_of_trees = pack.blobs.first().is_some_and(|blob| blob.kind == BlobKind::Tree);
@@ -263,15 +255,11 @@ fn store_pack(
         let mut batch = lock(batch);
         let since = *batch.since.get_or_insert_with(Instant::now);
         batch.blobs += pack.blobs.len();
-        batch.stored.iter_mut().for_each(|stored| stored.push(id));
         batch.packs.push(IndexedPack { id, blobs: std::mem::take(&mut pack.blobs) });
         let is_due = batch.blobs >= INDEX_BLOBS || since.elapsed() >= INDEX_EVERY;
-        is_due.then(|| {
-            let stored = batch.stored.take();
-            std::mem::replace(&mut *batch, IndexBatch { stored, ..IndexBatch::default() })
-        })
+        is_due.then(|| std::mem::take(&mut *batch))
     };
-    full.map_or(Ok(()), |batch| write_index(repository, batch, guard))
+    full.map_or(Ok(()), |batch| write_index(repository, batch, guard)).map(|()| id)
 }
 
 fn write_index(repository: &Repository, batch: IndexBatch, guard: &Guard) -> Result<()> {

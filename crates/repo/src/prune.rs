@@ -26,7 +26,7 @@ use model::progress::Progress;
 
 use crate::broken;
 use crate::error::{RepoError, Result};
-use crate::lease::{Identity, Lease, holder_of};
+use crate::lease::{FOLDER, Identity, Lease, holder_of};
 use crate::marks;
 use crate::repository::{FileKind, Repository};
 use plan::{Plan, Terms};
@@ -42,10 +42,10 @@ pub const WAIT: Duration = Duration::from_secs(10 * 60);
 pub const UNUSED_PERCENT_MAX: u8 = 5;
 /// How far our clock may be from the store's; beyond it nobody knows which marks are due.
 const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(1);
-/// Looks beside others, where each time something goes that was just listed.
+/// Looks, where each time something goes that was just listed.
 const LOOKS_MAX: u32 = 5;
 /// Name of prune's lease; there is one at a time.
-const HOLDER: &str = "prune";
+pub const HOLDER: &str = "prune";
 /// Notes that belong to one snapshot, by the first part of their name.
 const NOTES_OF_SNAPSHOTS: [&str; 3] = ["record", "hold", "verified"];
 
@@ -100,7 +100,9 @@ pub fn prune(
         let decision = decide(repository, options, Times::told(now), cancel)?;
         return Ok(decision.report(now));
     }
-    let (marking, moved) = mark(repository, options, identity, (now, progress), cancel)?;
+    let (marking, marker) = mark(repository, options, identity, now, cancel)?;
+    let moved = marking.move_ahead(repository, &marker, progress, cancel)?;
+    drop(marker);
     if !marking.has_work() {
         return Ok(marking.report(now));
     }
@@ -116,7 +118,7 @@ pub fn prune(
         return in_use_by(holder);
     }
     // Moving and waiting take hours where there is much.
-    let now = now.saturating_add(repository.clock().elapsed().saturating_sub(begun)).unwrap_or(now);
+    let now = repository.clock().later(now, begun);
     let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
     save_marks(repository, &decision)?;
     decision.carry_out(repository, &lease, &moved, progress, cancel)?;
@@ -160,31 +162,22 @@ struct Moved {
     new: HashSet<Digest>,
 }
 
-/// Step 1, beside others, and what takes long of step 2.
+/// Step 1, beside others; with the lease, under which more can be done.
 fn mark(
     repository: &Arc<Repository>,
     options: &PruneOptions,
     identity: &Identity,
-    (now, progress): (Timestamp, &Progress),
+    now: Timestamp,
     cancel: &CancelToken,
-) -> Result<(Decision, Moved)> {
+) -> Result<(Decision, Lease)> {
     let Some(lease) = Lease::shared(repository, HOLDER, identity)? else {
         return Err(RepoError::InUse { holder: "another prune".to_owned() });
     };
     lease.clear_dead();
-    let times = Times::of(&lease, now);
-    let mut looks = 1;
-    let decision = loop {
-        match decide(repository, options, times, cancel) {
-            // Somebody deleted a backup that was just listed.
-            Err(RepoError::Store(error)) if error.is_not_found() && looks < LOOKS_MAX => looks += 1,
-            other => break other?,
-        }
-    };
+    let decision = decide(repository, options, Times::of(&lease, now), cancel)?;
     lease.check()?;
     save_marks(repository, &decision)?;
-    let moved = decision.move_ahead(repository, &lease, progress, cancel)?;
-    Ok((decision, moved))
+    Ok((decision, lease))
 }
 
 /// Look at everything and decide. Changes nothing.
@@ -196,7 +189,14 @@ fn decide(
 ) -> Result<Decision> {
     let now = times.now;
     let others_at_work = other_lease(repository)?.is_some();
-    let survey = survey::survey(repository, now, options.cooling_off, cancel)?;
+    let mut looks = 1;
+    let survey = loop {
+        match survey::survey(repository, now, options.cooling_off, cancel) {
+            // Somebody deleted a backup that was just listed.
+            Err(RepoError::Store(error)) if error.is_not_found() && looks < LOOKS_MAX => looks += 1,
+            other => break other?,
+        }
+    };
     let PruneOptions { cooling_off, unused_percent_max, .. } = *options;
     let cold_packs = repository.store().has_cold_packs();
     let terms = Terms { now, cooling_off, unused_percent_max, others_at_work, cold_packs };
@@ -215,8 +215,7 @@ fn decide(
 
 /// Who holds a lease that is not prune's, if anybody does.
 fn other_lease(repository: &Repository) -> Result<Option<String>> {
-    let mut holders =
-        repository.list_notes("lease")?.into_iter().map(|(name, _)| holder_of(&name).to_owned());
+    let mut holders = repository.list_notes(FOLDER)?.into_iter().map(|(name, _)| holder_of(&name).to_owned());
     Ok(holders.find(|holder| holder != HOLDER))
 }
 
@@ -276,7 +275,7 @@ impl Decision {
     ) -> Result<()> {
         let repacked: HashSet<_> = self.plan.repack.iter().copied().collect();
         let gone = self.gone();
-        copies::verify_staying(repository, &self.survey, (&gone, &moved.new), progress, cancel)?;
+        copies::verify_staying(repository, &self.survey, &gone, &moved.new, progress, cancel)?;
         let (kept, packs_all) = (self.survey.kept_blobs(&repacked), self.survey.packs.len());
         rewrite::repack(repository, &kept, packs_all, &lease.guard(), progress, cancel)?;
         lease.verify_kept()?;

@@ -201,7 +201,7 @@ impl Saver {
     fn end(&mut self) -> Result<()> {
         let Some(uploads) = self.uploads.take() else { return Ok(()) };
         self.shared.packer.end();
-        uploads.finish()
+        uploads.finish().map(drop)
     }
 }
 

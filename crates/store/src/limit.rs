@@ -44,10 +44,10 @@ impl Limits {
         self
     }
 
-    /// Have at most so many requests under way.
+    /// Have at most so many requests under way as this lets in.
     #[must_use]
-    pub fn requests(mut self, at_once: Option<NonZeroUsize>) -> Self {
-        self.requests = at_once.map(Gate::new);
+    pub fn requests(mut self, at_once: Option<Gate>) -> Self {
+        self.requests = at_once;
         self
     }
 
@@ -73,20 +73,26 @@ impl Default for Limits {
     }
 }
 
-/// A door that lets so many in at once.
-struct Gate {
+/// A door that lets so many in at once; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Door>);
+
+#[derive(Debug)]
+struct Door {
     free: Mutex<usize>,
     left: Condvar,
 }
 
 impl Gate {
-    fn new(at_once: NonZeroUsize) -> Self {
-        Self { free: Mutex::new(at_once.get()), left: Condvar::new() }
+    /// For so many.
+    pub fn new(at_once: NonZeroUsize) -> Self {
+        Self(Arc::new(Door { free: Mutex::new(at_once.get()), left: Condvar::new() }))
     }
 
     fn enter(&self) -> Inside<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self.left.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        let Door { free, left } = &*self.0;
+        let free = free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = left.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
         Inside(self)
     }
@@ -97,8 +103,9 @@ struct Inside<'a>(&'a Gate);
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.left.notify_one();
+        let Door { free, left } = &*self.0.0;
+        *free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        left.notify_one();
     }
 }
 
@@ -188,7 +195,7 @@ mod tests {
     #[test]
     fn conforms_within_tight_limits() {
         let limits = Limits::by(Arc::new(StandingClock::new()));
-        let limits = limits.upload(rate(1)).download(rate(1)).requests(NonZeroUsize::new(2));
+        let limits = limits.upload(rate(1)).download(rate(1)).requests(NonZeroUsize::new(2).map(Gate::new));
         crate::conformance::run(&LimitStore::new(MemoryStore::new(), Arc::new(limits)));
         let quiet = FaultyStore::new(MemoryStore::new(), Box::new(|_, _, _| None));
         crate::conformance::run(&LimitStore::new(quiet, Arc::new(Limits::new())));
@@ -213,7 +220,8 @@ mod tests {
     #[test]
     fn a_failed_fetch_costs_nothing_and_makes_room() {
         let clock = Arc::new(StandingClock::new());
-        let limits = Limits::by(clock.clone()).download(rate(1)).requests(NonZeroUsize::new(1));
+        let limits =
+            Limits::by(clock.clone()).download(rate(1)).requests(NonZeroUsize::new(1).map(Gate::new));
         let faulty = FaultyStore::new(MemoryStore::new(), Box::new(|_, _, _| Some(Fault::Before)));
         let store = LimitStore::new(faulty, Arc::new(limits));
         for number in 0..3 {
@@ -246,7 +254,7 @@ mod tests {
                 "nowhere".into()
             }
         }
-        let limits = Arc::new(Limits::new().requests(NonZeroUsize::new(3)));
+        let limits = Arc::new(Limits::new().requests(NonZeroUsize::new(3).map(Gate::new)));
         let store = LimitStore::new(Counting(AtomicUsize::new(0), AtomicUsize::new(0)), limits);
         std::thread::scope(|scope| {
             for thread in 0..16 {

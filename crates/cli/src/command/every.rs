@@ -23,7 +23,9 @@ pub(super) fn of_all(
     let cancel = interrupt::watch()?;
     let (mut documents, mut failed) = (vec![], vec![]);
     for tenant in &configuration.tenants {
-        cancel.check().map_err(EngineError::from)?;
+        if cancel.is_cancelled() {
+            break;
+        }
         let (mut own, name) = (global.clone(), tenant.name.as_str());
         let (its, results) = face.about(name).gathering();
         let target = Target::configured(&tenant.repository);
@@ -46,6 +48,8 @@ pub(super) fn of_all(
     if face.is_json() {
         face.result(&json!({ "tenants": documents }), String::new);
     }
+    // What is done of the others is shown, and told to be not all.
+    cancel.check().map_err(EngineError::from)?;
     let all = configuration.tenants.len();
     let Some(first) = failed.first().copied() else { return Ok(()) };
     let kind = match () {

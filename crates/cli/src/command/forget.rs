@@ -1,6 +1,6 @@
 //! `mainstay forget`: drop backups by a policy, or say for each why it stays or goes.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use config::configuration::{Configuration, Tenant};
 use engine::{catalog, forget};
@@ -9,6 +9,7 @@ use model::backup::BackupRecord;
 use model::retention::{Every, Policy, Verdict};
 use model::span::{parse_span, show_span};
 use serde_json::json;
+use store::open::local_path;
 
 use crate::arguments::{Forget, Global};
 use crate::environment::Environment;
@@ -104,10 +105,9 @@ fn too_short(
 
 /// Whether two addresses are spelt for the same place.
 fn is_same(one: &str, other: &str) -> bool {
-    let plain = |address: &str| {
-        let path = address.strip_prefix("file://").unwrap_or(address);
-        let trimmed = path.trim_end_matches('/').to_owned();
-        Path::new(path).canonicalize().map_or(trimmed, |path| path.to_string_lossy().into_owned())
+    let plain = |url: &str| match local_path(url) {
+        Ok(path) => path.canonicalize().unwrap_or(path),
+        Err(_) => PathBuf::from(url.trim_end_matches('/')),
     };
     plain(one) == plain(other)
 }

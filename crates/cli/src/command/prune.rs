@@ -4,13 +4,12 @@ mod older;
 
 use std::collections::HashMap;
 
-use engine::expire_wal::{ExpireOptions, ExpiredWal, expire_wal};
+use engine::expire_wal::{ExpireOptions, ExpiredWal, expire_wal_alone};
 use jiff::{SignedDuration, Timestamp};
 use model::progress::Progress;
 use model::size::ByteSize;
-use repo::lease::Lease;
+use repo::Repository;
 use repo::prune::{PruneOptions, PruneReport, prune};
-use repo::{RepoError, Repository};
 use serde_json::json;
 
 use crate::arguments::{Global, Prune};
@@ -45,20 +44,13 @@ pub(crate) fn run(global: &Global, order: &Prune, environment: &Environment, fac
     let expire = ExpireOptions { until, window: &window, now, dry_run: order.dry_run };
     // Ages say nothing under a wrong clock, and beside somebody at work nobody knows what will be needed.
     let is_sure = !report.is_clock_wrong && report.in_use_by.is_none();
-    let is_sure = is_sure && !repository.list_wal_clusters()?.is_empty();
-    let mut wal = ExpiredWal::default();
-    match (is_sure, order.dry_run) {
-        (true, true) => wal = expire_wal(&repository, &expire, &cancel)?,
-        (true, false) => match Lease::after_others(&repository, "prune", &identity, options.wait) {
-            Ok(_alone) => wal = expire_wal(&repository, &expire, &cancel)?,
-            // What was done of packs is done.
-            Err(RepoError::InUse { holder }) => {
-                face.note(&format!("WAL stays for now: {holder} is at work; a later prune goes on"));
-                report = report.by(holder);
-            }
-            Err(error) => return Err(error.into()),
-        },
-        (false, _) => {}
+    let (wal, kept_by) = match is_sure {
+        true => expire_wal_alone(&repository, &expire, (&identity, options.wait), &cancel)?,
+        false => Default::default(),
+    };
+    if let Some(holder) = kept_by {
+        face.note(&format!("WAL stays for now: {holder} is at work; a later prune goes on"));
+        report = report.by(holder);
     }
     // What is done is done, whoever may look at it afterwards.
     let older =

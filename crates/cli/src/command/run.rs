@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use model::cancel::CancelToken;
 use serde_json::{Value, json};
 
-use super::sources::{self, Configured};
+use super::sources::Configured;
 use crate::arguments::{Create, Global, Run};
 use crate::environment::Environment;
 use crate::error::{CliError, Kind, Result};
@@ -26,18 +26,15 @@ use crate::face::Face;
 use crate::{configured, interrupt};
 use done::{Done, Ended};
 use drive::{Drive, Pace, Ran, Work};
-use reading::Reading;
+use reading::{Reading, first_table};
 pub(super) use serve::serve;
 
 pub(crate) fn run(global: &Global, order: &Run, environment: &Environment, face: &Face) -> Result<()> {
-    let environment = environment.with([], face, |_| ());
+    let environment = environment.again(face);
     let reading = Reading::of(configured::required(global)?, &order.names, environment, face)?;
     let sources = reading.sources();
-    let (history, entries) = sources::remembered(&sources, &reading.environment, face, |history| {
-        sources.iter().map(|one| one.entry(history)).collect::<Result<Vec<_>>>()
-    })?;
     let now = Timestamp::now();
-    let mut table = Timetable::new(entries, reading.places, now);
+    let (history, mut table) = first_table(&reading, &sources, face, |entries| entries, now)?;
     if order.due {
         table.tick(now);
     } else {

@@ -5,14 +5,13 @@ use daemon::hook::HookRun;
 use daemon::restore_history::Restored;
 use serde_json::{Value, json};
 
-use super::sources;
+use super::sources::{self, Unlearned};
 use crate::arguments::Global;
 use crate::configured;
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::face::Face;
 use crate::table::table;
-use crate::target::{self, Target};
 
 pub(crate) fn run(
     global: &Global,
@@ -26,12 +25,12 @@ pub(crate) fn run(
     if rebuild {
         let configuration = configured::required(global)?;
         for tenant in &configuration.tenants {
-            let target = Target::configured(&tenant.repository);
-            let learned = target::readable(&target, environment, face)
-                .and_then(|records| Ok(history.learn(sources::made_by(tenant, &records))?));
-            match learned {
-                Ok(count) => face.note(&format!("{count} runs learned from {}", target.url)),
-                Err(error) => face.warn(&format!("{} is left out: {}", target.url, error.message)),
+            let url = &tenant.repository.url.value;
+            match sources::learn(tenant, &mut history, environment, face) {
+                Ok(count) => face.note(&format!("{count} runs learned from {url}")),
+                Err(Unlearned::Unreadable(error) | Unlearned::Forgotten(error)) => {
+                    face.warn(&format!("{url} is left out: {}", error.message));
+                }
             }
         }
     }

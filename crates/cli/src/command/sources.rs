@@ -116,10 +116,7 @@ pub(super) fn is_of(tenant: &Tenant, source: &Source, record: &BackupRecord) -> 
 }
 
 /// Each backup with the name of the source whose run made it: one that is configured, or else its own.
-pub(super) fn made_by<'a>(
-    tenant: &'a Tenant,
-    records: &'a [BackupRecord],
-) -> Vec<(&'a str, &'a BackupRecord)> {
+fn made_by<'a>(tenant: &'a Tenant, records: &'a [BackupRecord]) -> Vec<(&'a str, &'a BackupRecord)> {
     let source_of = |record: &'a BackupRecord| {
         let known = tenant.sources.iter().find(|source| is_of(tenant, source, record));
         known.map_or(record.source.as_str(), |source| source.name.as_str())

@@ -18,7 +18,7 @@ const FAULTS: [(&str, &str, u64); 6] = [
     ("unlink,unlinkat", "EIO", 10),
 ];
 /// Tries of each fault: the first calls, which every verb makes, and then some by chance.
-const TRIES: u64 = 3;
+const TRIES: u64 = 4;
 const FIRST: u64 = 2;
 
 /// What a command that met a fault may end with: it found another way, or it failed and says what.

@@ -89,7 +89,9 @@ impl Restorer<'_> {
         };
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..cores()).map(|_| scope.spawn(work)).collect();
-            let ended = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked())));
+            let ended = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(EngineError::panicked())));
             ended.fold(Ok(()), Result::and)
         })
     }
@@ -110,8 +112,4 @@ impl Restorer<'_> {
         };
         self.repository.read_packed(self.index, &mut wanted, &self.order.cancel, write)
     }
-}
-
-fn panicked() -> EngineError {
-    RepoError::System("a restoring thread stopped unexpectedly".to_owned()).into()
 }

@@ -67,7 +67,7 @@ impl Loading<'_> {
     /// Into a new database of this name, which nobody else uses.
     pub(super) fn in_pieces(&self, database: &str) -> Result<Vec<String>> {
         let Self { plan, cancel, .. } = self;
-        if plan.has_timescale() {
+        if plan.has_timescale {
             return self.between_calls(database);
         }
         let session = plan.session.with_database(database)?;

@@ -9,6 +9,7 @@ use model::digest::Digest;
 use pg::archive::{ArchiveEntry, ArchiveReader, Hazard, Toc};
 use pg::client::{Client, Clients};
 use pg::connection::Session;
+use pg::globals::DatabaseFacts;
 use pg::restore::{Origin, verify_version};
 use pg::server::{DEFAULT_TABLESPACE, Server};
 use pg::version::Version;
@@ -78,10 +79,12 @@ pub struct Plan {
     pub origin: Origin,
     /// What in an archive of somebody else's deserves a look.
     pub hazards: Vec<Hazard>,
-    /// Tablespaces that the server does not have: what was in them goes into the database's own.
+    /// Tablespaces that the server does not have, or not for us: what was in them goes into the database's own.
     pub missing_tablespaces: BTreeSet<String>,
     /// Whether the dump's tablespaces are left out.
     pub(super) no_tablespaces: bool,
+    /// Whether it goes between the two calls that TimescaleDB asks for.
+    pub(super) has_timescale: bool,
     pub(super) order: RestoreOrder,
     pub(super) manifest: Manifest,
     pub(super) toc: Toc,
@@ -96,9 +99,13 @@ impl Plan {
         self.order.no_owner_no_acl || self.manifest.no_owner
     }
 
-    /// Whether it goes between the two calls that TimescaleDB asks for.
-    pub(super) fn has_timescale(&self) -> bool {
-        self.manifest.archive.entries.iter().any(is_timescale)
+    /// What the new database is to be like.
+    pub(super) fn facts(&self) -> Option<DatabaseFacts> {
+        let facts = self.manifest.database.clone()?;
+        Some(match self.order.no_tablespaces {
+            true => DatabaseFacts { tablespace: DEFAULT_TABLESPACE.to_owned(), ..facts },
+            false => facts,
+        })
     }
 }
 
@@ -123,7 +130,7 @@ pub fn plan(
     };
     let snapshot = catalog::load_snapshot(repository, record)?;
     let find_foreign = || foreign_dump::find(repository, index, &snapshot.tree, record);
-    let (file, origin, mut manifest, client, hazards) = match record.kind {
+    let (file, origin, manifest, client, hazards) = match record.kind {
         BackupKind::Dump if record.engine.is_known() => {
             let manifest = catalog::load_manifest(repository, index, &snapshot)?;
             // Nobody vouches for what was imported, and its manifest is only what it said itself.
@@ -147,13 +154,14 @@ pub fn plan(
             return Err(EngineError::Unsuitable(reason));
         }
     };
-    refuse_missing_parts(&manifest, origin, &order)?;
+    refuse_missing_parts(&manifest, &order)?;
+    refuse_no_roles(record, origin, &order)?;
     let database = order.database.clone().unwrap_or_else(|| manifest.record.database.clone());
     let way = way(&server, &database, &order)?;
     let toc = read_toc(&StoredFile::open(repository, index, &snapshot.tree, &file)?, &manifest)?;
     let has_timescale = manifest.archive.entries.iter().any(is_timescale);
     refuse_over_timescale(has_timescale, way, &database)?;
-    let (no_tablespaces, missing_tablespaces) = tablespaces(&server, &toc, &mut manifest, way, &order)?;
+    let (no_tablespaces, missing_tablespaces) = tablespaces(&server, &toc, &manifest, way, &order)?;
     Ok(Plan {
         way,
         size_bytes: manifest.size_bytes,
@@ -166,6 +174,7 @@ pub fn plan(
         hazards,
         missing_tablespaces,
         no_tablespaces,
+        has_timescale,
         session: session.with_database(&database)?,
         root: snapshot.tree,
         file,
@@ -176,16 +185,15 @@ pub fn plan(
     })
 }
 
-/// Whether the dump's tablespaces are left out, and which ones the server does not have.
+/// Whether the dump's tablespaces are left out, and which ones the server does not have, or not for us.
 fn tablespaces(
     server: &Server,
     toc: &Toc,
-    manifest: &mut Manifest,
+    manifest: &Manifest,
     way: Way,
     order: &RestoreOrder,
 ) -> Result<(bool, BTreeSet<String>)> {
     if order.no_tablespaces {
-        manifest.database.iter_mut().for_each(|facts| facts.tablespace = DEFAULT_TABLESPACE.to_owned());
         return Ok((true, BTreeSet::new()));
     }
     let of_dump = toc.entries.iter().map(|entry| &entry.tablespace);
@@ -255,16 +263,20 @@ fn way(server: &Server, database: &str, order: &RestoreOrder) -> Result<Way> {
     }
 }
 
+/// Beside the archive of somebody else's there are no roles.
+fn refuse_no_roles(record: &BackupRecord, origin: Origin, order: &RestoreOrder) -> Result<()> {
+    match origin == Origin::Foreign && order.with_roles {
+        true => Err(EngineError::Unsuitable(format!("{} has no roles beside its dump", record.id))),
+        false => Ok(()),
+    }
+}
+
 /// pg_restore calls it a success when nothing matches (pitfall 30).
-fn refuse_missing_parts(manifest: &Manifest, origin: Origin, order: &RestoreOrder) -> Result<()> {
+fn refuse_missing_parts(manifest: &Manifest, order: &RestoreOrder) -> Result<()> {
     let no_table = order.tables.iter().find(|name| !manifest.archive.has_table(name));
     let no_schema = order.schemas.iter().find(|name| !manifest.archive.has_schema(name));
     let missing = no_table.map(|name| ("table", name)).or(no_schema.map(|name| ("schema", name)));
     match missing {
-        None if origin == Origin::Foreign && order.with_roles => {
-            let reason = format!("{} has no roles beside its dump", manifest.record.id);
-            Err(EngineError::Unsuitable(reason))
-        }
         Some((what, name)) => Err(EngineError::Unsuitable(format!("the dump has no {what} {name:?}"))),
         None => Ok(()),
     }

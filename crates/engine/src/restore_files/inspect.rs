@@ -34,8 +34,9 @@ pub(super) struct Looking<'a> {
 }
 
 /// Some pieces of a file, one behind the other.
-struct Span {
+struct Span<'a> {
     file: usize,
+    found: &'a Entry,
     pieces: Range<usize>,
     offset: u64,
     len: u64,
@@ -54,23 +55,16 @@ impl Looking<'_> {
         let found = map(files, look)?.into_iter().collect::<Result<Vec<_>>>()?;
         let mut spans = vec![];
         for (number, (file, found)) in files.iter().zip(&found).enumerate() {
-            if found.as_ref().is_some_and(|found| must_be_read(file, found)) {
-                self.add_spans(number, file, &mut spans)?;
+            if let Some(found) = found.as_ref().filter(|found| must_be_read(file, found)) {
+                self.add_spans((number, file), found, &mut spans)?;
             }
         }
         let differing = {
-            let (files, found) = (&*files, &found);
-            map_with(
-                &spans,
-                || Ok(vec![]),
-                |buffer, span: &Span| match &found[span.file] {
-                    Some(found) => self.differing(&files[span.file], found, span, buffer),
-                    None => Ok(vec![]),
-                },
-            )?
+            let files = &*files;
+            map_with(&spans, || Ok(vec![]), |buffer, span| self.differing(&files[span.file], span, buffer))?
         };
         let mut of_spans = spans.iter().map(|span| span.file).zip(differing).peekable();
-        for (number, (file, found)) in files.iter_mut().zip(found).enumerate() {
+        for (number, (file, found)) in files.iter_mut().zip(&found).enumerate() {
             let mut read = Ok(());
             while let Some((_, differing)) = of_spans.next_if(|(of, _)| *of == number) {
                 read = read.and(differing.map(|differing| file.differing.extend(differing)));
@@ -84,13 +78,19 @@ impl Looking<'_> {
         Ok(())
     }
 
-    fn add_spans(self, number: usize, file: &FilePlan, spans: &mut Vec<Span>) -> Result<()> {
-        let mut span = Span { file: number, pieces: 0..0, offset: 0, len: 0 };
+    fn add_spans<'f>(
+        self,
+        (number, file): (usize, &FilePlan),
+        found: &'f Entry,
+        spans: &mut Vec<Span<'f>>,
+    ) -> Result<()> {
+        let mut span = Span { file: number, found, pieces: 0..0, offset: 0, len: 0 };
         for (position, id) in file.content.iter().enumerate() {
             let len = u64::from(self.index.require(BlobKind::Data, id)?.plain_length());
             if span.len > 0 && span.len + len > SPAN_LEN {
                 let (pieces, offset) = (position..position, span.offset + span.len);
-                spans.push(std::mem::replace(&mut span, Span { file: number, pieces, offset, len: 0 }));
+                spans
+                    .push(std::mem::replace(&mut span, Span { file: number, found, pieces, offset, len: 0 }));
             }
             span.pieces.end = position + 1;
             span.len += len;
@@ -100,14 +100,9 @@ impl Looking<'_> {
     }
 
     /// The pieces of `span` that are not there.
-    fn differing(
-        self,
-        file: &FilePlan,
-        found: &Entry,
-        span: &Span,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Vec<u32>> {
+    fn differing(self, file: &FilePlan, span: &Span<'_>, buffer: &mut Vec<u8>) -> Result<Vec<u32>> {
         self.order.cancel.check()?;
+        let found = span.found;
         let reader = FileReader::open(self.root, &file.path, found, &self.order.owners)?;
         buffer.resize(span.len as usize, 0);
         let count = if span.offset < found.metadata.size { reader.read_at(span.offset, buffer)? } else { 0 };

@@ -20,8 +20,6 @@ use crate::repository::{FileKind, Repository};
 pub(super) enum Mode {
     /// Beside others, after those who wait to work alone.
     Beside,
-    /// The same, under a name that comes again and again.
-    Recurring,
     /// Beside others, at once: whoever waits to work alone waits for this one as well.
     AtOnce,
     /// The same, and whoever begins from now on waits: soon somebody works alone. A courtesy, on which nothing rests.
@@ -36,8 +34,8 @@ pub(super) struct Held {
     pub(super) identity: Identity,
     pub(super) mode: Mode,
     pub(super) holder: String,
-    /// Another one of the same work, which is in nobody's way here.
-    pub(super) before: Option<Arc<Held>>,
+    /// Whether the name comes again and again.
+    pub(super) recurs: bool,
     pub(super) registered: Registered,
     pub(super) stored: Mutex<Stored>,
     pub(super) renewed_at: Mutex<Duration>,
@@ -99,14 +97,12 @@ impl Held {
         let renewed = self.put_lock().and_then(|_| self.put_lease()).and_then(|_| self.confirm_renewal());
         if renewed.is_ok() {
             *lock(&self.renewed_at) = begun;
-        }
-        if renewed.is_ok() {
             // Where deleting is refused, they end by themselves. Until they are gone they are ours to whoever looks.
             let mut stored = lock(&self.stored);
             old.iter().for_each(|object| drop(self.repository.store().delete(object)));
             stored.objects.retain(|object| !old.contains(object));
         }
-        renewed.map(drop)
+        renewed
     }
 
     /// Rely on the newest object, if the one before is still there when it stands: our clock may have stood still with
@@ -163,56 +159,31 @@ impl Held {
         format!("{FOLDER}/{}/{number}", self.holder)
     }
 
-    /// Whether somebody else alive keeps us out, whose lock is so old.
-    pub(super) fn keeps_out(&self, other: &LockForm, age: Duration) -> bool {
-        match self.mode {
-            Mode::Alone => true,
-            mode => mode.waits_for(other, age, &self.repository),
-        }
-    }
-
-    /// Somebody else alive who matters: the lock, and who. Locks of the dead are cleared away.
+    /// Somebody alive for whom one in this `mode` waits, in words, among all but `own` locks. Locks of the dead are cleared away.
     pub(super) fn other_lock(
         &self,
         locks: &[Object],
+        own: &BTreeSet<ObjectKey>,
         now: SystemTime,
-        matters: impl Fn(&LockForm, Duration) -> bool,
-    ) -> Result<Option<(ObjectKey, String)>> {
-        let own = self.own();
-        for object in locks.iter().filter(|object| !own.contains(&object.key)) {
-            let Ok(id) = object.key.name().parse() else { continue };
-            match self.registered.judge(
-                load_lock(&self.repository, &id),
-                object,
-                now,
-                &self.identity.hostname,
-            )? {
-                Judgement::Gone => {}
-                Judgement::Dead { .. } => drop(self.repository.store().delete(&object.key)),
-                Judgement::Alive(form) if matters(&form, age_at(now, object)) => {
-                    return Ok(Some((object.key.clone(), form.describe())));
-                }
-                Judgement::Alive(_) => {}
-            }
-        }
-        Ok(None)
+        mode: Mode,
+    ) -> Result<Option<String>> {
+        let others = locks.iter().filter(|object| !own.contains(&object.key));
+        find_in_the_way(&self.repository, &self.registered, &self.identity.hostname, mode, others, Some(now))
     }
 
-    /// The objects of ours, and of the same work.
+    /// The objects of ours.
     pub(super) fn own(&self) -> BTreeSet<ObjectKey> {
-        let mut own: BTreeSet<_> = lock(&self.stored).objects.iter().cloned().collect();
-        own.extend(self.before.iter().flat_map(|before| lock(&before.stored).objects.clone()));
-        own
+        lock(&self.stored).objects.iter().cloned().collect()
     }
 
     /// Find the leases of the dead, and what there is of our name.
     pub(super) fn look_at_leases(
         &self,
         leases: Vec<(String, Object)>,
+        own: &BTreeSet<ObjectKey>,
         now: SystemTime,
         dead: &mut Vec<Option<ObjectKey>>,
     ) -> Result<OfOurName> {
-        let own = self.own();
         let mut of_our_name = OfOurName::default();
         for (name, object) in leases {
             if own.contains(&object.key) {
@@ -230,7 +201,7 @@ impl Held {
                         Err(error) if self.mode == Mode::Alone && !error.is_not_found() => {
                             return Err(error.into());
                         }
-                        Err(error) if self.mode == Mode::Recurring && !error.is_not_found() => {
+                        Err(error) if self.recurs && !error.is_not_found() => {
                             of_our_name.left = of_our_name.left.max(number_of(&name));
                         }
                         _ => {}
@@ -253,7 +224,11 @@ impl Mode {
         // renewed is not believed for long: it may be dead, and nothing rests on it.
         let gives_way =
             || other.wants_alone && age < 2 * RENEW_EVERY && repository.leases().load(Ordering::SeqCst) == 0;
-        other.exclusive || (matches!(self, Self::Beside | Self::Recurring) && gives_way())
+        match self {
+            Self::Alone => true,
+            Self::Beside => other.exclusive || gives_way(),
+            Self::AtOnce | Self::BeforeAlone => other.exclusive,
+        }
     }
 }
 
@@ -265,7 +240,31 @@ pub(super) struct OfOurName {
     pub(super) left: Option<u64>,
 }
 
-pub(super) fn load_lock(repository: &Repository, id: &Digest) -> Result<LockForm> {
+/// Somebody alive for whom one in this `mode` waits, in words, among those of these `locks`. The store's time is `now`: with it
+/// the dead are known by their age as well, and their locks cleared away; without it those of other hosts count as alive.
+pub(super) fn find_in_the_way<'a>(
+    repository: &Repository,
+    registered: &Registered,
+    hostname: &str,
+    mode: Mode,
+    locks: impl Iterator<Item = &'a Object>,
+    now: Option<SystemTime>,
+) -> Result<Option<String>> {
+    for object in locks {
+        let Ok(id) = object.key.name().parse() else { continue };
+        let time = now.unwrap_or(object.modified);
+        match registered.judge(load_lock(repository, &id), object, time, hostname)? {
+            Judgement::Dead { .. } if now.is_some() => drop(repository.store().delete(&object.key)),
+            Judgement::Alive(form) if mode.waits_for(&form, age_at(time, object), repository) => {
+                return Ok(Some(form.describe()));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn load_lock(repository: &Repository, id: &Digest) -> Result<LockForm> {
     let json = repository.load_file(FileKind::Lock, id)?;
     serde_json::from_slice(&json).map_err(|error| RepoError::damaged(format!("lock {id}"), error))
 }

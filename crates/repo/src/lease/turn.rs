@@ -5,81 +5,68 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::Key as ObjectKey;
-
-use super::held::{Mode, load_lock};
-use super::{Begun, Identity, Lease};
+use super::held::{Mode, find_in_the_way};
+use super::{Beginning, Begun, Identity, Lease};
 use crate::error::{RepoError, Result};
-use crate::presence::{Judgement, Registered};
+use crate::presence::Registered;
 use crate::repository::{FileKind, Repository};
+use crate::waiting::Wait;
 
 /// Ends the name of one who waits to work alone.
 const SOON: &str = "soon";
 /// Looks at what keeps us out, before one tries again whether its holder lives: only who writes knows the store's time.
 const LOOKS_MAX: usize = 150;
 
-/// Begin, and again when nobody is in the way any more, as long as the repository says that one waits.
+/// Begin in this `mode`, and again when nobody is in the way any more, as long as the repository says that one waits. Who only
+/// waits to work alone has nobody's way to bar: whoever does not wait, or has waited long enough, begins all the same.
 pub(super) fn until_let_in(
     repository: &Arc<Repository>,
     identity: &Identity,
     mode: Mode,
-    begin: impl Fn() -> Result<Begun>,
+    begin: impl Fn(Mode) -> Result<Begun>,
 ) -> Result<Begun> {
-    let mut begun = begin()?;
-    let Some(waiting) = repository.waiting() else { return Ok(begun) };
+    let Some(waiting) = repository.waiting() else { return begin(Mode::AtOnce) };
+    let mut begun = begin(mode)?;
     let mut wait = waiting.begin(waiting.at_most, repository.clock());
-    while let Begun::KeptOut { by, holder } = &begun {
-        // Looks alone: what one leaves of oneself would keep the other waiting.
-        let (mut by, mut holder) = (by.clone(), holder.clone());
-        for _ in 0..LOOKS_MAX {
-            if !wait.pause(&holder)? {
-                return Ok(Begun::KeptOut { by, holder });
-            }
-            match in_the_way(repository, identity, mode)? {
-                Some(next) => (by, holder) = next,
-                None => break,
-            }
+    while let Begun::KeptOut(holder) = begun {
+        let is_patient = wait.pause(&holder)? && look_on(repository, identity, mode, &mut wait)?;
+        if !is_patient {
+            return begin(Mode::AtOnce);
         }
-        begun = begin()?;
+        begun = begin(mode)?;
     }
     Ok(begun)
 }
 
 /// Wait until nobody is in the way of who would begin to work beside others, and leave nothing: before something is begun that
-/// must not wait later.
+/// must not wait later. Who is there even then is met by whoever begins.
 ///
 /// # Errors
 /// [`RepoError::Cancelled`]; what the store says.
 pub fn await_turn(repository: &Arc<Repository>, identity: &Identity) -> Result<()> {
     let Some(waiting) = repository.waiting() else { return Ok(()) };
     let mut wait = waiting.begin(waiting.at_most, repository.clock());
-    for _ in 0..LOOKS_MAX {
-        match in_the_way(repository, identity, Mode::Beside)? {
-            Some((_, holder)) if wait.pause(&holder)? => {}
-            // Who begins now sees for himself.
-            _ => break,
-        }
-    }
-    Ok(())
+    look_on(repository, identity, Mode::Beside, &mut wait).map(drop)
 }
 
-/// A lock of somebody for whom one who begins in this `mode` waits, and who that is. The dead of other hosts count as alive.
-fn in_the_way(
+/// Look until nobody is in the way any more, or it is time to see whether he lives; and leave nothing: what one leaves of oneself
+/// would keep the other waiting. False where one has waited long enough. The dead of other hosts count as alive.
+fn look_on(
     repository: &Arc<Repository>,
     identity: &Identity,
     mode: Mode,
-) -> Result<Option<(ObjectKey, String)>> {
-    let own = Registered::new(identity.pid)?;
-    for object in repository.store().list(FileKind::Lock.folder())? {
-        let Ok(id) = object.key.name().parse() else { continue };
-        let form = load_lock(repository, &id);
-        if let Judgement::Alive(form) = own.judge(form, &object, object.modified, &identity.hostname)?
-            && mode.waits_for(&form, Duration::ZERO, repository)
-        {
-            return Ok(Some((object.key, form.describe())));
+    wait: &mut Wait<'_>,
+) -> Result<bool> {
+    let registered = Registered::new(identity.pid)?;
+    for _ in 0..LOOKS_MAX {
+        let locks = repository.store().list(FileKind::Lock.folder())?;
+        match find_in_the_way(repository, &registered, &identity.hostname, mode, locks.iter(), None)? {
+            Some(holder) if !wait.pause(&holder)? => return Ok(false),
+            Some(_) => {}
+            None => break,
         }
     }
-    Ok(None)
+    Ok(true)
 }
 
 impl Lease {
@@ -97,37 +84,30 @@ impl Lease {
         let Some(waiting) = repository.waiting() else {
             return Self::exclusive(repository, holder, identity);
         };
+        let how = |mode| Beginning { identity, mode, recurs: false };
         let mut wait = waiting.begin(at_most, repository.clock());
+        // Until the end of this function whoever comes waits.
         let mut before: Option<Self> = None;
         loop {
-            let held = before.as_ref().map(|before| Arc::clone(&before.held));
-            let mut other = match Self::begin(repository, holder, identity, Mode::Alone, held)? {
-                // What held back those who came goes when this one does so.
-                Begun::Working(lease) => return Ok(lease),
-                Begun::NameTaken => return Err(RepoError::InUse { holder: holder.to_owned() }),
-                Begun::KeptOut { holder, .. } => Some(holder),
+            let held = before.as_ref().map(|before| &*before.held);
+            let mut other = match Self::begin(repository, holder, how(Mode::Alone), held)? {
+                Begun::KeptOut(holder) => Some(holder),
+                begun => return begun.or_in_use(holder),
             };
-            let waits = match before.take() {
+            let before = match &before {
                 Some(before) => before,
-                None => Self::before_alone(repository, holder, identity)?,
+                None => {
+                    let soon = format!("{holder}-{SOON}");
+                    let begun = Self::begin(repository, &soon, how(Mode::BeforeAlone), None)?;
+                    before.insert(begun.or_in_use(&soon)?)
+                }
             };
             while let Some(holder) = other {
                 if !wait.pause(&holder)? {
                     return Err(RepoError::InUse { holder });
                 }
-                other = waits.other_at_work()?;
+                other = before.other_at_work()?;
             }
-            before = Some(waits);
-        }
-    }
-
-    /// From now on whoever comes waits.
-    fn before_alone(repository: &Arc<Repository>, holder: &str, identity: &Identity) -> Result<Self> {
-        let holder = format!("{holder}-{SOON}");
-        match Self::begin(repository, &holder, identity, Mode::BeforeAlone, None)? {
-            Begun::Working(lease) => Ok(lease),
-            Begun::NameTaken => Err(RepoError::InUse { holder }),
-            Begun::KeptOut { holder, .. } => Err(RepoError::InUse { holder }),
         }
     }
 
@@ -137,8 +117,7 @@ impl Lease {
         let own = self.held.own();
         // The store's time, as of our last renewal.
         let now = locks.iter().filter(|object| own.contains(&object.key)).map(|object| object.modified).max();
-        let other = self.held.other_lock(&locks, now.unwrap_or(self.began_at), |_, _| true)?;
-        Ok(other.map(|(_, holder)| holder))
+        self.held.other_lock(&locks, &own, now.unwrap_or(self.began_at), Mode::Alone)
     }
 }
 
@@ -263,6 +242,28 @@ mod tests {
         drop(comes.join().unwrap().unwrap());
         let told = scene.told();
         assert!(told[1].contains("soon alone"), "{told:?}");
+        assert!(scene.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_refused_by_one_who_only_waits() {
+        let scene = Scene::new();
+        let at_work = scene.opened(PATIENCE);
+        let first = Lease::beside(&at_work, "backup", &me()).unwrap();
+        let pruning = scene.opened(PATIENCE);
+        let prune = std::thread::spawn(move || Lease::after_others(&pruning, "prune", &me(), PATIENCE));
+        scene.await_told(1);
+        // Of one that does not wait, one that has waited long enough, and one that may be in a hurry.
+        let hasty = Arc::new(Repository::open(scene.store.clone(), &testing::password()).unwrap());
+        let others = [
+            Lease::beside(&hasty, "backup", &me()).unwrap(),
+            Lease::beside(&scene.opened(SHORT), "backup", &me()).unwrap(),
+            Lease::reading(&scene.opened(PATIENCE), "restore", &me()).unwrap(),
+        ];
+        assert_eq!(scene.told().len(), 2, "{:?}", scene.told());
+        assert!(!prune.is_finished());
+        drop((first, others));
+        drop(prune.join().unwrap().unwrap());
         assert!(scene.is_empty());
     }
 

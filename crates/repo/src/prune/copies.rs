@@ -18,15 +18,15 @@ use crate::prune::survey::Survey;
 use crate::repository::Repository;
 
 /// Read every copy that stays of a blob of which `gone` packs hold another one, but in packs that this run stored itself: those
-/// are `new`. What is
-/// `repacked` is read anyway.
+/// are `new`. What is repacked is read anyway.
 ///
 /// # Errors
 /// The first copy that is not sound; what the store says.
 pub fn verify_staying(
     repository: &Repository,
     survey: &Survey,
-    (gone, new): (&HashSet<Digest>, &HashSet<Digest>),
+    gone: &HashSet<Digest>,
+    new: &HashSet<Digest>,
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<()> {

@@ -42,7 +42,6 @@ pub fn repack(
     let failure = Arc::new(Failure::default());
     let (packer, uploads) =
         Packer::start(repository, repository.budget().pack_len(packs_all), &failure, guard);
-    uploads.remember();
     let outcome = BlobKind::ALL.into_iter().try_for_each(|kind| {
         let mut of_kind: Vec<_> =
             wanted.extract_if(.., |(other, _)| *other == kind).map(|(_, one)| one).collect();
@@ -61,8 +60,7 @@ pub fn repack(
     let outcome = outcome.and_then(|()| packer.flush());
     drop(packer);
     // When storing failed, that is the reason; what `outcome` says then only follows from it.
-    let stored = uploads.finish_and_tell();
-    stored.and_then(|stored| outcome.map(|()| stored))
+    uploads.finish().and_then(|stored| outcome.map(|()| stored))
 }
 
 /// Where the blobs of `packs` are.

@@ -1,6 +1,5 @@
 //! `backup create`: one database, all databases of a server, a whole cluster, or a directory.
 
-use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use engine::back_up_dump::{DumpSource, back_up_dump};
 use engine::back_up_files::{DirectoryReport, DirectorySource, back_up_files};
 use engine::catch_up::whose;
 use engine::retired;
-use engine::writing::Order;
+use engine::writing::{Order, await_turn};
 use jiff::Timestamp;
 use model::backup::BackupRecord;
 use model::cancel::CancelToken;
@@ -22,7 +21,6 @@ use pg::connection::Session;
 use pg::dump::DumpOptions;
 use pg::server::Server;
 use repo::Repository;
-use repo::lease;
 use serde_json::json;
 
 use crate::arguments::{Create, Global, What};
@@ -48,6 +46,7 @@ impl Failure {
 }
 
 mod waited;
+mod same_disk;
 mod directory;
 mod places;
 
@@ -118,13 +117,12 @@ pub(crate) fn back_up(
     let (mut places, clients) = (places?, clients?.unwrap_or_default());
     places.open.iter().try_for_each(&mut begin)?;
     let urls: Vec<_> = targets.iter().map(|target| target.url.clone()).collect();
-    let (cancel_too, waited) = (cancel.clone(), Cell::new(None));
-    let creating = Creating { order, names, urls: &urls, environment, face, cancel: cancel_too, waited };
-    let (records, mut failures) = creating.somewhere(&mut places, &clients)?;
+    let creating = Creating { order, names, urls: &urls, environment, face, cancel: cancel.clone() };
+    let Outcome { records, mut failures, waited } = creating.somewhere(&mut places, &clients)?;
     let sources: Vec<_> = records.iter().map(whose).collect();
     let copied = places.even_out(&sources, order.what.cluster, environment, cancel, face);
     failures.append(&mut places.failures);
-    Ok(Made { records, copied, failures, waited: creating.waited.take() })
+    Ok(Made { records, copied, failures, waited })
 }
 
 struct Creating<'a> {
@@ -134,22 +132,32 @@ struct Creating<'a> {
     environment: &'a Environment,
     face: &'a Face,
     cancel: CancelToken,
-    /// How long the server of a cluster was waited for.
-    waited: Cell<Option<Waited>>,
 }
 
 /// What was backed up, and what was not.
-type Outcome = (Vec<BackupRecord>, Vec<Failure>);
+struct Outcome {
+    records: Vec<BackupRecord>,
+    failures: Vec<Failure>,
+    /// Of a cluster.
+    waited: Option<Waited>,
+}
+
+impl Outcome {
+    fn of_one(record: BackupRecord) -> Self {
+        Self { records: vec![record], failures: vec![], waited: None }
+    }
+}
 
 impl Creating<'_> {
     /// Into the first place; into the next one where that turns out to be down. It stands first then.
     fn somewhere(&self, places: &mut Places, clients: &Clients) -> Result<Outcome> {
         loop {
             let place = &places.open[0];
-            let alone = |record| (vec![record], vec![]);
             let made = match &self.order.what {
-                What { cluster: true, .. } => self.cluster(place, clients).map(alone),
-                What { directory: Some(directory), .. } => self.directory(place, directory).map(alone),
+                What { cluster: true, .. } => self.cluster(place, clients),
+                What { directory: Some(directory), .. } => {
+                    self.directory(place, directory).map(Outcome::of_one)
+                }
                 _ => self.databases(place, clients),
             };
             match made {
@@ -176,13 +184,11 @@ impl Creating<'_> {
             if name.is_empty() {
                 return Err(CliError::usage("no database was named"));
             }
-            return Ok((
-                vec![self.database(place, clients, (&session, name.as_str()), self.label(None))?],
-                vec![],
-            ));
+            let made = self.database(place, clients, (&session, name.as_str()), self.label(None))?;
+            return Ok(Outcome::of_one(made));
         }
         let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, &session)?;
-        self.refuse_same_disk(clients, &session)?;
+        same_disk::refuse(self.order, self.environment, clients, &session)?;
         let (mut records, mut failures) = (vec![], vec![]);
         let mut names = server.databases()?;
         names.retain(|name| !database::is_left_out(&order.exclude, name));
@@ -197,7 +203,7 @@ impl Creating<'_> {
                 Err(error) => failures.push(Failure { source: name, destination: place.url.clone(), error }),
             }
         }
-        Ok((records, failures))
+        Ok(Outcome { records, failures, waited: None })
     }
 
     fn database(
@@ -208,7 +214,7 @@ impl Creating<'_> {
         label: String,
     ) -> Result<BackupRecord> {
         if !self.order.what.all_databases {
-            self.refuse_same_disk(clients, session)?;
+            same_disk::refuse(self.order, self.environment, clients, session)?;
         }
         let options = DumpOptions {
             no_owner: self.order.no_owner,
@@ -222,10 +228,10 @@ impl Creating<'_> {
         })
     }
 
-    fn cluster(&self, place: &Place, clients: &Clients) -> Result<BackupRecord> {
+    fn cluster(&self, place: &Place, clients: &Clients) -> Result<Outcome> {
         let named = self.order.what.database.as_deref();
         let session = database::session(named, &self.order.server, self.environment, self.face)?;
-        self.refuse_same_disk(clients, &session)?;
+        same_disk::refuse(self.order, self.environment, clients, &session)?;
         let tell = |words: &str| self.face.warn(words);
         let environment = |name: &str| self.environment.get(name).map(str::to_owned);
         let Create { full, spread_checkpoint, via, rate_kib_max, .. } = *self.order;
@@ -239,7 +245,8 @@ impl Creating<'_> {
             environment: &environment,
             tell: &tell,
         };
-        self.timed(&place.repository, "cluster", self.label(None), |order| {
+        let mut server_waited = None;
+        let record = self.timed(&place.repository, "cluster", self.label(None), |order| {
             let ClusterReport { record, link, files, increments, waited, .. } =
                 back_up_cluster(&place.repository, &source, order)?;
             let kind = match link {
@@ -247,9 +254,10 @@ impl Creating<'_> {
                 link => format!("increment {link}, {files} files, of {increments} what changed"),
             };
             self.face.note(&format!("cluster: {kind}; {}", waited::words(&waited)));
-            self.waited.set(Some(waited));
+            server_waited = Some(waited);
             Ok(record)
-        })
+        })?;
+        Ok(Outcome { waited: server_waited, ..Outcome::of_one(record) })
     }
 
     fn directory(&self, place: &Place, named: &Path) -> Result<BackupRecord> {
@@ -301,8 +309,7 @@ impl Creating<'_> {
         let source = own.unwrap_or_else(|| self.own_name(original));
         let progress = Progress::new();
         let identity = place::identity(self.environment);
-        // Neither a server's locks nor the time that the backup is of are to wait for a prune.
-        lease::await_turn(repository, &identity)?;
+        await_turn(repository, &identity)?;
         let order = Order {
             tenant: self.names.tenant.clone(),
             source,
@@ -323,28 +330,6 @@ impl Creating<'_> {
         self.face
             .status(&format!("backup ok id={} bytes={} seconds={seconds:.2}", record.id, record.size_bytes));
         Ok(record)
-    }
-
-    /// A backup on the disk of the data dies with it (C2).
-    fn refuse_same_disk(&self, clients: &Clients, session: &Session) -> Result<()> {
-        use std::os::unix::fs::MetadataExt;
-        let is_local = self.order.destination.dest.iter().any(|dest| dest == "local");
-        if !is_local || self.order.allow_same_disk {
-            return Ok(());
-        }
-        let server = Server::open(clients.newest().map_err(engine::EngineError::from)?, session)?;
-        // Another host's path, or one that we may not see, tells nothing.
-        let Ok(directory) = server.data_directory() else { return Ok(()) };
-        let device = |path: &str| std::fs::metadata(path).map(|about| about.dev()).ok();
-        let place = place::local(self.environment);
-        match (device(&directory), device(&place)) {
-            (Some(data), Some(repository)) if data == repository => Err(CliError::new(
-                Kind::Refused,
-                format!("{place} is on the same file system as the database's own data in {directory}"),
-            )
-            .hint("name another place, or use --allow-same-disk for development")),
-            _ => Ok(()),
-        }
     }
 }
 

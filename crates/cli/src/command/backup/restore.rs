@@ -242,7 +242,7 @@ fn show_plan(record: &BackupRecord, plan: &Plan, order: &Restore, face: &Face) {
     if !plan.missing_tablespaces.is_empty() {
         let missing: Vec<_> = plan.missing_tablespaces.iter().collect();
         face.note(&format!(
-            "note: the server has no tablespace {missing:?}: what the dump puts into tablespaces goes into the database's own"
+            "note: the server has no tablespace {missing:?}, or not for us: what the dump puts into tablespaces goes into the database's own"
         ));
     }
     if plan.origin == Origin::Foreign {

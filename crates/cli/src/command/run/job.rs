@@ -133,14 +133,7 @@ impl Runner<'_> {
         source: &Source,
         face: &Face,
     ) -> Result<Environment> {
-        let reference = source.password.as_ref().map(|given| &given.value);
-        let secret =
-            reference.map(|reference| password::referenced(reference, self.environment)).transpose()?;
-        let variable = match &source.what.value {
-            What::Directory(_) => "MAINSTAY_FTP_PASSWORD",
-            _ => "PGPASSWORD",
-        };
-        let server = secret.map(|secret| (variable.to_owned(), secret.expose().to_owned()));
+        let server = password::of_source(source, self.environment)?;
         let Limits { upload, download, .. } = configured::limits(tenant)?;
         let share = self.environment.budget().bytes() / self.places as u64;
         Ok(self.environment.with(server, face, |flags| {

@@ -5,6 +5,9 @@
 use std::sync::Arc;
 
 use config::configuration::Configuration;
+use daemon::history::History;
+use daemon::timetable::{Entry, Timetable};
+use jiff::Timestamp;
 use repo::budget::Budget;
 use repo::threads::cores;
 
@@ -44,6 +47,20 @@ impl Reading {
         // The names were found when it was made.
         sources::chosen(&self.configuration, &self.names).unwrap_or_default()
     }
+}
+
+/// The history, and what is due by it of the `sources` of a `reading`, each entry as `number` leaves it.
+pub(super) fn first_table(
+    reading: &Reading,
+    sources: &[Configured<'_>],
+    face: &Face,
+    number: impl FnOnce(Vec<Entry>) -> Vec<Entry>,
+    now: Timestamp,
+) -> Result<(History, Timetable)> {
+    let (history, entries) = sources::remembered(sources, &reading.environment, face, |history| {
+        sources.iter().map(|one| one.entry(history)).collect::<Result<Vec<_>>>()
+    })?;
+    Ok((history, Timetable::new(number(entries), reading.places, now)))
 }
 
 /// Tenants at one time: as said, else one for each core, and each with memory enough.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::super::sources::{self, Configured};
 use super::drive::{Drive, Pace, Work};
 use super::due::Watched;
-use super::reading::Reading;
+use super::reading::{Reading, first_table};
 use crate::arguments::Global;
 use crate::environment::Environment;
 use crate::error::Result;
@@ -32,7 +32,10 @@ pub(crate) fn serve(global: &Global, environment: &Environment, face: &Face) -> 
     let drive = Drive::new(global, face, interrupt::watch()?);
     face.status("serving; a signal ends it when what runs has stopped");
     let mut numbers = Numbers::default();
-    let (history, mut table) = first_table(&reading, &mut numbers, face)?;
+    let (history, mut table) = {
+        let (sources, now) = (reading.sources(), Timestamp::now());
+        first_table(&reading, &sources, face, |entries| numbers.put_into(entries, &sources), now)?
+    };
     std::thread::scope(|scope| {
         let mut work = Work::begin(scope, &drive, history);
         let (mut left, mut coming) = (None, None);
@@ -96,15 +99,6 @@ impl Numbers {
         }
         entries
     }
-}
-
-fn first_table(reading: &Reading, numbers: &mut Numbers, face: &Face) -> Result<(History, Timetable)> {
-    let sources = reading.sources();
-    let (history, entries) = sources::remembered(&sources, &reading.environment, face, |history| {
-        sources.iter().map(|one| one.entry(history)).collect::<Result<Vec<_>>>()
-    })?;
-    let entries = numbers.put_into(entries, &sources);
-    Ok((history, Timetable::new(entries, reading.places, Timestamp::now())))
 }
 
 /// Ask the repositories of those who are new in `reading` what they have. That may take its time, and nobody waits for it: it has a

@@ -29,6 +29,7 @@ pub(super) struct Telling<'a> {
 /// One way to a receiver.
 struct Way<'a> {
     receiver: &'a str,
+    kind: &'static str,
     /// The receiver's name, and where several ways lead to it also which one.
     name: String,
     by: By<'a>,
@@ -89,9 +90,7 @@ impl Telling<'_> {
         remind: SignedDuration,
     ) -> Option<Untold> {
         let file = self.memory(way, ending);
-        let before =
-            file.as_deref().filter(|file| !file.exists()).and_then(|_| self.memory_before(way, ending));
-        let mut told = before.as_deref().or(file.as_deref()).map(Told::read).unwrap_or_default();
+        let mut told = file.as_deref().map(Told::read).unwrap_or_default();
         let news = told.news(alarms, now, remind);
         if news != News::default()
             && let Err(error) = self.tell_one(way, &news)
@@ -108,20 +107,10 @@ impl Telling<'_> {
     }
 
     fn memory(&self, way: &Way<'_>, ending: &str) -> Option<PathBuf> {
-        let kind = match way.by {
-            By::Email(_) => "email",
-            By::Webhook(_) => "webhook",
-        };
         // Names of receivers may have anything in them, and no two share a file.
         let receiver = way.receiver.replace('%', "%25").replace('.', "%2E").replace('/', "%2F");
         let file = sources::file(self.environment).ok()?.with_file_name(FILE);
-        Some(file.with_extension(format!("{receiver}.{kind}.{ending}")))
-    }
-
-    /// The one file of a receiver, as it was before each way had its own.
-    fn memory_before(&self, way: &Way<'_>, ending: &str) -> Option<PathBuf> {
-        let file = sources::file(self.environment).ok()?.with_file_name(FILE);
-        Some(file.with_extension(format!("{}.{ending}", way.receiver))).filter(|file| file.exists())
+        Some(file.with_extension(format!("{receiver}.{}.{ending}", way.kind)))
     }
 
     fn tell_one(&self, way: &Way<'_>, news: &News) -> Result<()> {
@@ -150,10 +139,10 @@ impl Telling<'_> {
 
 fn ways(receiver: &Receiver) -> impl Iterator<Item = Way<'_>> {
     let is_only = receiver.email.is_none() || receiver.webhook.is_none();
-    let way = move |kind: &str, by| {
+    let way = move |kind, by| {
         let name = &receiver.name;
         let own = if is_only { name.clone() } else { format!("{name}/{kind}") };
-        Way { receiver: name, name: own, by }
+        Way { receiver: name, kind, name: own, by }
     };
     let email = receiver.email.as_ref().map(|email| way("email", By::Email(email)));
     let webhook = receiver.webhook.as_ref().map(|webhook| way("webhook", By::Webhook(webhook)));
